@@ -1,0 +1,1 @@
+"""Experiments: data, frameworks, training, evaluation, records, verdicts and tables."""

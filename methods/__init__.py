@@ -1,0 +1,1 @@
+"""Sparsity: methods as compositions of score, granularity, allocation and schedule."""

@@ -1,0 +1,122 @@
+"""The contract between a sparse method and the training loop."""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from methods import masking
+from methods.granularity import Elementwise, Granularity
+from methods.masking import Masks
+
+
+@dataclass(frozen=True, slots=True)
+class Branches:
+    """The two contrastive branches of a framework.
+
+    Attributes:
+        online: sees view 0, receives gradients, is exported.
+        target: sees view 1: the EMA copy (BYOL, MoCo) or the tied twin (SimCLR, Barlow Twins).
+        tied: True if both hold the same ``Parameter`` objects, each with its own mask buffers.
+    """
+
+    online: nn.Module
+    target: nn.Module
+    tied: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What one cell of a table chooses for its method. Fractions are of the optimizer steps of the run.
+
+    Attributes:
+        density: fraction of the prunable weights kept at the end, in (0, 1].
+        gap: density of the target's mask minus density of the online mask (synchronized pruning).
+        granularity: which shapes may go.
+        start_fraction: first mask update. Scaled from the authors' N:M script: epoch 30 of 100.
+        end_fraction: last mask update. Same source: epoch 68 of 100.
+        period_fraction: distance of two mask updates.
+        seed: seed of the method's own random generator (random masks, random growth).
+    """
+
+    density: float
+    seed: int
+    gap: float = 0.0
+    granularity: Granularity = field(default_factory=Elementwise)
+    start_fraction: float = 0.30
+    end_fraction: float = 0.68
+    period_fraction: float = 1 / 40
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.density <= 1.0:
+            raise ValueError(f"density {self.density} is outside (0, 1]: it is the fraction of weights kept.")
+        if self.gap < 0.0:
+            raise ValueError(f"density gap {self.gap} is negative: the target keeps at least what the online encoder keeps.")
+        if not 0.0 <= self.start_fraction <= self.end_fraction <= 0.9:
+            raise ValueError(
+                f"mask updates from {self.start_fraction} to {self.end_fraction} of the run: start must not exceed end, "
+                "and the last update must lie at least 10 % of the steps before the end."
+            )
+        if not 0.0 < self.period_fraction <= 1.0:
+            raise ValueError(f"period_fraction {self.period_fraction} is outside (0, 1].")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What a method says about itself; numbers, or ``None`` where the notion does not apply.
+
+    Attributes:
+        update_steps: optimizer steps (counted from 0) after which a mask was rewritten.
+        curves: named values along training, one entry per update, e.g. online/target overlap.
+    """
+
+    update_steps: tuple[int, ...] = ()
+    curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+class SparseMethod(abc.ABC):
+    """One sparse training method. "Nothing happens" is the only default a subclass replaces.
+
+    The loop calls, per optimizer step: ``before_forward``, forward and backward (``penalty`` is added to
+    the loss), ``on_gradient`` once gradients are reduced, the optimizer, the target update, ``on_step``.
+    """
+
+    def attach(self, branches: Branches, total_steps: int) -> None:  # noqa: B027
+        """Write the first masks. After install and copy or twin, before the optimizer is made."""
+
+    def before_forward(self, step: int) -> None:  # noqa: B027
+        """Prepare the step, e.g. start watching the dense gradient."""
+
+    def on_gradient(self, step: int, optimizer: Optimizer) -> bool:  # noqa: ARG002
+        """Act on reduced gradients. False: no weight step now (RigL); schedule, EMA and counter go on."""
+        return True
+
+    def on_step(self, step: int) -> None:  # noqa: B027
+        """Act after the weight step and the target update."""
+
+    def penalty(self) -> Tensor:
+        """Return a scalar to add to the loss."""
+        return torch.zeros(())
+
+    def facts(self) -> Facts:
+        """Return what is worth recording."""
+        return Facts()
+
+    def export(self, branches: Branches) -> nn.Module:
+        """Return a plain copy of the online encoder, zeros baked in."""
+        return masking.export(branches.online)
+
+    def state_dict(self) -> dict[str, object]:
+        """Return what the masks in the modules cannot tell, as tensors, numbers, strings and containers of them."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, object]) -> None:
+        """Restore what ``state_dict`` returned."""
+        if state:
+            raise ValueError(f"{type(self).__name__} keeps no state, but the checkpoint holds {sorted(state)}.")
+
+
+__all__ = ["Branches", "Facts", "Masks", "Setting", "SparseMethod"]
