@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 
+UNTRAINED = "untrained"  # the floor of every table: a dense encoder that takes no step
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataSpec:
     """Which images.
@@ -74,7 +77,15 @@ class FrameworkSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizerSpec:
-    """How the weights move. ``learning_rate`` is the peak, already scaled to the batch."""
+    """How the weights move.
+
+    Attributes:
+        learning_rate: the peak, already scaled to the batch.
+        batch_images: images of one micro-batch over all ranks.
+        accumulate_batches: micro-batches of one optimizer step.
+        trust_coefficient: of LARS.
+        warmup_epochs: linear warm-up; a cosine to 0.001 of the peak follows.
+    """
 
     name: Literal["sgd", "lars"]
     learning_rate: float
@@ -82,6 +93,7 @@ class OptimizerSpec:
     batch_images: int
     epochs: int
     momentum: float = 0.9
+    trust_coefficient: float | None = None
     warmup_epochs: float = 0.0
     accumulate_batches: int = 1
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
@@ -98,6 +110,12 @@ class SparsitySpec:
     start_fraction: float = 0.30
     end_fraction: float = 0.68
     period_fraction: float = 1 / 40
+
+    @classmethod
+    def at(cls, *, method: str, granularity: str, point: str) -> "SparsitySpec":
+        """Return a method at the point that a cell's name gives, e.g. ``d0.10+g0.30``."""
+        density, _, gap = point.removeprefix("d").partition("+g")
+        return cls(method=method, granularity=granularity, density=float(density), gap=float(gap or 0))
 
     @property
     def point(self) -> str:

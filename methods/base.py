@@ -27,6 +27,32 @@ class Branches:
     target: nn.Module
     tied: bool
 
+    @property
+    def learners(self) -> tuple[nn.Module, ...]:
+        """The modules whose gradients move the latents: both of a tied pair, else the online one."""
+        return (self.online, self.target) if self.tied else (self.online,)
+
+    def write(self, masks: Masks, optimizer: Optimizer | None = None, *, target: Masks | None = None) -> None:
+        """Write ``masks`` to the online encoder and ``target`` (default: the same) to the target.
+
+        A tied latent acts as long as either mask keeps it, and its optimizer state is settled by that.
+
+        Raises:
+            ValueError: as ``masking.write``.
+        """
+        before = self._acting()
+        masking.write(self.online, masks)
+        masking.write(self.target, masks if target is None else target)
+        if optimizer is not None:
+            masking.settle(self.online, before, self._acting(), optimizer)
+
+    def _acting(self) -> Masks:
+        acting = masking.read(self.online)
+        if self.tied:
+            other = masking.read(self.target)
+            acting = {path: torch.maximum(mask, other[path]) for path, mask in acting.items()}
+        return acting
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
@@ -54,11 +80,13 @@ class Setting:
         if not 0.0 < self.density <= 1.0:
             raise ValueError(f"density {self.density} is outside (0, 1]: it is the fraction of weights kept.")
         if self.gap < 0.0:
-            raise ValueError(f"density gap {self.gap} is negative: the target keeps at least what the online encoder keeps.")
+            raise ValueError(
+                f"density gap {self.gap} is negative: the target keeps no less than the online encoder."
+            )
         if not 0.0 <= self.start_fraction <= self.end_fraction <= 0.9:
             raise ValueError(
-                f"mask updates from {self.start_fraction} to {self.end_fraction} of the run: start must not exceed end, "
-                "and the last update must lie at least 10 % of the steps before the end."
+                f"mask updates from {self.start_fraction} to {self.end_fraction} of the run: start must not "
+                "exceed end, and the last update must lie at least 10 % of the steps before the end."
             )
         if not 0.0 < self.period_fraction <= 1.0:
             raise ValueError(f"period_fraction {self.period_fraction} is outside (0, 1].")
@@ -77,7 +105,7 @@ class Facts:
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
-class SparseMethod(abc.ABC):
+class SparseMethod(abc.ABC):  # noqa: B024 (every moment has the same sensible default)
     """One sparse training method. "Nothing happens" is the only default a subclass replaces.
 
     The loop calls, per optimizer step: ``before_forward``, forward and backward (``penalty`` is added to
@@ -110,13 +138,27 @@ class SparseMethod(abc.ABC):
         return masking.export(branches.online)
 
     def state_dict(self) -> dict[str, object]:
-        """Return what the masks in the modules cannot tell, as tensors, numbers, strings and containers of them."""
+        """Return what the masks cannot tell, as tensors, numbers, strings and containers of them."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
         """Restore what ``state_dict`` returned."""
         if state:
-            raise ValueError(f"{type(self).__name__} keeps no state, but the checkpoint holds {sorted(state)}.")
+            name = type(self).__name__
+            raise ValueError(f"{name} keeps no state, but the checkpoint holds {sorted(state)}.")
 
 
-__all__ = ["Branches", "Facts", "Masks", "Setting", "SparseMethod"]
+def require_elementwise(setting: Setting, method: str) -> None:
+    """Refuse a setting that asks ``method`` for shapes it cannot prune.
+
+    Raises:
+        ValueError: unless the granularity is ``Elementwise``.
+    """
+    if setting.granularity != Elementwise():
+        raise ValueError(
+            f"{method} prunes single weights, but the granularity is {setting.granularity.name}: "
+            "use 'element'."
+        )
+
+
+__all__ = ["Branches", "Facts", "Masks", "Setting", "SparseMethod", "require_elementwise"]

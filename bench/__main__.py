@@ -1,0 +1,217 @@
+"""The command line: ``python -m bench {table,run,data,methods,record,regression}``. Argument parsing only."""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from bench import commands
+from bench.data import DataError
+from bench.record import RecordError
+from bench.strict import SettingsError
+
+ProfileName = Literal["smoke", "cpu", "paper"]
+
+
+def _data_dir() -> Path | None:
+    named = os.environ.get("SPARSE_SSL_DATA")
+    return Path(named) if named else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where things lie.
+
+    Attributes:
+        data_dir: folder that holds the data sets; the environment's SPARSE_SSL_DATA unless given, else OUT/data.
+        out: folder for runs, cache and tables.
+        jobs: one-thread worker processes; as many as cores unless given.
+    """
+
+    data_dir: Path | None = field(default_factory=_data_dir)
+    out: Path = Path("out")
+    jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+
+    @property
+    def place(self) -> commands.Place:
+        """The same as the commands want it."""
+        if self.jobs < 1:
+            raise commands.UsageError(f"--jobs {self.jobs}: at least one worker is needed.")
+        out = self.out.resolve()
+        if self.data_dir is None:
+            (out / "data").mkdir(parents=True, exist_ok=True)
+        return commands.Place(out=out, data_dir=self.data_dir or out / "data", jobs=self.jobs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Places):
+    """Run what is missing of a table, judge every number, print it, and write Markdown, HTML and JSON.
+
+    Attributes:
+        name: which table.
+        profile: its size.
+        cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern.
+        seeds: fresh seeds per cell, from 100; the profile's number unless given.
+        stored: train nothing; judge what lies under --out, else show the stored references.
+        strict: INCONCLUSIVE fails too.
+        force: start even where this machine would take days.
+    """
+
+    name: tyro.conf.Positional[str] = "cifar10"
+    profile: ProfileName = "smoke"
+    cells: str = "*"
+    seeds: int | None = None
+    stored: bool = False
+    strict: bool = False
+    force: bool = False
+
+    def act(self) -> int:
+        """Return the exit code."""
+        return commands.make_table(
+            self.name,
+            self.profile,
+            self.place,
+            cells=self.cells,
+            seeds=self.seeds,
+            only_stored=self.stored,
+            strict=self.strict,
+            force=self.force,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Places):
+    """Train, evaluate and record one cell with one seed, outside any table, and print its record.
+
+    Attributes:
+        cell: FRAMEWORK/METHOD/GRANULARITY/POINT, e.g. simclr/synchronized/element/d0.10+g0.30.
+        profile: sizes and constants.
+        seed: of everything that is random.
+        data: cifar10, cifar100, digits, or the name of an image folder under the data directory.
+        train_images: use only the first so many images in canonical order; the profile's number unless given.
+        epochs: the profile's number unless given.
+        batch_images: the profile's number unless given.
+    """
+
+    cell: tyro.conf.Positional[str]
+    profile: ProfileName = "smoke"
+    seed: int = 0
+    data: str = "cifar10"
+    train_images: int | None = None
+    epochs: int | None = None
+    batch_images: int | None = None
+
+    def act(self) -> int:
+        """Return the exit code."""
+        return commands.make_run(
+            self.cell,
+            self.profile,
+            self.place,
+            seed=self.seed,
+            data_name=self.data,
+            train_images=self.train_images,
+            epochs=self.epochs,
+            batch_images=self.batch_images,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(Places):
+    """Say which data sets are found where, and whether they are verified; download what is missing if asked.
+
+    Attributes:
+        download: fetch this data set into the data directory.
+    """
+
+    download: Literal["cifar10", "cifar100"] | None = None
+
+    def act(self) -> int:
+        """Return the exit code."""
+        return commands.show_data(self.place, download=self.download)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Methods:
+    """List the sparse methods and the frameworks."""
+
+    def act(self) -> int:
+        """Return the exit code."""
+        return commands.show_methods()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Places):
+    """Make a table's stored references with the committed code: seeds 0 and on.
+
+    Attributes:
+        name: which table.
+        profile: its size.
+        cells: only cells that match this pattern.
+        seeds: per cell, at least 5.
+        data: the table's own data set, or digits for the stand-in's references.
+    """
+
+    name: tyro.conf.Positional[str] = "cifar10"
+    profile: ProfileName = "smoke"
+    cells: str = "*"
+    seeds: int = 5
+    data: str | None = None
+
+    def act(self) -> int:
+        """Return the exit code."""
+        return commands.record_references(
+            self.name, self.profile, self.place, cells=self.cells, seeds=self.seeds, data_name=self.data
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression(Places):
+    """Repeat stored references with their own seed: exact where the machine class is the same.
+
+    Attributes:
+        name: which table.
+        profile: its size.
+        cells: only cells that match one of these patterns.
+        data: the table's own data set, or digits for the stand-in's references.
+    """
+
+    name: tyro.conf.Positional[str] = "cifar10"
+    profile: ProfileName = "smoke"
+    cells: tuple[str, ...] = ("*",)
+    data: str | None = None
+
+    def act(self) -> int:
+        """Return the exit code."""
+        return commands.repeat_references(
+            self.name, self.profile, self.place, cells=self.cells, data_name=self.data
+        )
+
+
+Command = (
+    Annotated[Table, tyro.conf.subcommand("table")]
+    | Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Data, tyro.conf.subcommand("data")]
+    | Annotated[Methods, tyro.conf.subcommand("methods")]
+    | Annotated[Record, tyro.conf.subcommand("record")]
+    | Annotated[Regression, tyro.conf.subcommand("regression")]
+)
+
+
+def main() -> int:
+    """Parse, act, and turn what goes wrong into one line and an exit code."""
+    try:
+        command = tyro.cli(Command, prog="python -m bench", config=(tyro.conf.OmitArgPrefixes,))  # type: ignore[var-annotated, arg-type]
+        return command.act()
+    except (commands.UsageError, DataError, RecordError, SettingsError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command again continues where this one stopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

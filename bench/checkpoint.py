@@ -1,0 +1,63 @@
+"""Checkpoints that survive a kill at any moment and refuse to continue another run."""
+
+import io
+import pickle
+from pathlib import Path
+
+import torch
+
+from bench import record
+from bench.config import Run
+
+State = dict[str, object]
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be read, or that belongs to another run."""
+
+
+def save(path: Path, run: Run, data_fingerprint: str, state: State) -> None:
+    """Write a checkpoint atomically; the bytes are read back before the older file is replaced.
+
+    Args:
+        path: the file.
+        run: the run it belongs to.
+        data_fingerprint: of the images it was trained on.
+        state: nested dictionaries and lists of tensors, numbers and strings: all that ``weights_only`` reads.
+    """
+    stream = io.BytesIO()
+    torch.save({"identity": _identity(run, data_fingerprint), "state": state}, stream)
+    payload = stream.getvalue()
+    torch.load(io.BytesIO(payload), weights_only=True)
+    record.write_atomically(path, payload)
+
+
+def load(path: Path, run: Run, data_fingerprint: str) -> State | None:
+    """Return the state, or ``None`` if there is none or if it was written by other code or on other data.
+
+    Raises:
+        CheckpointError: the file is unreadable, or belongs to another run.
+    """
+    if not path.exists():
+        return None
+    try:
+        body = torch.load(path, weights_only=True)
+        identity, state = body["identity"], body["state"]
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint ({error}). Delete it; the run then starts anew.") from error
+    expected = _identity(run, data_fingerprint)
+    if identity["run"] != expected["run"]:
+        raise CheckpointError(
+            f"{path}: belongs to another run ({identity['run']}), not to {run.run_id}. "
+            "Checkpoints must stay in the folder of their run: move it back or delete it."
+        )
+    return state if identity == expected else None
+
+
+def _identity(run: Run, data_fingerprint: str) -> dict[str, str]:
+    return {
+        "run": run.canonical_text,
+        "source_digest": record.source_digest(),
+        "env_class": record.env_class(threads=torch.get_num_threads(), precision=run.optimizer.precision),
+        "data_fingerprint": data_fingerprint,
+    }

@@ -1,0 +1,292 @@
+"""What the command line does: find the data, run what is missing, judge, show. No statistics, no training."""
+
+import dataclasses
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import data, estimate, job, record
+from bench.claims import load_claims
+from bench.config import Run, SparsitySpec
+from bench.data import STAND_IN, DataError
+from bench.execute import execute, stored
+from bench.frameworks import FRAMEWORKS
+from bench.outcome import Failed, NotRun, Outcome
+from bench.profiles import PROFILES
+from bench.progress import shown
+from bench.record import Record
+from bench.references import FIRST_USER_SEED, REFERENCES, load_references, save_reference
+from bench.report import show, write
+from bench.judging import assemble
+from bench.table import parse_cell
+from bench.tables import TABLES
+from bench.tolerances import load_tolerances
+from methods import METHODS
+
+MINIMUM_REFERENCE_SEEDS = 5
+
+
+class UsageError(Exception):
+    """The command cannot be carried out as asked: exit code 2."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where things lie and how many work.
+
+    Attributes:
+        out: runs, cache and tables go here.
+        data_dir: where the images lie, and where missing ones are downloaded to.
+        jobs: one-thread worker processes.
+    """
+
+    out: Path
+    data_dir: Path
+    jobs: int
+
+    @property
+    def context(self) -> job.Context:
+        """What every worker is told."""
+        return job.Context(runs_dir=self.out / "runs", data_dir=self.data_dir, cache_dir=self.out / "cache")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """The data set a table really uses, and what must be said about it."""
+
+    name: str
+    banner: str = ""
+
+
+def resolve_images(name: str, profile: str, place: Place) -> Images:
+    """Return the table's data set; the stand-in only for smoke, and only where the real one cannot be had.
+
+    Raises:
+        DataError: broken data, or none at all for a profile that needs it.
+    """
+    if data.find(name, place.data_dir).kind != "missing":
+        return Images(name=name)
+    try:
+        data.download(name, place.data_dir)
+    except DataError as error:
+        if profile != "smoke":
+            raise
+        return Images(
+            name=STAND_IN,
+            banner=(
+                f"STAND-IN DATA: {name} is not here ({error}) Every number below comes from scikit-learn's handwritten "
+                f"digits instead, says nothing about {name}, and is judged only against the stand-in's own references."
+            ),
+        )
+    return Images(name=name)
+
+
+def make_table(
+    name: str,
+    profile: str,
+    place: Place,
+    *,
+    cells: str = "*",
+    seeds: int | None = None,
+    only_stored: bool = False,
+    strict: bool = False,
+    force: bool = False,
+) -> int:
+    """Run what is missing of a table, judge it, print it and write it under ``place.out``; return the exit code.
+
+    Raises:
+        UsageError, DataError, RecordError, SettingsError: exit code 2, with the way out.
+        KeyboardInterrupt: exit code 130.
+    """
+    began = time.monotonic()
+    if name not in TABLES:
+        raise UsageError(f"table {name!r} is unknown. Choose from {', '.join(TABLES)}.")
+    images = resolve_images(name, profile, place)
+    spec = TABLES[name](profile, images.name).select(cells)
+    count = PROFILES[profile].seeds if seeds is None else seeds
+    if count < 1:
+        raise UsageError(f"--seeds {count}: at least one seed is needed.")
+    wanted = spec.runs(range(FIRST_USER_SEED, FIRST_USER_SEED + count))
+    references = load_references(spec.name, spec.profile, spec.data)
+    outcomes: list[Outcome] | None
+    if only_stored:
+        outcomes, notes = _stored_outcomes(wanted, place)
+    else:
+        outcomes, notes = perform(wanted, place, force=force, allowed_on_cpu=profile != "paper")
+    judged = assemble(
+        spec,
+        outcomes,
+        references=references,
+        tolerances=load_tolerances(spec.name, spec.profile, spec.data),
+        claims=load_claims(spec.name),
+        notes=notes,
+        banner=images.banner,
+        wall_seconds=time.monotonic() - began,
+    )
+    show(judged)
+    for path in write(judged, place.out / "tables"):
+        print(f"wrote {path}", file=sys.stderr)
+    return judged.exit_code(strict=strict)
+
+
+def perform(
+    runs: Sequence[Run], place: Place, *, force: bool, allowed_on_cpu: bool
+) -> tuple[list[Outcome], list[str]]:
+    """Return the outcomes of runs, doing only what no record of the present code and data answers, and notes."""
+    dataset = data.load(runs[0].data, place.data_dir, place.context.cache_dir)  # also builds the cache, once
+    images = len(dataset.train.images)
+    notes = _set_aside(runs, place.context.runs_dir, dataset.fingerprint)
+    found = stored(runs, place.context.runs_dir)
+    todo = found.missing + found.outdated
+    if found.outdated:
+        notes.append(f"The code changed since {len(found.outdated)} of the records were made: those were run again.")
+    if todo and not allowed_on_cpu and not force:
+        hours = estimate.hours(todo, images, jobs=place.jobs)
+        raise UsageError(
+            f"this profile would take about {hours:,.0f} hours here (steps x measured milliseconds, {place.jobs} jobs). "
+            "It is meant for GPUs. Use --profile smoke or cpu, or --force to start all the same."
+        )
+    with shown(todo, steps=lambda run: estimate.steps(run, images), jobs=place.jobs) as progress:
+        made = execute(
+            todo,
+            job=job.perform,
+            context=place.context,
+            folder=place.context.runs_dir,
+            jobs=place.jobs,
+            progress=progress,
+        )
+    return [(found.records | made)[run.run_id] for run in runs], notes
+
+
+def _set_aside(runs: Sequence[Run], runs_dir: Path, fingerprint: str) -> list[str]:
+    """Rename records that were made on other images, so that they are run again; say so."""
+    aside = 0
+    for run in runs:
+        path = job.record_path(runs_dir, run.run_id)
+        if path.exists() and Record.load(path).facts["data_fingerprint"] != fingerprint:
+            path.rename(path.with_name("record.other-data.json"))
+            aside += 1
+    return [f"{aside} records were made on other images and were run again."] if aside else []
+
+
+def _stored_outcomes(wanted: Sequence[Run], place: Place) -> tuple[list[Outcome] | None, list[str]]:
+    """Return what lies under ``--out``; None, for the references themselves, where nothing does."""
+    outcomes: list[Outcome] = []
+    for run in wanted:
+        path = job.record_path(place.context.runs_dir, run.run_id)
+        reason = "nothing stored under --out, and --stored trains nothing"
+        outcomes.append(
+            Record.load(path)
+            if path.exists()
+            else NotRun(run_id=run.run_id, cell=run.cell, seed=run.seed, reason=reason)
+        )
+    if any(isinstance(outcome, Record) for outcome in outcomes):
+        return outcomes, ["Judged from records that lay there; nothing was trained."]
+    return None, ["No records lay under --out: these are the stored references and their claims."]
+
+
+def record_references(
+    name: str, profile: str, place: Place, *, cells: str, seeds: int, data_name: str | None
+) -> int:
+    """Make a table's references with the committed code; return the exit code.
+
+    Raises:
+        UsageError: tracked files differ from the commit, or too few seeds.
+    """
+    if record.git_state()["git_dirty"]:
+        raise UsageError("references come only from committed code, and tracked files differ from the commit. Commit first.")
+    if seeds < MINIMUM_REFERENCE_SEEDS:
+        raise UsageError(f"--seeds {seeds}: a reference needs at least {MINIMUM_REFERENCE_SEEDS} seeds a cell.")
+    images = data_name or resolve_images(name, profile, place).name
+    spec = TABLES[name](profile, images).select(cells)
+    outcomes, _ = perform(spec.runs(range(seeds)), place, force=True, allowed_on_cpu=True)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+    for outcome in outcomes:
+        if isinstance(outcome, Record):
+            save_reference(REFERENCES, name, profile, images, outcome)
+    for failure in failures:
+        print(f"{failure.run_id}: {failure.reason}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def repeat_references(
+    name: str, profile: str, place: Place, *, cells: Sequence[str], data_name: str | None
+) -> int:
+    """Repeat the first stored seed of some cells and judge it against all of them; return the exit code.
+
+    On the machine class of the references every digest must be the same; elsewhere the counts must be, and the
+    accuracies must not deviate.
+    """
+    images = data_name or resolve_images(name, profile, place).name
+    whole = TABLES[name](profile, images)
+    chosen = {run.cell: run for pattern in cells for run in whole.select(pattern).cells}
+    spec = dataclasses.replace(whole, cells=tuple(chosen.values()))
+    outcomes, notes = perform(spec.runs([0]), place, force=True, allowed_on_cpu=True)
+    judged = assemble(
+        spec,
+        outcomes,
+        references=load_references(name, profile, images),
+        tolerances=load_tolerances(name, profile, images),
+        claims=load_claims(name),
+        notes=notes,
+    )
+    show(judged)
+    return judged.exit_code()
+
+
+def make_run(
+    cell: str,
+    profile: str,
+    place: Place,
+    *,
+    seed: int,
+    data_name: str,
+    train_images: int | None,
+    epochs: int | None,
+    batch_images: int | None,
+) -> int:
+    """Make one run, print its record, and return the exit code."""
+    name = parse_cell(cell)
+    sparsity = SparsitySpec.at(method=name.method, granularity=name.granularity, point=name.point)
+    run = PROFILES[profile].run(name.framework, sparsity, data_name)
+    optimizer = {"epochs": epochs, "batch_images": batch_images}
+    run = dataclasses.replace(
+        run,
+        data=dataclasses.replace(run.data, **_given({"train_images": train_images})),
+        optimizer=dataclasses.replace(run.optimizer, **_given(optimizer)),
+        seed=seed,
+    )
+    (outcome,), notes = perform([run], place, force=True, allowed_on_cpu=True)
+    for note in notes:
+        print(note, file=sys.stderr)
+    if isinstance(outcome, Record):
+        print(outcome.text, end="")
+        return 0
+    print(f"{outcome.run_id}: {outcome.reason}", file=sys.stderr)
+    return 1
+
+
+def _given(options: Mapping[str, int | None]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def show_data(place: Place, *, download: str | None) -> int:
+    """Print what is found where; fetch a data set first if asked."""
+    if download is not None:
+        data.download(download, place.data_dir)
+    print(f"data directory: {place.data_dir} (set SPARSE_SSL_DATA or --data-dir to change it)")
+    for found in data.survey(place.data_dir, place.context.cache_dir):
+        state = "verified" if found.verified else "not verified" if found.is_usable else "unusable"
+        print(f"{found.name:12} {found.kind:10} {state:12} {found.note}")
+    return 0
+
+
+def show_methods() -> int:
+    """Print the registries."""
+    print("methods:    " + ", ".join(METHODS))
+    print("frameworks: " + ", ".join(FRAMEWORKS))
+    print("tables:     " + ", ".join(TABLES))
+    return 0

@@ -1,0 +1,38 @@
+"""What every SSL framework offers the training loop."""
+
+import abc
+
+from torch import Tensor, nn
+
+from methods.base import Branches
+from methods.macs import Passes
+
+
+class Framework(nn.Module, abc.ABC):
+    """An encoder pair, its heads and its loss. Subclasses are final.
+
+    Attributes:
+        branches: the online encoder and its target.
+        passes: how often a pair of views goes through each.
+    """
+
+    passes: Passes
+    online: nn.Module
+    target: nn.Module
+    tied: bool
+
+    @property
+    def branches(self) -> Branches:
+        """The two branches, online first."""
+        return Branches(online=self.online, target=self.target, tied=self.tied)
+
+    @abc.abstractmethod
+    def loss(self, view0: Tensor, view1: Tensor) -> Tensor:
+        """Return the scalar loss, in float32, of two batches of views ``[B, 3, H, W]``."""
+
+    def update_target(self, step: int, total_steps: int) -> None:  # noqa: B027
+        """Move the target after the weight step. Nothing to do where the weights are shared."""
+
+    def unsaved_buffers(self) -> dict[str, Tensor]:
+        """Return state that Lightly leaves out of ``state_dict`` (the memory bank), to be saved and copied back."""
+        return {}

@@ -1,0 +1,141 @@
+"""One run from data to record: what a worker of the pool does."""
+
+import datetime
+import io
+import math
+import platform
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench import data, evaluate, record, train
+from bench.augment import normalise
+from bench.config import Run
+from bench.record import Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """Where a run finds its images and leaves its record. Changes no number, so it is not part of ``Run``.
+
+    Attributes:
+        runs_dir: holds a folder RUN_ID per run, with ``record.json``, ``masks.npz`` and ``checkpoint.pt``.
+        data_dir: where the images lie.
+        cache_dir: decoded images.
+        checkpoint_seconds: wall time between two checkpoints.
+        accelerator: ``cpu``, ``cuda`` or ``auto``.
+    """
+
+    runs_dir: Path
+    data_dir: Path
+    cache_dir: Path
+    checkpoint_seconds: float = 10.0
+    accelerator: str = "cpu"
+
+
+def record_path(runs_dir: Path, run_id: str) -> Path:
+    """Return where a run's record lies."""
+    return runs_dir / run_id / "record.json"
+
+
+def perform(run: Run, context: Context, tick: train.Tick) -> Record:
+    """Train, evaluate and record one run; a finished part is never repeated.
+
+    Raises:
+        DataError, TrainingError, CheckpointError, ValueError, OSError: with the way out in the message.
+    """
+    torch.use_deterministic_algorithms(mode=True)
+    started, clock, cpu = datetime.datetime.now(datetime.UTC), time.monotonic(), time.process_time()
+    folder = record_path(context.runs_dir, run.run_id).parent
+    dataset = data.load(run.data, context.data_dir, context.cache_dir)
+    fabric = train.fabric_for(run, accelerator=context.accelerator)
+    trained = train.pretrain(
+        run,
+        dataset,
+        folder / "checkpoint.pt",
+        fabric=fabric,
+        tick=tick,
+        checkpoint_seconds=context.checkpoint_seconds,
+    )
+    trained_cpu = time.process_time()
+    metrics, scores = _scores(run, dataset, trained.encoder)
+    made = Record(
+        run_id=run.run_id,
+        run=record.plain(run),
+        metrics=metrics,
+        facts=trained.facts | scores,
+        provenance={
+            "source_digest": record.source_digest(),
+            "env_class": record.env_class(threads=torch.get_num_threads(), precision=run.optimizer.precision),
+            "python": platform.python_version(),
+            "host": platform.node(),
+            "started": started.isoformat(timespec="seconds"),
+            "wall_seconds": round(time.monotonic() - clock, 2),
+            "train_cpu_seconds": round(trained.cpu_seconds, 2),
+            "cpu_seconds": round(trained.cpu_seconds + time.process_time() - trained_cpu, 2),
+            "startup_cpu_seconds": round(cpu, 2),
+            "peak_memory_bytes": _peak_memory_bytes(),
+            "step_milliseconds": None
+            if math.isnan(trained.step_milliseconds)
+            else round(trained.step_milliseconds, 3),
+            "data_source": dataset.source,
+            "data_verified": dataset.verified,
+        }
+        | git_state(),
+    )
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **{name: tensor.numpy() for name, tensor in trained.masks.items()})
+    record.write_atomically(folder / "masks.npz", packed.getvalue())
+    made.save(folder / "record.json")
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    return made
+
+
+def _scores(
+    run: Run, dataset: data.Dataset, encoder: torch.nn.Module
+) -> tuple[dict[str, float], dict[str, object]]:
+    """Return the percentages and the counts behind them."""
+    spec = run.evaluation
+    bank = evaluate.features(encoder, dataset.train.images, normalise=normalise)
+    queries = evaluate.features(encoder, dataset.test.images, normalise=normalise)
+    labels = dataset.train.labels, dataset.test.labels
+    neighbours = evaluate.knn(
+        bank, labels[0], queries, labels[1], neighbours=spec.knn_neighbours, temperature=spec.knn_temperature
+    )
+    linear = evaluate.linear_probe(bank, labels[0], queries, labels[1])
+    total = len(queries)
+    metrics = {"knn_top1_percent": 100 * neighbours / total, "linear_top1_percent": 100 * linear / total}
+    counts: dict[str, object] = {
+        "knn_correct": neighbours,
+        "linear_correct": linear,
+        "test_images": total,
+        "knn_protocol": evaluate.KNN_PROTOCOL,
+        "linear_protocol": evaluate.PROBE_PROTOCOL,
+    }
+    return metrics, counts
+
+
+def _peak_memory_bytes() -> int:
+    """Return the process's largest resident set; a worker's, not only this run's."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def git_state() -> dict[str, object]:
+    """Return the commit the code lies at and whether tracked files differ from it; unknown outside a checkout."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return {"git_commit": commit, "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.CalledProcessError):
+        return {"git_commit": "unknown", "git_dirty": True}
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(record.ROOT), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603

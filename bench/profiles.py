@@ -1,0 +1,167 @@
+"""Sizes of experiments: ``smoke`` (minutes on 2 cores), ``cpu`` (an hour a seed), ``paper`` (GPU days)."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from bench.config import (
+    UNTRAINED,
+    DataSpec,
+    EncoderSpec,
+    EvaluationSpec,
+    FrameworkSpec,
+    OptimizerSpec,
+    Run,
+    SparsitySpec,
+    ViewSpec,
+)
+from bench.stand_in import STAND_IN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A framework's constants and how it is trained."""
+
+    framework: FrameworkSpec
+    optimizer: OptimizerSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One size.
+
+    Attributes:
+        train_images: the first so many in canonical order; 0 means all.
+        pipeline: of the views.
+        recipes: one per framework.
+        densities: the sparse points.
+        seeds: seeds of a user's table unless asked otherwise.
+        stand_in_epochs: epochs on the stand-in, which has fewer images; 0 means: not on the stand-in.
+        gap: density gap of synchronized pruning. 0.30 is the authors' only published setting (their N:M script).
+    """
+
+    encoder: EncoderSpec
+    train_images: int
+    pipeline: Literal["batched-v1", "lightly"]
+    recipes: Mapping[str, Recipe]
+    densities: tuple[float, ...]
+    seeds: int
+    stand_in_epochs: int = 0
+    gap: float = 0.30
+    evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+
+    def data(self, name: str) -> DataSpec:
+        """Return the images; the stand-in is used whole."""
+        return DataSpec(name=name, train_images=0 if name == STAND_IN else self.train_images)
+
+    def views(self, name: str, framework: str) -> ViewSpec:
+        """Return the views of a framework; digits need their own (no flips)."""
+        return ViewSpec(pipeline=self.pipeline, recipe=STAND_IN if name == STAND_IN else framework)
+
+    def run(self, framework: str, sparsity: SparsitySpec, data: str) -> Run:
+        """Return the run of one cell, seed 0.
+
+        Raises:
+            ValueError: the profile has no such framework.
+        """
+        if framework not in self.recipes:
+            raise ValueError(f"framework {framework!r} is unknown here. Choose from {', '.join(self.recipes)}.")
+        recipe = self.recipes[framework]
+        epochs = self.stand_in_epochs if data == STAND_IN else recipe.optimizer.epochs
+        return Run(
+            framework=recipe.framework,
+            sparsity=sparsity,
+            data=self.data(data),
+            encoder=self.encoder,
+            views=self.views(data, framework),
+            optimizer=dataclasses.replace(recipe.optimizer, epochs=0 if sparsity.method == UNTRAINED else epochs),
+            evaluation=self.evaluation,
+            seed=0,
+        )
+
+
+def _small(*, width: float, learning_rate: float, batch_images: int, epochs: int, ema_start: float) -> dict[str, Recipe]:
+    """Return recipes for small encoders, after Lightly's CIFAR-10 script.
+
+    From ``docs/source/getting_started/benchmarks/cifar10_benchmark.py``: SGD with momentum 0.9 and weight decay
+    5e-4, a cosine without warm-up, SimCLR temperature 0.5, heads of 512 and 1024 (here times the width). The learning
+    rate and BYOL's EMA start are ours, chosen on train images of other seeds: short runs need a faster target.
+    """
+    optimizer = OptimizerSpec(
+        name="sgd", learning_rate=learning_rate, weight_decay=5e-4, batch_images=batch_images, epochs=epochs
+    )
+    hidden = round(512 * width)
+    return {
+        "simclr": Recipe(
+            framework=FrameworkSpec(name="simclr", hidden_dim=hidden, output_dim=128, temperature=0.2),
+            optimizer=optimizer,
+        ),
+        "byol": Recipe(
+            framework=FrameworkSpec(
+                name="byol",
+                hidden_dim=2 * hidden,
+                output_dim=2 * hidden,
+                prediction_dim=2 * hidden,
+                ema_start=ema_start,
+                ema_end=1.0,
+            ),
+            optimizer=optimizer,
+        ),
+    }
+
+
+def _lars(learning_rate: float, weight_decay: float) -> OptimizerSpec:
+    """Return solo-learn's CIFAR schedule: batch 256, 1000 epochs, 10 of warm-up, LARS with eta 0.02."""
+    return OptimizerSpec(
+        name="lars",
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        batch_images=256,
+        epochs=1000,
+        trust_coefficient=0.02,
+        warmup_epochs=10,
+    )
+
+
+PROFILES: dict[str, Profile] = {
+    "smoke": Profile(
+        encoder=EncoderSpec(name="resnet-9", width=0.125),
+        train_images=5120,
+        pipeline="batched-v1",
+        recipes=_small(width=0.125, learning_rate=0.06, batch_images=64, epochs=4, ema_start=0.8),
+        densities=(0.10, 0.02),
+        seeds=1,
+        stand_in_epochs=16,
+    ),
+    "cpu": Profile(
+        encoder=EncoderSpec(name="resnet-9", width=0.25),
+        train_images=12_800,
+        pipeline="batched-v1",
+        recipes=_small(width=0.25, learning_rate=0.06, batch_images=128, epochs=12, ema_start=0.97),
+        densities=(0.10, 0.02),
+        seeds=1,
+    ),
+    # solo-learn's CIFAR recipes (scripts/pretrain/cifar/{simclr,byol}.yaml), the code base of the SyncCP authors:
+    # SimCLR lr 0.4, wd 1e-4, temperature 0.2, heads 2048-256; BYOL lr 1.0, wd 1e-5, heads 4096-256, EMA 0.99 to 1.
+    "paper": Profile(
+        encoder=EncoderSpec(name="resnet-18", width=1.0),
+        train_images=0,
+        pipeline="lightly",
+        recipes={
+            "simclr": Recipe(
+                framework=FrameworkSpec(name="simclr", hidden_dim=2048, output_dim=256, temperature=0.2),
+                optimizer=_lars(0.4, 1e-4),
+            ),
+            "byol": Recipe(
+                framework=FrameworkSpec(
+                    name="byol", hidden_dim=4096, output_dim=256, prediction_dim=4096, ema_start=0.99, ema_end=1.0
+                ),
+                optimizer=_lars(1.0, 1e-5),
+            ),
+        },
+        densities=(0.20, 0.10, 0.05),
+        seeds=3,
+        evaluation=EvaluationSpec(probe="sgd"),
+    ),
+}

@@ -1,0 +1,166 @@
+"""What a report says, as strings and in order; the renderers only dress it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bench.claims import JudgedClaim
+from bench.judged import METRICS, JudgedTable, Row, Sample
+from bench.report.heading import heading
+from bench.report.worth import METRIC_TITLES, worth
+from bench.verdict import Judgement
+
+_SMALL = {
+    "smoke": "Small run: a tiny encoder, few images, minutes of training. It shows that the code computes "
+    "what it computed before. It ranks no methods, and its accuracies are not the papers'.",
+}
+_NOTHING = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column. ``is_wide_only`` ones are left out where there is little room, as in a terminal."""
+
+    title: str
+    is_number: bool = False
+    is_wide_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """A title, columns, and rows of as many cells."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A report.
+
+    Attributes:
+        title: of the table.
+        banner: a warning for above the table and inside it; empty for none.
+        heading: (what, value) pairs.
+        results: the cells.
+        reasons: (cell, verdict and reason) pairs.
+        claims: the papers' relations.
+        claim_reasons: (claim, verdict and reason) pairs.
+        worth: what the verdicts are worth.
+        notes: lines for below.
+    """
+
+    title: str
+    banner: str
+    heading: tuple[tuple[str, str], ...]
+    results: Grid
+    reasons: tuple[tuple[str, str], ...]
+    claims: Grid
+    claim_reasons: tuple[tuple[str, str], ...]
+    worth: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def page(table: JudgedTable) -> Page:
+    """Lay out a judged table."""
+    judged = table.tolerances.judged_metric
+    metrics = (judged, *(name for name in METRICS if name != judged))
+    small = _SMALL.get(table.spec.profile)
+    return Page(
+        title=table.spec.title,
+        banner=table.banner,
+        heading=heading(table),
+        results=Grid(
+            title="Results: top-1 accuracy in percent, mean ± sd (runs)",
+            columns=(Column("cell"), Column("verdict"), *_metric_columns(metrics), *_FACT_COLUMNS),
+            rows=tuple(_row(row, metrics) for row in table.rows),
+        ),
+        reasons=tuple((row.cell, _reason(row.judgement)) for row in table.rows if row.judgement.reason),
+        claims=Grid(
+            title="Claims: what the papers say, in our runs",
+            columns=(
+                Column("claim"),
+                Column("work"),
+                Column("verdict"),
+                Column("smallest gain found", is_number=True),
+                Column("claimed above", is_number=True),
+                Column("metric", is_wide_only=True),
+                Column("statement", is_wide_only=True),
+                Column("source", is_wide_only=True),
+            ),
+            rows=tuple(map(_claim_row, table.claims)),
+        ),
+        claim_reasons=tuple((item.claim.name, _claim_reason(item)) for item in table.claims),
+        worth=tuple(worth(table)),
+        notes=(*([small] if small else []), *table.notes),
+    )
+
+
+_FACT_COLUMNS = (
+    Column("density", is_number=True),
+    Column("density, whole encoder", is_number=True, is_wide_only=True),
+    Column("MACs", is_number=True),
+    Column("training MACs", is_number=True),
+)
+
+
+def _metric_columns(metrics: Iterable[str]) -> Iterable[Column]:
+    for metric in metrics:
+        title = METRIC_TITLES[metric]
+        yield Column(title, is_number=True)
+        yield Column(f"{title}, 95 % interval", is_number=True, is_wide_only=True)
+        yield Column(f"{title}, stored", is_number=True)
+        yield Column(f"{title}, difference", is_number=True)
+
+
+def _row(row: Row, metrics: Iterable[str]) -> tuple[str, ...]:
+    cells = [row.cell, row.judgement.verdict.value]
+    for metric in metrics:
+        new, stored, difference = row.new[metric], row.stored[metric], row.difference(metric)
+        interval = new.interval
+        cells += [
+            _sample(new),
+            f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else _NOTHING,
+            _sample(stored),
+            f"{difference:+.2f}" if difference is not None else _NOTHING,
+        ]
+    density, encoder, macs, training = row.facts.values()
+    return (
+        *cells,
+        *(f"{value:.4f}" if value is not None else _NOTHING for value in (density, encoder, macs, training)),
+    )
+
+
+def _sample(sample: Sample) -> str:
+    if sample.mean is None:
+        return _NOTHING
+    sd = f" ± {sample.sd:.2f}" if sample.sd is not None else ""
+    return f"{sample.mean:.2f}{sd} ({sample.n})"
+
+
+def _reason(judgement: Judgement) -> str:
+    return f"{judgement.verdict.value}: {judgement.reason}" if judgement.reason else judgement.verdict.value
+
+
+def _claim_row(item: JudgedClaim) -> tuple[str, ...]:
+    claim = item.claim
+    found = min((pair.comparison.difference for pair in item.pairs), default=None)
+    return (
+        f"{claim.name} (primary)" if claim.is_primary else claim.name,
+        claim.work,
+        item.judgement.verdict.value,
+        f"{found:+.2f}" if found is not None else _NOTHING,
+        f"{claim.least_gain_points:+.2f}",
+        METRIC_TITLES.get(claim.metric, claim.metric),
+        claim.statement,
+        f"{claim.source} ({claim.source_kind})",
+    )
+
+
+def _claim_reason(item: JudgedClaim) -> str:
+    """Say why, then list every pair that was compared."""
+    pairs = (
+        f"{pair.left} - {pair.right} = {pair.comparison.difference:+.2f} (n = {pair.comparison.new_runs})"
+        for pair in item.pairs
+    )
+    return "; ".join((_reason(item.judgement), *pairs))

@@ -1,0 +1,51 @@
+"""The report as Markdown: the form that is stored and compared as text."""
+
+from collections.abc import Iterable
+
+from bench.report.layout import Grid, Page
+
+
+def markdown(page: Page) -> str:
+    """Return the report; the same page always gives the same text."""
+    warning = f"**!!! {_escaped(page.banner)}**" if page.banner else ""
+    blocks = [
+        f"# {_escaped(page.title)}",
+        warning,
+        "\n".join(f"- {name}: {_escaped(value)}" for name, value in page.heading),
+        f"## {page.results.title}",
+        _grid(page.results, warning),
+        _listed(page.reasons),
+        f"## {page.claims.title}",
+        _grid(page.claims, ""),
+        _listed(page.claim_reasons),
+        "## What the verdicts are worth",
+        "\n".join(f"- {_escaped(line)}" for line in page.worth),
+        "## Notes" if page.notes else "",
+        "\n".join(f"- {_escaped(line)}" for line in page.notes),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _grid(grid: Grid, warning: str) -> str:
+    rules = ("---:" if column.is_number else "---" for column in grid.columns)
+    lines = [_line(column.title for column in grid.columns), _line(rules)]
+    if warning:
+        lines.append(_line([warning] + [""] * (len(grid.columns) - 1)))
+    lines += (_line(map(_escaped, row)) for row in grid.rows)
+    return "\n".join(lines)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _listed(pairs: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- `{name}`: {_escaped(value)}" for name, value in pairs)
+
+
+def _escaped(value: str) -> str:
+    """Escape what Markdown would read as layout: table bars, emphasis, HTML, line breaks."""
+    plain = " ".join(value.split())
+    for character in "\\|*_`<>[":
+        plain = plain.replace(character, f"\\{character}")
+    return plain

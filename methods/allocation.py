@@ -1,0 +1,103 @@
+"""How much each layer keeps: a density becomes one exact count per layer.
+
+All three allocations share two policies (ours, so that counts add up exactly):
+
+* Counts sum to ``floor(density * N + 1/2)`` over the network. Fractional counts are rounded by largest
+  remainder.
+* Every layer keeps at least one weight, taken from the layer that then keeps most.
+
+Which counts a layer gets does not depend on the order of the layers, except where two layers tie exactly
+(equal remainders, equal scores, equal largest counts): then the first layer wins.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from methods.granularity import Elementwise, budget
+
+
+def uniform(shapes: Mapping[str, torch.Size], density: float) -> dict[str, int]:
+    """Return ``density * N_l`` ones per layer, each rounded down or up so that the sum is exact.
+
+    Raises:
+        ValueError: if the density is outside (0, 1], or keeps fewer weights than there are layers.
+    """
+    quotas = {name: density * shape.numel() for name, shape in shapes.items()}
+    return _rounded(quotas, budget(_total(shapes), density))
+
+
+def erk(shapes: Mapping[str, torch.Size], density: float, power: float = 1.0) -> dict[str, int]:
+    """Return the Erdos-Renyi-kernel allocation: small layers stay denser.
+
+    Layer density is proportional to ``(sum(shape) / prod(shape)) ** power``; layers that would exceed 1
+    stay dense and the others share what is left. Source: Evci et al. 2020 (RigL), section 3; Mocanu et al.
+    2018 for the version without kernels. Published code then draws each weight by chance; the counts here
+    are exact.
+
+    Raises:
+        ValueError: if the density is outside (0, 1], or keeps fewer weights than there are layers.
+    """
+    ones = budget(_total(shapes), density)
+    raw = {name: (sum(shape) / shape.numel()) ** power for name, shape in shapes.items()}
+    dense: set[str] = set()
+    scale = 0.0
+    # A layer above 1 gives what it cannot hold to the others, whose share only grows: it never comes back.
+    while len(dense) < len(shapes):
+        rest = [name for name in shapes if name not in dense]
+        left = density * _total(shapes) - sum(shapes[name].numel() for name in dense)
+        scale = left / sum(raw[name] * shapes[name].numel() for name in rest)
+        full = {name for name in rest if raw[name] * scale > 1.0}
+        if not full:
+            break
+        dense |= full
+    quotas = {
+        name: float(shape.numel()) if name in dense else scale * raw[name] * shape.numel()
+        for name, shape in shapes.items()
+    }
+    return _rounded(quotas, ones)
+
+
+def global_(scores: Mapping[str, Tensor], density: float) -> dict[str, int]:
+    """Return how many of the network's highest scores lie in each layer. Ties: first layer, lowest index.
+
+    Raises:
+        ValueError: if the density is outside (0, 1], keeps fewer weights than there are layers, or a score
+            is not finite.
+    """
+    flat = torch.cat([score.detach().reshape(-1) for score in scores.values()])
+    kept = Elementwise().keep(flat, budget(flat.numel(), density))
+    parts = torch.split(kept, [score.numel() for score in scores.values()])
+    return _at_least_one({name: int(part.count_nonzero()) for name, part in zip(scores, parts, strict=True)})
+
+
+def _total(shapes: Mapping[str, torch.Size]) -> int:
+    return sum(shape.numel() for shape in shapes.values())
+
+
+def _rounded(quotas: Mapping[str, float], total: int) -> dict[str, int]:
+    """Round by largest remainder (Hamilton's method); ``sorted`` is stable, so ties go to the first layer."""
+    counts = {name: math.floor(quota) for name, quota in quotas.items()}
+    by_remainder = sorted(quotas, key=lambda name: counts[name] - quotas[name])
+    for name in by_remainder[: total - sum(counts.values())]:
+        counts[name] += 1
+    return _at_least_one(counts)
+
+
+def _at_least_one(counts: dict[str, int]) -> dict[str, int]:
+    if sum(counts.values()) < len(counts):
+        raise ValueError(
+            f"{sum(counts.values())} weights cannot give each of {len(counts)} layers one: "
+            "raise the density or widen the encoder."
+        )
+    for name, count in counts.items():
+        if count == 0:
+            most = max(counts, key=counts.__getitem__)
+            counts[most] -= 1
+            counts[name] = 1
+    return counts
+
+
+__all__ = ["erk", "global_", "uniform"]

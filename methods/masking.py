@@ -1,0 +1,280 @@
+"""The one mechanism behind every mask: the parameter stays dense, the module computes with ``latent * mask``.
+
+Rules that hold everywhere:
+
+1. ``install`` on every run, dense ones included, before the target is made: masking one branch alone
+   changes the order of parameters, by which Lightly's ``update_momentum`` pairs them.
+2. The effective weight is exactly 0 off the mask at every moment, also right after loading a checkpoint.
+3. The latent's gradient is exactly 0 off the mask; whoever wants to grow needs ``watch`` and
+   ``dense_gradient``.
+4. A mask changes after the gradient was taken under the old one, hence ``settle``.
+5. The EMA of a target sees latents only, never masks; so a target that keeps more than the online encoder
+   keeps it at its old strength. Weight decay acts on latents, masked ones included. Lightly's LARS sees the
+   norm of the latent, which at density 0.1 is about three times the effective one.
+6. Masks change between optimizer steps, never between micro-batches.
+7. Masked modules can be deep-copied (masks are not aliased) but not pickled.
+
+Source: ours, on ``torch.nn.utils.parametrize``. Published code multiplies in the forward pass as well, but
+ranks the masked gradient for growth and leaves the optimizer's state behind.
+"""
+
+import copy
+import hashlib
+from collections.abc import Collection
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # the only common base of all batch normalisations
+from torch.nn.utils import parametrize
+from torch.optim import Optimizer
+
+Masks = dict[str, Tensor]
+"""Module path -> float32 mask with the weight's shape, contiguous, entries 0 or 1."""
+
+_SUFFIX = ".parametrizations.weight.0"
+
+
+class _Multiply(nn.Module):
+    """Compute ``latent * mask``; while watched, sum the gradients that arrive at the product."""
+
+    mask: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.ones_like(weight, dtype=torch.float32, requires_grad=False))
+        self.is_watched = False
+        self.gradient: Tensor | None = None
+
+    def forward(self, latent: Tensor) -> Tensor:
+        product = latent * self.mask
+        if self.is_watched and product.requires_grad:
+            product.register_hook(self._add)  # type: ignore[no-untyped-call]
+        return product
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """Let ``module.weight = value`` set the latent, as initialisers do."""
+        return weight
+
+    def _add(self, gradient: Tensor) -> None:
+        # Out of place: autograd still owns the tensor it hands over.
+        self.gradient = gradient.clone() if self.gradient is None else self.gradient + gradient
+
+
+def prunable(encoder: nn.Module) -> tuple[str, ...]:
+    """Return the paths of all ``Conv2d`` but the first registered one: the stem, which reads the image.
+
+    Linear layers, normalisation and biases are never pruned. Source: Meng et al. 2023 (SyncCP), the
+    authors' ResNets.
+    """
+    return tuple(name for name, module in encoder.named_modules() if isinstance(module, nn.Conv2d))[1:]
+
+
+def install(encoder: nn.Module, layers: Collection[str] | None = None) -> None:
+    """Give the layers at these paths (default: ``prunable(encoder)``) a mask of ones, in place.
+
+    Raises:
+        ValueError: if there are none, or one of them is masked already.
+    """
+    layers = prunable(encoder) if layers is None else layers
+    if not layers:
+        raise ValueError("the encoder has no prunable layer: it needs a Conv2d besides its stem.")
+    for path in layers:
+        module = encoder.get_submodule(path)
+        if parametrize.is_parametrized(module, "weight"):
+            raise ValueError(f"{path} is masked already: install masks once, before the target is made.")
+        parametrize.register_parametrization(module, "weight", _Multiply(module.get_parameter("weight")))
+
+
+def twin(encoder: nn.Module, *, own_batch_norm: bool) -> nn.Module:
+    """Return a second module on the same ``Parameter`` objects with masks of its own.
+
+    Args:
+        encoder: masked.
+        own_batch_norm: True copies batch normalisation, parameters and statistics (the optimizer then needs
+            both modules' parameters); False shares it, so that a dense twin is bit-identical to using the
+            encoder twice.
+    """
+    norms = [module for module in encoder.modules() if isinstance(module, _BatchNorm)]
+    normed = {id(parameter) for module in norms for parameter in module.parameters()}
+    shared: dict[int, object] = {
+        id(parameter): parameter
+        for parameter in encoder.parameters()
+        if not (own_batch_norm and id(parameter) in normed)
+    }
+    if not own_batch_norm:
+        # The modules, not only their buffers: `Module.to` replaces buffers, and the two would part ways.
+        shared |= {id(module): module for module in norms}
+    return copy.deepcopy(encoder, shared)
+
+
+def read(encoder: nn.Module) -> Masks:
+    """Return copies of the masks, in the order of the modules."""
+    return {path: _contiguous(module.mask) for path, module in _masked(encoder).items()}
+
+
+def write(encoder: nn.Module, masks: Masks, optimizer: Optimizer | None = None) -> None:
+    """Replace the masks, in place; with an optimizer, also ``settle`` it.
+
+    Nothing is written unless everything is valid. Pairs of branches: use ``Branches.write``.
+
+    Raises:
+        ValueError: if names, shapes or dtype are wrong, or an entry is neither 0 nor 1.
+    """
+    modules = _masked(encoder)
+    if masks.keys() != modules.keys():
+        raise ValueError(
+            f"masks and encoder name different layers: {sorted(masks.keys() ^ modules.keys())}. "
+            "Write all masks of an encoder at once; `read` gives the present ones."
+        )
+    for path, mask in masks.items():
+        _check(path, mask, modules[path].mask.shape)
+    before = read(encoder)
+    for path, module in modules.items():
+        module.mask.copy_(masks[path])
+    if optimizer is not None:
+        settle(encoder, before, masks, optimizer)
+
+
+@torch.no_grad()
+def settle(encoder: nn.Module, before: Masks, after: Masks, optimizer: Optimizer) -> None:
+    """Make gradients and optimizer state fit a new mask.
+
+    The gradient was taken under the old mask, so it is zeroed off the new one. Whatever state has the
+    weight's shape (momentum, Adam's moments) is zeroed off the new mask and where a weight has just grown:
+    otherwise a dropped latent coasts on its momentum, straight into an EMA target, and a grown one starts
+    with a stale push.
+
+    Args:
+        encoder: whose latents the optimizer moves.
+        before: which latents acted before the change: the old mask, for a tied pair the union of both.
+        after: which latents act now.
+        optimizer: any whose state is keyed by parameter.
+    """
+    for path, parameter in latent(encoder).items():
+        stays = before[path] * after[path]
+        if parameter.grad is not None:
+            parameter.grad.mul_(after[path])
+        # `get`: the state is a defaultdict, and asking must not create an entry.
+        for value in optimizer.state.get(parameter, {}).values():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                value.mul_(stays)
+
+
+def latent(encoder: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the dense parameters behind the masks: what the optimizer and the EMA move."""
+    return {
+        path: encoder.get_parameter(f"{path}.parametrizations.weight.original") for path in _masked(encoder)
+    }
+
+
+def watch(encoder: nn.Module, *, enabled: bool) -> None:
+    """Start summing dL/d(effective weight) over all backward passes; or stop, and forget the sum."""
+    for module in _masked(encoder).values():
+        module.is_watched = enabled
+        module.gradient = None
+
+
+def is_watched(encoder: nn.Module) -> bool:
+    """Return whether dense gradients are being summed."""
+    return any(module.is_watched for module in _masked(encoder).values())
+
+
+def dense_gradient(*encoders: nn.Module) -> dict[str, Tensor]:
+    """Return the sum of dL/d(effective weight) since ``watch``, non-zero at masked positions too.
+
+    Args:
+        encoders: one; or both modules of a tied pair, whose gradients are added.
+
+    Returns:
+        One tensor per layer with the weight's shape, over views and micro-batches, averaged over ranks.
+
+    Raises:
+        RuntimeError: if a layer was not watched, or no gradient has reached it.
+    """
+    total: dict[str, Tensor] = {}
+    for encoder in encoders:
+        for path, module in _masked(encoder).items():
+            if module.gradient is None:
+                raise RuntimeError(
+                    f"{path}: no dense gradient. Call watch(encoder, enabled=True) before the forward pass, "
+                    "and ask after the backward pass."
+                )
+            total[path] = total[path] + module.gradient if path in total else module.gradient.clone()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for gradient in total.values():
+            torch.distributed.all_reduce(gradient)
+            gradient.div_(torch.distributed.get_world_size())
+    return total
+
+
+def export(encoder: nn.Module) -> nn.Module:
+    """Return a plain copy: zeros baked in, no masks, keys in the order of a module that never had any."""
+    plain = copy.deepcopy(encoder)
+    latents = latent(plain)
+    for path, module in _masked(plain).items():
+        layer, dense = plain.get_submodule(path), latents[path]
+        # Not `remove_parametrizations`: it takes the property off the class, which the original still needs.
+        layer.__class__ = parametrize.type_before_parametrizations(layer)
+        del layer.parametrizations
+        # Not `latent * 0`, which may be -0. The weight comes first again; the others go behind it.
+        weight = dense.detach().masked_fill(module.mask == 0, 0.0)
+        others = dict(layer.named_parameters(recurse=False))
+        layer.register_parameter("weight", nn.Parameter(weight, requires_grad=dense.requires_grad))
+        for name, parameter in others.items():
+            delattr(layer, name)
+            layer.register_parameter(name, parameter)
+    return plain
+
+
+def counts(encoder: nn.Module) -> dict[str, int]:
+    """Return how many weights each layer keeps."""
+    return {path: int(module.mask.count_nonzero()) for path, module in _masked(encoder).items()}
+
+
+def version(encoder: nn.Module) -> int:
+    """Return a number that grows whenever a mask is written, by ``write`` or by loading a checkpoint."""
+    masked = _masked(encoder).values()
+    return sum(module.mask._version for module in masked)  # noqa: SLF001 (public in all but name)
+
+
+def digest(encoder: nn.Module) -> str:
+    """Return the SHA-256 of all masks, as hex; independent of device, memory format and layer order."""
+    return _sha256({path: mask.bool() for path, mask in read(encoder).items()})
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return the SHA-256 of ``module.state_dict()``, as hex; independent of device and memory format."""
+    return _sha256(module.state_dict())
+
+
+def _masked(encoder: nn.Module) -> dict[str, _Multiply]:
+    return {
+        name.removesuffix(_SUFFIX): module
+        for name, module in encoder.named_modules()
+        if isinstance(module, _Multiply)
+    }
+
+
+def _contiguous(mask: Tensor) -> Tensor:
+    return mask.detach().clone(memory_format=torch.contiguous_format)
+
+
+def _check(path: str, mask: Tensor, shape: torch.Size) -> None:
+    if mask.shape != shape:
+        raise ValueError(
+            f"{path}: a mask of shape {tuple(mask.shape)} does not fit a weight of {tuple(shape)}."
+        )
+    if mask.dtype != torch.float32:
+        raise ValueError(f"{path}: a mask is float32, not {mask.dtype}; convert it with `.float()`.")
+    if not bool(((mask == 0) | (mask == 1)).all()):
+        raise ValueError(f"{path}: a mask's entries are 0 or 1; NaN is neither.")
+
+
+def _sha256(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

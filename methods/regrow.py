@@ -1,0 +1,46 @@
+"""Prune-and-regrow: some active weights of a layer make room for as many others."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from methods.granularity import Elementwise
+
+
+def prune_and_regrow(mask: Tensor, strength: Tensor, growth: Tensor, fraction: float) -> Tensor:
+    """Return a mask with as many ones as ``mask``, of which ``floor(fraction * ones)`` were chosen anew.
+
+    The weakest active weights go; the positions with the highest growth score among all that are then
+    inactive come. A weight that was just dropped may therefore come straight back (Evci et al. 2020, RigL).
+    Only active weights can be dropped: published code ranks the stale values of inactive ones too.
+
+    Args:
+        mask: float32, any shape, entries 0 or 1.
+        strength: the mask's shape; which active weights to keep.
+        growth: the mask's shape; which inactive positions to add. Must come from the dense gradient: the
+            masked gradient is exactly 0 at every inactive position.
+        fraction: how many of the active weights to exchange, in [0, 1]; 0 changes nothing.
+
+    Raises:
+        ValueError: if the fraction is outside [0, 1], or a score that is looked at is not finite.
+    """
+    if not 0.0 <= fraction <= 1.0:
+        raise ValueError(
+            f"cannot exchange a fraction of {fraction} of the active weights: use one in [0, 1]."
+        )
+    active = mask.bool()
+    ones = int(active.count_nonzero())
+    exchanged = math.floor(fraction * ones)
+    if exchanged == 0:
+        return mask.clone()
+    kept = _keep_among(active, strength, ones - exchanged)
+    grown = _keep_among(~kept, growth, exchanged)
+    return (kept | grown).float()
+
+
+def _keep_among(candidates: Tensor, score: Tensor, count: int) -> Tensor:
+    """Return a bool mask of the ``count`` highest scores among the candidates; ties to the lowest index."""
+    kept = torch.zeros_like(candidates)
+    kept[candidates] = Elementwise().keep(score[candidates], count)
+    return kept

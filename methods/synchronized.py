@@ -1,0 +1,161 @@
+"""Synchronized contrastive pruning (SyncCP): two masks on one schedule, the target's denser by a gap."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from methods import masking, scores
+from methods.allocation import erk, global_
+from methods.base import Branches, Facts, Setting, SparseMethod, require_elementwise
+from methods.granularity import select
+from methods.overlap import overlap
+from methods.regrow import prune_and_regrow
+from methods.schedule import CosineFraction, Cubic
+from methods.scores import EmaMagnitude
+
+
+class Synchronized(SparseMethod):
+    """Prune online encoder and target together by magnitudes averaged over time; regrow online weights.
+
+    Source: Meng et al. 2023 (SyncCP, ICLR). Their paper could not be read; this is what the authors' code
+    (solo-learn-sparse, ``ContrastiveMMask`` and ``DuoMMask``) intends, with four deliberate differences:
+
+    * Magnitude *averages* are ranked. Their code takes the threshold from them and compares raw magnitudes.
+    * Growth ranks the true dense gradient. Theirs ranks the masked one, which is 0 wherever growth is
+      possible.
+    * Masks are exact: counts instead of thresholds, at the start too.
+    * Prune-and-regrow ends with the ramp. Theirs goes on to the last step, so the exported mask was never
+      trained.
+
+    Pruned latents live on (every latent is ranked at every update) and come back at their own value.
+
+    Args:
+        setting: ``density`` is the final one of the online encoder; the target keeps ``min(1, density +
+            gap)``.
+        initial_density: of the online encoder before the ramp. Source: the authors' N:M script, the only
+            one that prunes. A setting that asks for more starts, and stays, at its own density.
+        momentum: of the magnitude averages. Same source.
+        prune_rate: fraction of each layer's active weights exchanged at the first update; it falls along a
+            cosine to ``prune_rate_end`` at the last one. Same source; 0 exchanges nothing.
+        prune_rate_end: Source: the authors' ``CosineDecay``. No more than ``prune_rate`` is used.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        initial_density: float = 0.70,
+        momentum: float = 0.99,
+        prune_rate: float = 0.50,
+        prune_rate_end: float = 0.005,
+    ) -> None:
+        require_elementwise(setting, "synchronized")
+        self._setting = setting
+        self._initial_density = max(initial_density, setting.density)
+        self._momentum = momentum
+        self._prune_rate = prune_rate
+        self._prune_rate_end = min(prune_rate, prune_rate_end)
+        self._update_steps: list[int] = []
+        self._curves: dict[str, list[float]] = {}
+
+    def attach(self, branches: Branches, total_steps: int) -> None:
+        """Plan the ramp and draw the first masks: ERK, random, nested, because both rank the same scores."""
+        setting = self._setting
+        span = (total_steps, setting.start_fraction, setting.end_fraction, setting.period_fraction)
+        self._density = Cubic.over(*span, initial=self._initial_density, final=setting.density)
+        self._exchange = CosineFraction.over(*span, initial=self._prune_rate, final=self._prune_rate_end)
+        self._branches = branches
+        latents = masking.latent(branches.online)
+        shapes = {name: weight.shape for name, weight in latents.items()}
+        drawn = scores.random(latents, torch.Generator().manual_seed(setting.seed))
+        density = self._initial_density
+        branches.write(
+            select(drawn, erk(shapes, density), setting.granularity),
+            target=select(drawn, erk(shapes, self._target_density(density)), setting.granularity),
+        )
+        # A tied pair has one set of latents, hence one average; it is updated once.
+        self._averages = {"online": EmaMagnitude(latents, self._momentum)}
+        if not branches.tied:
+            self._averages["target"] = EmaMagnitude(masking.latent(branches.target), self._momentum)
+
+    def before_forward(self, step: int) -> None:
+        """Watch the dense gradient in the steps that grow."""
+        if self._grows(step):
+            for module in self._branches.learners:
+                masking.watch(module, enabled=True)
+
+    def on_gradient(self, step: int, optimizer: Optimizer) -> bool:
+        """Rewrite both masks, when due."""
+        if self._density.is_due(step):
+            self._update(step, optimizer)
+        return True
+
+    def on_step(self, step: int) -> None:
+        """Average the magnitudes, as long as they are still needed."""
+        if step < self._density.end_step:
+            self._averages["online"].update(masking.latent(self._branches.online))
+            if not self._branches.tied:
+                self._averages["target"].update(masking.latent(self._branches.target))
+
+    def facts(self) -> Facts:
+        """Return the update steps; for each, densities, exchanged fraction and overlap of the two masks."""
+        curves = {name: tuple(values) for name, values in self._curves.items()}
+        return Facts(update_steps=tuple(self._update_steps), curves=curves)
+
+    def state_dict(self) -> dict[str, object]:
+        """Return averages and history; the masks are in the modules, and the schedule knows only the step."""
+        return {
+            "averages": {name: average.state_dict() for name, average in self._averages.items()},
+            "update_steps": list(self._update_steps),
+            "curves": {name: list(values) for name, values in self._curves.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore averages and history."""
+        for name, average in self._averages.items():
+            average.load_state_dict(state["averages"][name])
+        self._update_steps = list(state["update_steps"])
+        self._curves = {name: list(values) for name, values in state["curves"].items()}
+
+    def _target_density(self, density: float) -> float:
+        return min(1.0, density + self._setting.gap)
+
+    def _grows(self, step: int) -> bool:
+        return self._density.is_due(step) and self._exchange.value(step) > 0.0
+
+    def _update(self, step: int, optimizer: Optimizer) -> None:
+        branches = self._branches
+        density, fraction = self._density.value(step), self._exchange.value(step)
+        online_scores = self._averages["online"].scores
+        target_scores = online_scores if branches.tied else self._averages["target"].scores
+        online = self._largest(online_scores, density)
+        target = self._largest(target_scores, self._target_density(density))
+        if self._grows(step):
+            growth = scores.gradient_magnitude(masking.dense_gradient(*branches.learners))
+            for module in branches.learners:
+                masking.watch(module, enabled=False)
+            online = {
+                name: prune_and_regrow(mask, online_scores[name], growth[name], fraction)
+                for name, mask in online.items()
+            }
+        branches.write(online, optimizer, target=target)
+        self._record(step, density, fraction, online, target)
+
+    def _largest(self, magnitudes: Mapping[str, torch.Tensor], density: float) -> masking.Masks:
+        return select(magnitudes, global_(magnitudes, density), self._setting.granularity)
+
+    def _record(
+        self, step: int, density: float, fraction: float, online: masking.Masks, target: masking.Masks
+    ) -> None:
+        self._update_steps.append(step)
+        point = {
+            "online_density": density,
+            "target_density": self._target_density(density),
+            "exchanged_fraction": fraction,
+            **{f"overlap_{name}": value for name, value in asdict(overlap(online, target)).items()},
+        }
+        for name, value in point.items():
+            self._curves.setdefault(name, []).append(value)

@@ -1,0 +1,77 @@
+"""One session per job a user would name: ``nox`` checks, ``nox -s cifar10_table`` makes the table."""
+
+import hashlib
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.10"
+nox.options.sessions = ["lint", "types", "tests"]
+
+ROOT = Path(__file__).resolve().parent
+ENVIRONMENT_INPUTS = (ROOT / "pyproject.toml", ROOT / "constraints.txt")
+DEV_GROUP = nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), "dev")
+
+
+@nox.session(venv_backend="virtualenv", reuse_venv=True, default=False)
+def environment(session: nox.Session) -> None:
+    """Install everything once, at the stored references' exact versions; later calls need no network."""
+    stamp = Path(session.virtualenv.location, "inputs.sha256")
+    # The place belongs to it: an editable install of a tree that was moved runs the code of the old place.
+    digest = hashlib.sha256(f"{sys.version}\0{ROOT}\0".encode())
+    for path in ENVIRONMENT_INPUTS:
+        digest.update(path.read_bytes() + b"\0")
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == digest.hexdigest():
+        session.log("Already installed.")
+        return
+    session.install("--constraint", "constraints.txt", "--editable", ".", *DEV_GROUP)
+    stamp.write_text(digest.hexdigest(), encoding="utf-8")
+
+
+def python(session: nox.Session, *arguments: str) -> None:
+    """Run Python of the environment.
+
+    After Ctrl-C it has a minute to write its checkpoints; nox would kill it after a third of a second.
+    """
+    executable = session.cache_dir.parent / "environment" / "bin" / "python"
+    session.run(executable, *arguments, external=True, interrupt_timeout=60, terminate_timeout=20)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def lint(session: nox.Session) -> None:
+    """Check style and formatting; ``-- --fix`` repairs what can be."""
+    python(session, "-m", "ruff", "check", ".", *session.posargs)
+    python(session, "-m", "ruff", "format", ".", *([] if "--fix" in session.posargs else ["--check"]))
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def types(session: nox.Session) -> None:
+    """Check types, strictly, of code and tests."""
+    python(session, "-m", "mypy", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def tests(session: nox.Session) -> None:
+    """Run all tests; ``-- tests/unit -k masks`` runs some."""
+    # worksteal: a few end-to-end tests are a hundred times as long as the rest.
+    shared_out = ("--numprocesses=logical", "--maxprocesses=16", "--dist=worksteal")
+    python(session, "-m", "pytest", *shared_out, *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def cifar10_table(session: nox.Session) -> None:
+    """Train, evaluate, judge and print the CIFAR-10 table."""
+    python(session, "-m", "bench", "table", "cifar10", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def regression(session: nox.Session) -> None:
+    """Rerun a few stored references and compare exactly."""
+    python(session, "-m", "bench", "regression", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def record(session: nox.Session) -> None:
+    """Make the stored references of the CIFAR-10 table anew; say why in the commit."""
+    python(session, "-m", "bench", "record", "cifar10", *session.posargs)

@@ -1,0 +1,21 @@
+"""What every test stands on: one thread, deterministic algorithms, known Hypothesis settings."""
+
+import os
+
+os.environ |= {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+}  # before torch; inherited by the tests' own processes
+
+import torch
+from hypothesis import settings
+
+torch.set_num_threads(1)
+torch.use_deterministic_algorithms(mode=True)
+
+# No deadlines: a shared machine is slow now and then, and that is no bug of ours.
+settings.register_profile("dev", max_examples=25, deadline=None)
+settings.register_profile(
+    "ci", max_examples=100, deadline=None, derandomize=True, database=None, print_blob=True
+)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")

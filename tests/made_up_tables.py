@@ -1,0 +1,136 @@
+"""Small made-up tables: what a judge and a report need, without any training."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from bench.claims import Claim, Claims
+from bench.config import (
+    DataSpec,
+    EncoderSpec,
+    FrameworkSpec,
+    OptimizerSpec,
+    Run,
+    SparsitySpec,
+    ViewSpec,
+)
+from bench.record import Record, plain
+from bench.table import TableSpec
+from bench.tolerances import Tolerances
+from bench.verdict import Margin
+
+LINEAR = "linear_top1_percent"
+
+
+def made_up_run(
+    method: str = "dense", *, framework: str = "simclr", density: float = 1.0, gap: float = 0.0, seed: int = 0
+) -> Run:
+    return Run(
+        framework=FrameworkSpec(name=framework, hidden_dim=64, output_dim=128),
+        sparsity=SparsitySpec(
+            method=method, granularity="-" if density == 1.0 else "element", density=density, gap=gap
+        ),
+        data=DataSpec(name="cifar10", train_images=5120),
+        encoder=EncoderSpec(name="resnet-9", width=0.125),
+        views=ViewSpec(pipeline="batched-v1", recipe="simclr"),
+        optimizer=OptimizerSpec(name="sgd", learning_rate=0.06, weight_decay=5e-4, batch_images=64, epochs=5),
+        seed=seed,
+    )
+
+
+def made_up_record(
+    run: Run,
+    linear: float,
+    *,
+    knn: float = 40.0,
+    facts: Mapping[str, object] | None = None,
+    provenance: Mapping[str, object] | None = None,
+) -> Record:
+    """Return a record with every fact the judge reads; ``facts`` and ``provenance`` replace some."""
+    kept = round(1000 * run.sparsity.density)
+    return Record(
+        run_id=run.run_id,
+        run=plain(run),
+        metrics={LINEAR: linear, "knn_top1_percent": knn},
+        facts={
+            "data_fingerprint": "feed",
+            "dense_macs": 2000,
+            "density_encoder": run.sparsity.density + 0.001,
+            "density_prunable": run.sparsity.density,
+            "kept_per_layer": {"conv1": kept // 4, "conv2": kept - kept // 4},
+            "kept_weights": kept,
+            "kept_weights_target": kept,
+            "knn_protocol": "cosine",
+            "linear_protocol": "L-BFGS",
+            "loss_digest": f"loss-{run.seed}",
+            "macs_ratio": run.sparsity.density,
+            "mask_digest": f"mask-{run.seed}",
+            "optimizer_steps": 400,
+            "prunable_weights": 1000,
+            "samples_seen": 25600,
+            "training_macs_ratio": 0.5 + run.sparsity.density / 2,
+            "update_steps": [120, 130],
+            "weights_digest": f"weights-{run.seed}",
+            **(facts or {}),
+        },
+        provenance={
+            "data_source": "image folder",
+            "env_class": "cpu-a",
+            "git_commit": "c0ffee",
+            "git_dirty": False,
+            "host": "host-a",
+            "source_digest": "5eed",
+            **(provenance or {}),
+        },
+    )
+
+
+def made_up_records(run: Run, values: Sequence[float], *, first_seed: int) -> list[Record]:
+    """Return one record per value, seeds counted from ``first_seed``."""
+    return [
+        made_up_record(dataclasses.replace(run, seed=first_seed + offset), value)
+        for offset, value in enumerate(values)
+    ]
+
+
+def made_up_spec(*cells: Run, profile: str = "smoke") -> TableSpec:
+    return TableSpec(name="cifar10", title="A made-up table", profile=profile, data="cifar10", cells=cells)
+
+
+def made_up_tolerances(delta: float = 3.0, floor: float = 0.3) -> Tolerances:
+    margins = {LINEAR: Margin(delta_points=delta, sd_floor_points=floor)}
+    return Tolerances(
+        judged_metric=LINEAR,
+        alpha=0.05,
+        equal_spread_alpha=0.01,
+        margins={"simclr": margins, "byol": margins},
+    )
+
+
+def made_up_claim(
+    name: str = "better",
+    *,
+    left: str = "*/synchronized/*",
+    right: Sequence[str] = ("*/gradual/*",),
+    work: str = "A Work",
+    least_gain_points: float = 0.0,
+    is_primary: bool = True,
+    profiles: Sequence[str] = ("cpu", "paper"),
+) -> Claim:
+    return Claim(
+        name=name,
+        work=work,
+        source="A. Author, 2023",
+        source_kind="abstract",
+        statement="it is better",
+        is_primary=is_primary,
+        metric=LINEAR,
+        left=left,
+        right=tuple(right),
+        least_gain_points=least_gain_points,
+        profiles=tuple(profiles),
+        not_judged={name: "too small" for name in ("smoke", "cpu", "paper") if name not in profiles},
+    )
+
+
+def made_up_claims(*claims: Claim) -> Claims:
+    return Claims(alpha=0.05, claims=claims or (made_up_claim(),))

@@ -1,0 +1,135 @@
+"""Strategies and small subjects that several test files share."""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from hypothesis import strategies as st
+from lightly.models.utils import update_momentum
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from methods import masking
+from methods.base import Branches, SparseMethod
+from methods.masking import Masks
+
+IMAGE = (3, 8, 8)
+
+
+def tiny_encoder(seed: int = 0) -> nn.Module:
+    """Stem, then one prunable convolution of each kind: strided with bias, grouped, pointwise."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1, bias=False),
+            nn.BatchNorm2d(4),
+            nn.ReLU(),
+            nn.Conv2d(4, 8, 3, stride=2, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, (1, 3), padding=(0, 1), groups=2, bias=False),
+            nn.Conv2d(8, 12, 1, bias=False),
+            nn.BatchNorm2d(12),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+
+
+PRUNABLE = ("3", "6", "7")
+SIZES = {"3": 8 * 4 * 9, "6": 8 * 4 * 3, "7": 12 * 8}
+
+
+def masked_encoder(seed: int = 0) -> nn.Module:
+    encoder = tiny_encoder(seed)
+    masking.install(encoder)
+    return encoder
+
+
+def branches(*, tied: bool, seed: int = 0) -> Branches:
+    online = masked_encoder(seed)
+    target = masking.twin(online, own_batch_norm=False) if tied else copy.deepcopy(online)
+    return Branches(online, target, tied)
+
+
+def random_masks(encoder: nn.Module, density: float, generator: torch.Generator) -> Masks:
+    """Every entry by chance, and at least one per layer."""
+    masks = {}
+    for name, mask in masking.read(encoder).items():
+        drawn = (torch.rand(mask.shape, generator=generator) < density).float()
+        drawn.view(-1)[0] = 1.0
+        masks[name] = drawn
+    return masks
+
+
+def images(generator: torch.Generator, count: int = 6) -> Tensor:
+    return torch.randn(count, *IMAGE, generator=generator)
+
+
+def loss_of(pair: Branches, views: Tensor) -> Tensor:
+    """A stand-in for a contrastive loss: online on one half of the views, target on the other."""
+    first, second = views.chunk(2)
+    online = pair.online(first)
+    if pair.tied:
+        target = pair.target(second)
+    else:
+        with torch.no_grad():
+            target = pair.target(second)
+    distance: Tensor = (online - target).square().mean() + 0.1 * online.square().mean()
+    return distance
+
+
+def train(
+    method: SparseMethod,
+    pair: Branches,
+    optimizer: Optimizer,
+    *,
+    steps: range,
+    accumulate: int = 1,
+    data_seed: int = 0,
+) -> Iterator[int]:
+    """The order of moments of one optimizer step; yields after each. Data depend on seed and step alone."""
+    for step in steps:
+        generator = torch.Generator().manual_seed(10_000 * data_seed + step)
+        method.before_forward(step)
+        for views in images(generator, 8 * accumulate).chunk(accumulate):
+            loss = loss_of(pair, views) / accumulate + method.penalty()
+            loss.backward()  # type: ignore[no-untyped-call]
+        if method.on_gradient(step, optimizer):
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if not pair.tied:
+            update_momentum(pair.online, pair.target, 0.9)
+        method.on_step(step)
+        yield step
+
+
+def effective_weights(encoder: nn.Module) -> dict[str, Tensor]:
+    """What each masked layer multiplies with."""
+    weights = {}
+    for name in masking.read(encoder):
+        weight = encoder.get_submodule(name).weight
+        assert isinstance(weight, Tensor)
+        weights[name] = weight.detach()
+    return weights
+
+
+def shapes(max_side: int = 5) -> st.SearchStrategy[tuple[int, ...]]:
+    """Weight shapes of two to four dimensions, one-element ones included."""
+    return st.lists(st.integers(1, max_side), min_size=2, max_size=4).map(tuple)
+
+
+@st.composite
+def scores(draw: st.DrawFn, *, distinct: bool = False) -> Tensor:
+    """Scores that float32, float64 and bfloat16 all represent exactly; with many ties unless ``distinct``."""
+    shape = torch.Size(draw(shapes()))
+    if distinct:
+        values = draw(st.permutations(range(shape.numel())))
+    else:
+        top = draw(st.sampled_from([0, 1, 3, 100]))
+        values = draw(st.lists(st.integers(0, top), min_size=shape.numel(), max_size=shape.numel()))
+    return torch.tensor(values, dtype=torch.float32).reshape(shape)
+
+
+def densities() -> st.SearchStrategy[float]:
+    """Densities in (0, 1], the ends and the papers' values included."""
+    return st.one_of(st.sampled_from([0.02, 0.05, 0.1, 0.2, 0.5, 1.0]), st.floats(0.001, 1.0))

@@ -1,0 +1,248 @@
+import contextlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from bench.execute import execute, stored
+from bench.outcome import Failed
+from bench.progress import shown
+from bench.record import ROOT, Record, RecordError
+from bench.worker import Job, finished, lock
+from tests.unit.bench import pool_jobs
+from tests.unit.bench.pool_jobs import a_run
+
+
+def outcomes(
+    folder: Path, job: Job[Path], *, seeds: int = 3, jobs: int = 2
+) -> tuple[dict[int, Record | Failed], str]:
+    """Return the outcome of each seed, and what was shown."""
+    runs = [a_run(seed) for seed in range(seeds)]
+    console = Console(file=io.StringIO(), width=200)
+    with shown(runs, steps=lambda _: 1, jobs=jobs, console=console) as progress:
+        made = execute(runs, job=job, context=folder, folder=folder, jobs=jobs, progress=progress)
+    assert isinstance(console.file, io.StringIO)
+    return {run.seed: made[run.run_id] for run in runs}, console.file.getvalue()
+
+
+def test_every_run_has_its_record(tmp_path: Path) -> None:
+    made, text = outcomes(tmp_path, pool_jobs.succeed)
+    assert {seed: finished(a_run(seed), tmp_path) for seed in range(3)} == made
+    assert "runs 3/3, done" in text
+
+
+def test_workers_have_one_thread_and_are_deaf_and_the_parent_is_as_before(tmp_path: Path) -> None:
+    environment, mask = dict(os.environ), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    os.environ["OMP_NUM_THREADS"] = "3"
+    try:
+        made, _ = outcomes(tmp_path, pool_jobs.succeed, seeds=1)
+        assert os.environ["OMP_NUM_THREADS"] == "3"
+    finally:
+        os.environ["OMP_NUM_THREADS"] = environment["OMP_NUM_THREADS"]
+    assert dict(os.environ) == environment
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
+    record = made[0]
+    assert isinstance(record, Record)
+    assert (record.facts["threads"], record.facts["deaf"]) == ("1", True)
+
+
+def test_a_worker_lives_through_all_its_runs(tmp_path: Path) -> None:
+    made, _ = outcomes(tmp_path, pool_jobs.succeed, jobs=1)
+    records = [record for record in made.values() if isinstance(record, Record)]
+    assert len(records) == 3
+    assert len({record.facts["process"] for record in records}) == 1
+
+
+@pytest.mark.parametrize(
+    ("job", "reason"),
+    [
+        (
+            pool_jobs.seed_1_is_killed,
+            "its worker died with signal 9 (Killed); run the same command again to continue",
+        ),
+        (pool_jobs.seed_1_exits, "its worker ended with exit status 7; run the same command again"),
+        (pool_jobs.seed_1_raises, "ValueError: the moon is full (traceback: "),
+        (
+            pool_jobs.seed_1_fills_the_disk,
+            "the disk is full (checkpoint.pt). Free some space and run the same command",
+        ),
+    ],
+)
+def test_a_run_fails_alone(tmp_path: Path, job: Job[Path], reason: str) -> None:
+    made, _ = outcomes(tmp_path, job, seeds=4, jobs=1)
+    failed = made.pop(1)
+    assert isinstance(failed, Failed)
+    assert failed.reason.startswith(reason)
+    assert (failed.run_id, failed.cell, failed.seed) == (a_run(1).run_id, a_run(1).cell, 1)
+    assert set(made) == {0, 2, 3}
+    assert all(isinstance(outcome, Record) for outcome in made.values())
+
+
+def test_the_traceback_of_a_failed_run_stays_until_it_succeeds(tmp_path: Path) -> None:
+    outcomes(tmp_path, pool_jobs.seed_1_raises)
+    error = tmp_path / a_run(1).run_id / "error.txt"
+    assert "seed_1_raises" in error.read_text(encoding="utf-8")
+    outcomes(tmp_path, pool_jobs.succeed)
+    assert not error.exists()
+
+
+def test_equal_runs_are_made_once_and_no_run_is_no_work(tmp_path: Path) -> None:
+    runs = [a_run(0), a_run(0)]
+    with shown(runs, steps=lambda _: 1, jobs=1, console=Console(file=io.StringIO())) as progress:
+        made = execute(
+            runs, job=pool_jobs.succeed, context=tmp_path, folder=tmp_path, jobs=1, progress=progress
+        )
+        assert list(made) == [a_run(0).run_id]
+        assert (
+            execute([], job=pool_jobs.succeed, context=tmp_path, folder=tmp_path, jobs=1, progress=progress)
+            == {}
+        )
+        with pytest.raises(ValueError, match="at least 1"):
+            execute(runs, job=pool_jobs.succeed, context=tmp_path, folder=tmp_path, jobs=0, progress=progress)
+
+
+def test_a_record_is_reused_only_by_the_code_that_made_it(tmp_path: Path) -> None:
+    record = pool_jobs.saved(a_run(0), tmp_path)
+    pool_jobs.saved(a_run(1), tmp_path, source="0123456789abcdef")
+    found = stored([a_run(seed) for seed in range(3)], tmp_path)
+    assert found.records == {a_run(0).run_id: record}
+    assert found.outdated == (a_run(1),)
+    assert found.missing == (a_run(2),)
+
+
+def test_another_runs_record_is_refused(tmp_path: Path) -> None:
+    pool_jobs.saved(a_run(0), tmp_path)
+    (tmp_path / a_run(0).run_id).rename(tmp_path / a_run(1).run_id)
+    with pytest.raises(RecordError, match="is the record of"):
+        finished(a_run(1), tmp_path)
+
+
+def test_a_run_of_another_process_is_waited_for_and_its_record_taken(tmp_path: Path) -> None:
+    held, release = threading.Event(), threading.Event()
+
+    def other_process() -> None:
+        with lock(tmp_path / a_run(0).run_id, wait=lambda _: None):
+            held.set()
+            release.wait()
+            pool_jobs.saved(a_run(0), tmp_path)
+
+    other = threading.Thread(target=other_process)
+    other.start()
+    held.wait()
+    threading.Timer(2.0, release.set).start()
+    made, text = outcomes(tmp_path, pool_jobs.seed_1_is_killed, seeds=1)
+    other.join()
+    record = made[0]
+    assert isinstance(record, Record)
+    assert record.facts["process"] == os.getpid()
+    assert text.count(f"waiting for process {os.getpid()} on ") == 1
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    script = f"""
+import pathlib, time
+from bench.worker import lock
+with lock(pathlib.Path({str(tmp_path)!r}), wait=print):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        waited: list[str] = []
+
+        def wait(name: str) -> None:
+            waited.append(name)
+            holder.kill()
+            holder.wait()
+
+        with lock(tmp_path, wait):
+            assert len(waited) == 1
+            assert waited[0].startswith(f"process {holder.pid} on ")
+
+
+@contextlib.contextmanager
+def command(
+    folder: Path, job: str, grace_seconds: float = 20.0
+) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """Start the pool as a command in a process group of its own; give it and its two busy workers."""
+    arguments = [sys.executable, "-m", "tests.unit.bench.pool_jobs", str(folder), job, str(grace_seconds)]
+    with subprocess.Popen(
+        arguments, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert happens(lambda: len(list(folder.glob("*/*.pid"))) == 2, seconds=30)
+            yield process, [int(path.stem) for path in folder.glob("*/*.pid")]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def happens(condition: Callable[[], bool], *, seconds: float) -> bool:
+    """Return whether a condition comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def gone(processes: list[int]) -> bool:
+    return not any(
+        psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+        for number in processes
+    )
+
+
+def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
+    with command(tmp_path, "last") as (process, workers):
+        process.kill()
+        process.wait()
+        assert happens(lambda: gone(workers), seconds=5)
+        assert not list(tmp_path.glob("*/error.txt"))
+
+
+@pytest.mark.parametrize("whole_group", [True, False])
+def test_an_interrupted_run_leaves_a_checkpoint(tmp_path: Path, *, whole_group: bool) -> None:
+    with command(tmp_path, "last") as (process, workers):
+        if whole_group:
+            os.killpg(process.pid, signal.SIGINT)
+        else:
+            process.send_signal(signal.SIGINT)
+        text, errors = process.communicate(timeout=10)
+        assert process.returncode == 130
+        assert errors == ""
+        assert "Interrupted" in text
+        assert gone(workers)
+        assert len(list(tmp_path.glob("*/checkpoint"))) == 2
+        assert not list(tmp_path.glob("*/error.txt"))
+
+
+def test_a_worker_that_does_not_listen_is_killed_after_its_grace(tmp_path: Path) -> None:
+    with command(tmp_path, "never_listen", grace_seconds=1.0) as (process, workers):
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+        assert (process.returncode, errors) == (130, "")
+        assert gone(workers)
+
+
+def test_a_second_interrupt_ends_everything_at_once(tmp_path: Path) -> None:
+    with command(tmp_path, "never_listen", grace_seconds=50.0) as (process, workers):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(1.0)
+        assert process.poll() is None
+        assert not gone(workers)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=10)
+        assert (process.returncode, errors) == (130, "")
+        assert gone(workers)
