@@ -29,11 +29,13 @@ class Places:
         data_dir: folder that holds the data sets; the environment's SPARSE_SSL_DATA unless given, else OUT/data.
         out: folder for runs, cache and tables.
         jobs: one-thread worker processes; as many as cores unless given.
+        checkpoint_seconds: between two checkpoints of a run; changes no number.
     """
 
     data_dir: Path | None = field(default_factory=_data_dir)
     out: Path = Path("out")
     jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    checkpoint_seconds: float = 10.0
 
     @property
     def place(self) -> commands.Place:
@@ -43,7 +45,12 @@ class Places:
         out = self.out.resolve()
         if self.data_dir is None:
             (out / "data").mkdir(parents=True, exist_ok=True)
-        return commands.Place(out=out, data_dir=self.data_dir or out / "data", jobs=self.jobs)
+        return commands.Place(
+            out=out,
+            data_dir=self.data_dir or out / "data",
+            jobs=self.jobs,
+            checkpoint_seconds=self.checkpoint_seconds,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +158,7 @@ class Record(Places):
         profile: its size.
         cells: only cells that match this pattern.
         seeds: per cell, at least 5.
-        data: the table's own data set, or digits for the stand-in's references.
+        data: the table's own data set and digits, the stand-in, unless one of them is given.
     """
 
     name: tyro.conf.Positional[str] = "cifar10"
@@ -174,20 +181,18 @@ class Regression(Places):
     Attributes:
         name: which table.
         profile: its size.
-        cells: only cells that match one of these patterns.
+        cells: only cells that match one of these patterns; a few that cover every method unless given.
         data: the table's own data set, or digits for the stand-in's references.
     """
 
     name: tyro.conf.Positional[str] = "cifar10"
     profile: ProfileName = "smoke"
-    cells: tuple[str, ...] = ("*",)
+    cells: tuple[str, ...] = commands.REGRESSION_CELLS
     data: str | None = None
 
     def act(self) -> int:
         """Return the exit code."""
-        return commands.repeat_references(
-            self.name, self.profile, self.place, cells=self.cells, data_name=self.data
-        )
+        return commands.repeat_references(self.name, self.profile, self.place, cells=self.cells, data_name=self.data)
 
 
 Command = (

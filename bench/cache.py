@@ -24,9 +24,9 @@ _ARRAYS = ("images", "labels", "digests")
 class Cache:
     """A folder ``NAME-KEY`` under ``root`` per data set.
 
-    KEY covers the path, size and time of change of every file, so changed data is decoded anew. A folder appears
-    whole or not at all. A header holds each array's SHA-256, checked at every opening: what is damaged is made again.
-    A lock per key lets one process decode while others wait.
+    KEY covers the path, size and time of change of every file, so changed data is decoded anew. A folder
+    appears whole or not at all. A header holds each array's SHA-256, checked at every opening: what is
+    damaged is made again. A lock per key lets one process decode while others wait.
     """
 
     root: Path
@@ -40,9 +40,7 @@ class Cache:
             DataError: the files cannot be used, or the cache folder cannot be written.
         """
         text = "\n".join([f"format {FORMAT}, Pillow {PIL.__version__}", *files.listing()])
-        folder = (
-            self.root / f"{name}-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
-        )
+        folder = self.root / f"{name}-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with _lock(folder.with_name(folder.name + ".lock")):
@@ -52,8 +50,8 @@ class Cache:
                 return _mapped(folder)
         except OSError as error:
             raise DataError(
-                f"{error.filename or self.root}: the cache of decoded pictures cannot be used ({error.strerror}). "
-                "Name a folder that can be written and has room."
+                f"{error.filename or self.root}: the cache of decoded pictures cannot be used "
+                f"({error.strerror}). Name a folder that can be written and has room."
             ) from error
 
 

@@ -43,8 +43,18 @@ def load(path: Path, run: Run, data_fingerprint: str) -> State | None:
     try:
         body = torch.load(path, weights_only=True)
         identity, state = body["identity"], body["state"]
-    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint ({error}). Delete it; the run then starts anew.") from error
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        TypeError,
+        ValueError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise CheckpointError(
+            f"{path}: not a readable checkpoint ({error}). Delete it; the run then starts anew."
+        ) from error
     expected = _identity(run, data_fingerprint)
     if identity["run"] != expected["run"]:
         raise CheckpointError(

@@ -122,9 +122,7 @@ class Claims:
         for work in dict.fromkeys(claim.work for claim in self.claims):
             primary = [claim.name for claim in self.claims if claim.work == work and claim.is_primary]
             if len(primary) != 1:
-                raise SettingsError(
-                    f"{work}: {len(primary)} primary claims; declare exactly one before the runs."
-                )
+                raise SettingsError(f"{work}: {len(primary)} primary claims; declare exactly one before the runs.")
 
     def judge(self, profile: str, values: Mapping[str, Values]) -> tuple[JudgedClaim, ...]:
         """Judge every claim.
@@ -160,11 +158,11 @@ class Claims:
 
     def _judgement(self, claim: Claim, pairs: Sequence[Pair], holds_p: float, fails_p: float) -> Judgement:
         if holds_p < self.alpha:
-            return Judgement(verdict=Verdict.REPRODUCED)
+            return Judgement(verdict=Verdict.REPRODUCED, reason=f"p = {holds_p:.2g}.")
         worst = min(pairs, key=lambda pair: pair.comparison.difference)
         found = (
-            f"{worst.left} - {worst.right} = {worst.comparison.difference:+.2f} points, "
-            f"claimed: above {claim.least_gain_points:+.2f}"
+            f"The smallest gain is {worst.comparison.difference:+.2f} points (against {worst.right}), "
+            f"claimed is more than {claim.least_gain_points:+.2f}"
         )
         if fails_p < self.alpha:
             return Judgement(verdict=Verdict.DEVIATES, reason=f"{found}; p = {fails_p:.2g}.")
@@ -232,9 +230,7 @@ def _pairs(claim: Claim, profile: str, values: Values) -> tuple[Pair, ...]:
 
 def _pair(left: str, right: str, values: Values, spread: Spread) -> Pair:
     seeds = sorted(values[left].keys() & values[right].keys())
-    comparison = compare(
-        [values[left][seed] for seed in seeds], [values[right][seed] for seed in seeds], spread
-    )
+    comparison = compare([values[left][seed] for seed in seeds], [values[right][seed] for seed in seeds], spread)
     return Pair(left=left, right=right, comparison=comparison)
 
 
@@ -243,16 +239,12 @@ def _holds_p(claim: Claim, pairs: Sequence[Pair]) -> float:
 
 
 def _fails_p(claim: Claim, pairs: Sequence[Pair]) -> float:
-    return min(
-        1.0, len(pairs) * min(pair.comparison.falls_short_p(claim.least_gain_points) for pair in pairs)
-    )
+    return min(1.0, len(pairs) * min(pair.comparison.falls_short_p(claim.least_gain_points) for pair in pairs))
 
 
 def _not_judged(claim: Claim, profile: str) -> Judgement:
     globs = f"{claim.left} and {', '.join(claim.right)}"
-    too_few = (
-        f"Needs a seed run in all cells of one framework that match {globs}, and two seeds in some cell."
-    )
+    too_few = f"Needs a seed run in all cells of one framework that match {globs}, and two seeds in some cell."
     return Judgement(verdict=Verdict.NOT_JUDGED, reason=claim.not_judged.get(profile, too_few))
 
 

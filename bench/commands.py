@@ -14,19 +14,28 @@ from bench.config import Run, SparsitySpec
 from bench.data import STAND_IN, DataError
 from bench.execute import execute, stored
 from bench.frameworks import FRAMEWORKS
+from bench.judging import assemble
 from bench.outcome import Failed, NotRun, Outcome
 from bench.profiles import PROFILES
 from bench.progress import shown
 from bench.record import Record
 from bench.references import FIRST_USER_SEED, REFERENCES, load_references, save_reference
 from bench.report import show, write
-from bench.judging import assemble
-from bench.table import parse_cell
+from bench.table import TableSpec, parse_cell
 from bench.tables import TABLES
 from bench.tolerances import load_tolerances
 from methods import METHODS
 
 MINIMUM_REFERENCE_SEEDS = 5
+# What `nox -s regression` repeats: each method and each framework once, the hardest settings.
+REGRESSION_CELLS = (
+    "simclr/untrained/*",
+    "simclr/dense/*",
+    "simclr/synchronized/element/d0.02*",
+    "byol/static_erk/element/d0.02",
+    "byol/gradual/element/d0.02",
+    "byol/synchronized/element/d0.10*",
+)
 
 
 class UsageError(Exception):
@@ -41,16 +50,23 @@ class Place:
         out: runs, cache and tables go here.
         data_dir: where the images lie, and where missing ones are downloaded to.
         jobs: one-thread worker processes.
+        checkpoint_seconds: between two checkpoints of a run.
     """
 
     out: Path
     data_dir: Path
     jobs: int
+    checkpoint_seconds: float
 
     @property
     def context(self) -> job.Context:
         """What every worker is told."""
-        return job.Context(runs_dir=self.out / "runs", data_dir=self.data_dir, cache_dir=self.out / "cache")
+        return job.Context(
+            runs_dir=self.out / "runs",
+            data_dir=self.data_dir,
+            cache_dir=self.out / "cache",
+            checkpoint_seconds=self.checkpoint_seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +148,7 @@ def make_table(
     return judged.exit_code(strict=strict)
 
 
-def perform(
-    runs: Sequence[Run], place: Place, *, force: bool, allowed_on_cpu: bool
-) -> tuple[list[Outcome], list[str]]:
+def perform(runs: Sequence[Run], place: Place, *, force: bool, allowed_on_cpu: bool) -> tuple[list[Outcome], list[str]]:
     """Return the outcomes of runs, doing only what no record of the present code and data answers, and notes."""
     dataset = data.load(runs[0].data, place.data_dir, place.context.cache_dir)  # also builds the cache, once
     images = len(dataset.train.images)
@@ -146,8 +160,8 @@ def perform(
     if todo and not allowed_on_cpu and not force:
         hours = estimate.hours(todo, images, jobs=place.jobs)
         raise UsageError(
-            f"this profile would take about {hours:,.0f} hours here (steps x measured milliseconds, {place.jobs} jobs). "
-            "It is meant for GPUs. Use --profile smoke or cpu, or --force to start all the same."
+            f"that would take about {hours:,.0f} hours here (steps x measured milliseconds, {place.jobs} jobs): "
+            "it is meant for GPUs. Use --profile smoke or cpu, or --force to start all the same."
         )
     with shown(todo, steps=lambda run: estimate.steps(run, images), jobs=place.jobs) as progress:
         made = execute(
@@ -188,33 +202,40 @@ def _stored_outcomes(wanted: Sequence[Run], place: Place) -> tuple[list[Outcome]
     return None, ["No records lay under --out: these are the stored references and their claims."]
 
 
-def record_references(
-    name: str, profile: str, place: Place, *, cells: str, seeds: int, data_name: str | None
-) -> int:
+def record_references(name: str, profile: str, place: Place, *, cells: str, seeds: int, data_name: str | None) -> int:
     """Make a table's references with the committed code; return the exit code.
 
     Raises:
         UsageError: tracked files differ from the commit, or too few seeds.
     """
     if record.git_state()["git_dirty"]:
-        raise UsageError("references come only from committed code, and tracked files differ from the commit. Commit first.")
+        raise UsageError(
+            "references come only from committed code, and tracked files differ from the commit. Commit first."
+        )
     if seeds < MINIMUM_REFERENCE_SEEDS:
         raise UsageError(f"--seeds {seeds}: a reference needs at least {MINIMUM_REFERENCE_SEEDS} seeds a cell.")
-    images = data_name or resolve_images(name, profile, place).name
-    spec = TABLES[name](profile, images).select(cells)
-    outcomes, _ = perform(spec.runs(range(seeds)), place, force=True, allowed_on_cpu=True)
-    failures = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
-    for outcome in outcomes:
-        if isinstance(outcome, Record):
-            save_reference(REFERENCES, name, profile, images, outcome)
+    made = resolve_images(name, profile, place).name
+    both = (made, STAND_IN) if profile == "smoke" and made != STAND_IN else (made,)
+    failures = [
+        failure
+        for images in ((data_name,) if data_name else both)
+        for failure in _record(TABLES[name](profile, images).select(cells), range(seeds), place)
+    ]
     for failure in failures:
         print(f"{failure.run_id}: {failure.reason}", file=sys.stderr)
     return 1 if failures else 0
 
 
-def repeat_references(
-    name: str, profile: str, place: Place, *, cells: Sequence[str], data_name: str | None
-) -> int:
+def _record(spec: TableSpec, seeds: Sequence[int], place: Place) -> list[Failed]:
+    """Make and store the references of a table; return what failed."""
+    outcomes, _ = perform(spec.runs(seeds), place, force=True, allowed_on_cpu=True)
+    for outcome in outcomes:
+        if isinstance(outcome, Record):
+            save_reference(REFERENCES, spec.name, spec.profile, spec.data, outcome)
+    return [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+
+
+def repeat_references(name: str, profile: str, place: Place, *, cells: Sequence[str], data_name: str | None) -> int:
     """Repeat the first stored seed of some cells and judge it against all of them; return the exit code.
 
     On the machine class of the references every digest must be the same; elsewhere the counts must be, and the

@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-
 UNTRAINED = "untrained"  # the floor of every table: a dense encoder that takes no step
 
 

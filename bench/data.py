@@ -90,16 +90,12 @@ def find(name: str, data_dir: Path | None) -> Found:
     if data_dir is None:
         return Found(name=name, kind="missing", note="no data directory is named", is_usable=False)
     if not data_dir.is_dir():
-        raise DataError(
-            f"{data_dir}: no such folder. The data directory must exist. Make it, or name another."
-        )
+        raise DataError(f"{data_dir}: no such folder. The data directory must exist. Make it, or name another.")
     if name in CIFAR_CLASSES:
         spec = CIFAR_CLASSES[name]
         for path in (data_dir / spec.base_folder, data_dir / spec.filename):
             if path.exists():
-                return Found(
-                    name=name, kind="official", path=path, note=f"official files {path}, not checked yet"
-                )
+                return Found(name=name, kind="official", path=path, note=f"official files {path}, not checked yet")
     folder = data_dir / name
     if folder.is_dir():
         return Found(name=name, kind="folder", path=folder, note=f"image folder {folder}, not checked yet")
@@ -107,7 +103,7 @@ def find(name: str, data_dir: Path | None) -> Found:
 
 
 def survey(data_dir: Path | None, cache_dir: Path) -> list[Found]:
-    """Return what is found for the known data sets and for every image folder in ``data_dir``, checked by reading it.
+    """Return what is found for the known data sets and any image folder in ``data_dir``, by reading it all.
 
     Raises:
         DataError: ``data_dir`` is not a folder.
@@ -130,7 +126,7 @@ def _checked(found: Found, cache_dir: Path) -> Found:
 
 
 def download(name: str, data_dir: Path) -> Found:
-    """Fetch CIFAR-10 or CIFAR-100 into ``data_dir`` with torchvision, which shows its progress and checks the file.
+    """Fetch CIFAR-10 or CIFAR-100 into ``data_dir`` with torchvision, which shows its progress.
 
     Raises:
         DataError: there is nothing to download under that name, or it could not be fetched.
@@ -146,8 +142,8 @@ def download(name: str, data_dir: Path) -> Found:
         spec(data_dir, download=True)
     except (OSError, RuntimeError) as error:  # no network is a URLError, a damaged file a RuntimeError
         raise DataError(
-            f"{data_dir / spec.filename}: could not be fetched ({error}). Fetch {spec.filename} on another machine, "
-            "put it into the data directory as it is and name that directory with --data-dir or SPARSE_SSL_DATA."
+            f"{data_dir / spec.filename}: could not be fetched ({error}). Fetch that file on another machine, "
+            "put it into a folder as it is, and name that folder with --data-dir or SPARSE_SSL_DATA."
         ) from error
     return find(name, data_dir)
 
@@ -155,9 +151,9 @@ def download(name: str, data_dir: Path) -> Found:
 def load(spec: DataSpec, data_dir: Path | None, cache_dir: Path) -> Dataset:
     """Return the pictures that a run sees.
 
-    The rule of the splits: the validation split is the last 5,000 train pictures in canonical order; the train
-    subset of n is the first n. With ``evaluate_on="validation"`` the two must not overlap, and 0 means all the rest;
-    else 0 means all. So a subset is the same whatever it is evaluated on.
+    The rule of the splits: the validation split is the last 5,000 train pictures in canonical order, the
+    train subset of n is the first n. So a subset is the same whatever it is evaluated on. With
+    ``evaluate_on="validation"`` the two must not overlap, and 0 means all the rest; else 0 means all.
 
     Args:
         spec: which pictures.
@@ -171,8 +167,8 @@ def load(spec: DataSpec, data_dir: Path | None, cache_dir: Path) -> Dataset:
     if found.kind == "missing":
         raise DataError(
             f"data set {spec.name!r}: {found.note}. It is looked for as official files or as an image folder "
-            f"{spec.name}/{{train,test}}/CLASS/*.png. Name the data directory with --data-dir or SPARSE_SSL_DATA, or "
-            "let `python -m bench data` download it."
+            f"{spec.name}/{{train,test}}/CLASS/*.png. Name the folder that holds it with --data-dir or "
+            "SPARSE_SSL_DATA, or let `python -m bench data` download it."
         )
     decoded = _decoded(found, cache_dir)
     train, evaluation = _selected(spec, decoded)
@@ -224,9 +220,9 @@ def _selected(spec: DataSpec, decoded: Decoded) -> tuple[Pictures, Pictures]:
     on_validation = spec.evaluate_on == "validation"
     available = total - VALIDATION_IMAGES if on_validation else total
     if available < 1 or not 0 <= spec.train_images <= available:
+        rest = f", of which the last {VALIDATION_IMAGES:,} are for validation" if on_validation else ""
         raise DataError(
-            f"data set {spec.name!r}: {spec.train_images:,} train images asked for, {max(0, available):,} there "
-            f"({total:,} in all{f', the last {VALIDATION_IMAGES:,} are for validation' if on_validation else ''}). "
+            f"data set {spec.name!r}: {spec.train_images:,} train images asked for; it has {total:,}{rest}. "
             "Ask for fewer (0 means all), or evaluate on test."
         )
     train = _rows(decoded.train, 0, spec.train_images or available)
@@ -239,17 +235,17 @@ def _selected(spec: DataSpec, decoded: Decoded) -> tuple[Pictures, Pictures]:
 
 
 def _check_index(name: str, split: str, pictures: Pictures) -> None:
-    """Compare with the index file of that subset, where one is kept: 16 hex digits of each picture's SHA-256, a line each."""
+    """Compare with the index file of that subset, where one is kept."""
     path = SPLITS_DIR / f"{name}-{split}-{len(pictures.labels)}.txt"
     if path.is_file() and path.read_text(encoding="ascii") != index_text(pictures):
         raise DataError(
-            f"{path}: lists other pictures than the {split} subset of {name!r} found. The stored references are made "
+            f"{path}: lists other pictures than the {split} subset found for {name!r}. References are made "
             "from that list. Use the published data set, or give yours another name."
         )
 
 
 def index_text(pictures: Pictures) -> str:
-    """Return the content of an index file."""
+    """Return the content of an index file: 16 hex digits of each picture's SHA-256, a line each."""
     return "".join(f"{row[:8].tobytes().hex()}\n" for row in pictures.digests)
 
 

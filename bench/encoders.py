@@ -31,7 +31,9 @@ def build(spec: EncoderSpec) -> tuple[nn.Module, int]:
     """
     if spec.stem == "cifar":
         if spec.name not in CIFAR_NAMES:
-            raise ValueError(f"encoder {spec.name!r} with a CIFAR stem is unknown. Choose from {', '.join(CIFAR_NAMES)}.")
+            raise ValueError(
+                f"encoder {spec.name!r} with a CIFAR stem is unknown. Choose from {', '.join(CIFAR_NAMES)}."
+            )
         encoder = ResNetGenerator(spec.name, width=spec.width)
         features = int(encoder.linear.in_features)
         encoder.linear = nn.Identity()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from bench import train
+from bench import build
 from bench.config import Run
 
 TIMED_IMAGES = 16
@@ -38,7 +38,7 @@ def _seconds_per_image(run: Run) -> float:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        framework = train.framework_for(run)
+        framework = build.framework_for(run)
         view = torch.randn(TIMED_IMAGES, 3, 32, 32).to(memory_format=torch.channels_last)
         for _ in range(2):
             began = time.perf_counter()

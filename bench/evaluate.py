@@ -19,9 +19,7 @@ PROBE_PROTOCOL = "L-BFGS logistic regression, C = 1, standardised cached feature
 
 
 @torch.no_grad()
-def features(
-    encoder: nn.Module, images: Tensor, *, normalise: Callable[[Tensor], Tensor], batch: int = 256
-) -> Tensor:
+def features(encoder: nn.Module, images: Tensor, *, normalise: Callable[[Tensor], Tensor], batch: int = 256) -> Tensor:
     """Return float32 features ``[N, F]`` of uint8 images ``[N, 3, H, W]``, in evaluation mode."""
     encoder.eval()
     device = next(encoder.parameters()).device
@@ -29,7 +27,9 @@ def features(
     return torch.cat(parts)
 
 
-def knn(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor, *, neighbours: int, temperature: float) -> int:
+def knn(
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor, *, neighbours: int, temperature: float
+) -> int:
     """Return how many queries the weighted kNN vote (Wu et al. 2018, section 3.4) classifies correctly.
 
     Args:

@@ -1,6 +1,6 @@
 """One run from data to record: what a worker of the pool does."""
 
-import datetime
+import datetime as dt
 import io
 import math
 import platform
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench import data, evaluate, record, train
+from bench import build, data, evaluate, record, train
 from bench.augment import normalise
 from bench.config import Run
 from bench.record import Record
@@ -51,10 +51,10 @@ def perform(run: Run, context: Context, tick: train.Tick) -> Record:
         DataError, TrainingError, CheckpointError, ValueError, OSError: with the way out in the message.
     """
     torch.use_deterministic_algorithms(mode=True)
-    started, clock, cpu = datetime.datetime.now(datetime.UTC), time.monotonic(), time.process_time()
+    started, clock, cpu = dt.datetime.now(dt.UTC), time.monotonic(), time.process_time()
     folder = record_path(context.runs_dir, run.run_id).parent
     dataset = data.load(run.data, context.data_dir, context.cache_dir)
-    fabric = train.fabric_for(run, accelerator=context.accelerator)
+    fabric = build.fabric_for(run, accelerator=context.accelerator)
     trained = train.pretrain(
         run,
         dataset,
@@ -81,9 +81,7 @@ def perform(run: Run, context: Context, tick: train.Tick) -> Record:
             "cpu_seconds": round(trained.cpu_seconds + time.process_time() - trained_cpu, 2),
             "startup_cpu_seconds": round(cpu, 2),
             "peak_memory_bytes": _peak_memory_bytes(),
-            "step_milliseconds": None
-            if math.isnan(trained.step_milliseconds)
-            else round(trained.step_milliseconds, 3),
+            "step_milliseconds": None if math.isnan(trained.step_milliseconds) else round(trained.step_milliseconds, 3),
             "data_source": dataset.source,
             "data_verified": dataset.verified,
         }
@@ -97,9 +95,7 @@ def perform(run: Run, context: Context, tick: train.Tick) -> Record:
     return made
 
 
-def _scores(
-    run: Run, dataset: data.Dataset, encoder: torch.nn.Module
-) -> tuple[dict[str, float], dict[str, object]]:
+def _scores(run: Run, dataset: data.Dataset, encoder: torch.nn.Module) -> tuple[dict[str, float], dict[str, object]]:
     """Return the percentages and the counts behind them."""
     spec = run.evaluation
     bank = evaluate.features(encoder, dataset.train.images, normalise=normalise)
@@ -131,7 +127,10 @@ def git_state() -> dict[str, object]:
     """Return the commit the code lies at and whether tracked files differ from it; unknown outside a checkout."""
     try:
         commit = _git("rev-parse", "HEAD")
-        return {"git_commit": commit, "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+        return {
+            "git_commit": commit,
+            "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        }
     except (OSError, subprocess.CalledProcessError):
         return {"git_commit": "unknown", "git_dirty": True}
 

@@ -111,8 +111,6 @@ class JudgedTable:
             strict: INCONCLUSIVE cells and a blind judge (a missed positive control) fail too.
         """
         verdicts = {row.judgement.verdict for row in self.rows}
-        bad = {Verdict.DEVIATES, Verdict.FAILED, Verdict.NOT_RUN} | (
-            {Verdict.INCONCLUSIVE} if strict else set()
-        )
+        bad = {Verdict.DEVIATES, Verdict.FAILED, Verdict.NOT_RUN} | ({Verdict.INCONCLUSIVE} if strict else set())
         is_blind = strict and bool(self.control_missed)
         return int(bool(verdicts & bad) or is_blind or not any(verdict.is_judged for verdict in verdicts))

@@ -56,13 +56,11 @@ def assemble(
     """
     by_cell = _by_cell(spec, outcomes or ())
     stored = {
-        run.cell: [item for item in references if _setting(item.run) == _setting(plain(run))]
-        for run in spec.cells
+        run.cell: [item for item in references if _setting(item.run) == _setting(plain(run))] for run in spec.cells
     }
     fresh = {cell: [item for item in found if isinstance(item, Record)] for cell, found in by_cell.items()}
     decided = {
-        run.cell: _without_statistics(run, by_cell[run.cell], stored[run.cell], references)
-        for run in spec.cells
+        run.cell: _without_statistics(run, by_cell[run.cell], stored[run.cell], references) for run in spec.cells
     }
     compared = [cell for cell, judgement in decided.items() if judgement is None]
     design = _design(compared, fresh, stored, references, tolerances)
@@ -82,10 +80,7 @@ def assemble(
         ),
         claims=claims.judge(
             spec.profile,
-            {
-                name: {cell: _sample(found, name).values for cell, found in shown.items() if found}
-                for name in METRICS
-            },
+            {name: {cell: _sample(found, name).values for cell, found in shown.items() if found} for name in METRICS},
         ),
         tolerances=tolerances,
         design=design,
@@ -184,8 +179,7 @@ def _design(
     spreads = {cell: common if is_pooled else pooled_spread([new[cell], old[cell]]) for cell in cells}
     return Design(
         comparisons={
-            cell: compare(new[cell], old[cell], spreads[cell].floored(margins[cell].sd_floor_points))
-            for cell in cells
+            cell: compare(new[cell], old[cell], spreads[cell].floored(margins[cell].sd_floor_points)) for cell in cells
         },
         margins=margins,
         alpha=tolerances.alpha,

@@ -49,7 +49,7 @@ class PictureFiles(abc.ABC):
 
 @dataclass(frozen=True, slots=True)
 class ImageFolder(PictureFiles):
-    """A tree ``path/{train,test}/CLASS/*.{png,webp,jpg}`` of 32x32 pictures; classes in alphabetical order."""
+    """A tree ``path/{train,test}/CLASS/*.{png,webp,jpg}`` of 32x32 pictures. Classes are alphabetical."""
 
     path: Path
 
@@ -63,13 +63,13 @@ class ImageFolder(PictureFiles):
         ]
 
     def decode(self) -> Decoded:
-        """Read every picture. JPEG pixels depend on the decoder's version, so such folders are never verified."""
+        """Read every picture. The pixels of a JPEG depend on the version of its decoder."""
         classes = self._classes("train")
         if self._classes("test") != classes:
             odd = sorted(set(classes) ^ set(self._classes("test")))
             raise DataError(
-                f"{self.path}: class {odd[0]!r} is in only one of train/ and test/. Both need the same classes. "
-                "Add or remove the folder."
+                f"{self.path}: class {odd[0]!r} is in only one of train/ and test/. Both need the same "
+                "classes. Add or remove the folder."
             )
         train, test = (self._split(split, classes) for split in SPLITS)
         return Decoded(classes, train, test, verified=False, note=f"image folder {self.path}")
@@ -86,9 +86,7 @@ class ImageFolder(PictureFiles):
         if stray:
             raise DataError(f"{stray[0]}: a file where a class folder belongs. Move it out of {folder}.")
         if len(inside) < MIN_CLASSES:
-            raise DataError(
-                f"{folder}: {len(inside)} class folder(s). The evaluation needs at least {MIN_CLASSES}. Add one."
-            )
+            raise DataError(f"{folder}: {len(inside)} class folder(s). At least {MIN_CLASSES} are needed. Add one.")
         return tuple(entry.name for entry in inside)
 
     def _split(self, split: str, classes: Sequence[str]) -> Pictures:
@@ -107,8 +105,8 @@ class ImageFolder(PictureFiles):
 class OfficialFiles(PictureFiles):
     """CIFAR-10 or CIFAR-100 as published: the unpacked folder or the ``.tar.gz``, every file checked by MD5.
 
-    Source: A. Krizhevsky (2009), "Learning Multiple Layers of Features from Tiny Images"; names and checksums are
-    torchvision's.
+    Source: A. Krizhevsky (2009), "Learning Multiple Layers of Features from Tiny Images"; names and checksums
+    are torchvision's.
     """
 
     name: str
@@ -134,9 +132,8 @@ class OfficialFiles(PictureFiles):
             key = "labels" if "labels" in batches[0] else "fine_labels"
             labels = np.concatenate([batch[key] for batch in batches])
             splits.append(canonical(pixels.transpose(0, 2, 3, 1), label_of[labels]))
-        return Decoded(
-            classes, *splits, verified=True, note=f"official files {self.path}, checksums verified"
-        )
+        note = f"official files {self.path}, checksums verified"
+        return Decoded(classes, splits[0], splits[1], verified=True, note=note)
 
     @property
     def _checksums(self) -> dict[str, str]:
@@ -164,7 +161,7 @@ def _unpickled(payload: bytes) -> dict[str, Any]:
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
     stream = archive.extractfile(name)
     if stream is None:
-        raise DataError(f"{archive.name}: {name} is not a file. Delete the archive and download it again.")
+        raise DataError(f"{archive.name!s}: {name} is not a file. Delete the archive and download it again.")
     return stream.read()
 
 
@@ -204,9 +201,7 @@ def _pictures_in(folder: Path) -> list[os.DirEntry[str]]:
                 f"{entry.path}: not one of {', '.join(SUFFIXES)}. Convert it, or move it out of the folder."
             )
     if not files:
-        raise DataError(
-            f"{folder}: no picture. Every class needs at least one. Add some or remove the class."
-        )
+        raise DataError(f"{folder}: no picture. Every class needs at least one. Add some or remove the class.")
     return files
 
 
@@ -237,7 +232,7 @@ def _pixels(path: Path) -> Bytes:
             return np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow's decoders raise
         raise DataError(
-            f"{path}: not a readable picture ({error}; {_size(path)}). Restore it from its source, or remove it."
+            f"{path}: not a readable picture ({error}; {_size(path)}). Restore it, or remove it."
         ) from error
 
 

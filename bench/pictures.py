@@ -14,7 +14,7 @@ Labels = npt.NDArray[np.int64]
 
 
 class DataError(Exception):
-    """Data that cannot be used. The message names the file or folder, what was found, the rule and the way out."""
+    """Unusable data. The message names the file or folder, what was found, the rule and the way out."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,8 +54,8 @@ class Decoded:
 def canonical(pixels: Bytes, labels: Labels) -> Pictures:
     """Return pictures sorted by the SHA-256 of their pixels, ties by label.
 
-    So the order depends on neither file names nor the batches of an archive. Source: ours; the published code bases
-    take the order of the files, which differs between copies of one data set.
+    So the order depends on neither file names nor the batches of an archive. Source: ours; published code
+    takes the order of the files, which differs between copies of one data set.
 
     Args:
         pixels: ``[N, 32, 32, 3]`` bytes.

@@ -1,12 +1,13 @@
 """Pillow's picture operations for a whole batch at once, equal to Pillow's bit for bit.
 
-Pictures are *planes*: float32 ``[3, N, 1024]`` that hold whole numbers 0 to 255, so that each channel of the batch is
-one contiguous run. Every result is a whole number that float32 holds exactly, or one correctly rounded operation on
-such numbers. So neither the batch, nor the number of threads, nor the kernel that is chosen can change a bit.
+Pictures are *planes*: float32 ``[3, N, 1024]`` that hold whole numbers 0 to 255, so that each channel of the
+batch is one contiguous run. Sums are of whole numbers (or multiples of 1/64) that float32 holds exactly;
+whatever else happens is one pixel's, by single, correctly rounded operations. So neither the batch, nor the
+number of threads, nor the kernel that is chosen changes a bit.
 
-Source: Pillow 11 to 13, ``src/libImaging/{Resample,Blend,Convert}.c`` and ``ImageEnhance.py``, read and then compared
-over all 2^24 colours. (On ARM, Pillow's compiler may fuse Blend.c's multiplication and addition: there a level may
-differ by one. The results here are the same everywhere.)
+Source: Pillow's ``src/libImaging/{Resample,Blend,Convert}.c`` and ``ImageEnhance.py``; compared with Pillow
+13.0 on x86-64, the hue over all 2^24 colours. On ARM, compilers may fuse Blend.c's multiplication and
+addition, and Pillow may then differ by one level from this, which does not change.
 """
 
 import torch
@@ -15,14 +16,14 @@ from torch import Tensor
 from bench.pictures import SIZE
 
 PIXELS = SIZE * SIZE
-LUMA = (19595.0, 38470.0, 7471.0)  # Convert.c, ITU-R 601-2 in 1/65536; sums stay below 2^24
+LUMA = (19595.0, 38470.0, 7471.0)  # Convert.c: ITU-R 601-2 in 1/65536; sums stay below 2^24
 
 
 def tent(start: Tensor, length: Tensor, mirrored: Tensor) -> Tensor:
-    """Return the bilinear weights that stretch ``length`` pixels from ``start`` over 32: ``[N, 32 out, 32 in]``.
+    """Return bilinear weights that stretch ``length`` pixels from ``start`` to 32: ``[N, 32 out, 32 in]``.
 
-    A stretch never takes more than two pixels, and its weights are multiples of 1/64: exact in float32. At the crop's
-    border Pillow renormalises the weights that are left, which is to hold the outermost pixel.
+    A stretch never takes more than two pixels, and its weights are multiples of 1/64: exact in float32. At
+    the crop's border Pillow renormalises the weights that are left, which is to hold the outermost pixel.
 
     Args:
         start: ``[N]`` first pixel of the crop.
@@ -47,7 +48,9 @@ def resampled(pictures: Tensor, across: Tensor, down: Tensor) -> Tensor:
     count = len(pictures)
     rows = torch.bmm(pictures.float().view(count, 3 * SIZE, SIZE), across.transpose(1, 2))
     rows = rows.add_(0.5).floor_().view(count, 3, SIZE, SIZE)
-    planes = torch.stack([torch.bmm(down, rows[:, channel]) for channel in range(3)])
+    planes = torch.empty(3, count, SIZE, SIZE, device=pictures.device)
+    for channel in range(3):
+        torch.bmm(down, rows[:, channel], out=planes[channel])
     return planes.add_(0.5).floor_().view(3, count, PIXELS)
 
 
@@ -59,7 +62,7 @@ def grey(planes: Tensor) -> Tensor:
 
 
 def blend(planes: Tensor, against: Tensor, factor: Tensor) -> None:
-    """Move planes away from ``against``, in place: 0 gives ``against``, 1 changes nothing. Pillow cuts fractions off.
+    """Move planes away from ``against``, in place: 0 gives ``against``, 1 nothing new. Fractions are cut off.
 
     Args:
         planes: ``[3, N, 1024]``.
@@ -78,26 +81,32 @@ def turn_hue(planes: Tensor, shift: Tensor) -> None:
     """
     red, green, blue = planes
     value = torch.maximum(torch.maximum(red, green), blue)
-    chroma = value - torch.minimum(torch.minimum(red, green), blue)
+    least = torch.minimum(torch.minimum(red, green), blue)
+    total = (red + green).add_(blue)
+    chroma = value - least
     divisor = chroma.clamp(min=1)
-    is_red, is_green = red == value, green == value
-    first = torch.where(is_red, blue, torch.where(is_green, red, green))
-    second = torch.where(is_red, green, torch.where(is_green, blue, red))
-    sector = torch.where(is_red, 0.0, torch.where(is_green, 2.0, 4.0))
-    saturation = chroma.div_(value.clamp(min=1)).mul_(255).floor_()
-    # Convert.c mixes float and double here; a hue that falls on a whole number is cut off right only when so rounded
-    first, second = (value - first).div_(divisor).double(), (value - second).div_(divisor).double()
-    turns = first.add_(sector).sub_(second).float().double().div_(6).add_(1)
-    hue = turns.frac_().float().double().mul_(255).floor_().float()
+    # 1 or 0: which channel is the greatest; at a tie the first of red, green, blue
+    is_red = torch.eq(red, value, out=torch.empty_like(red))
+    is_green = torch.eq(green, value, out=torch.empty_like(red))
+    is_green.addcmul_(is_green, is_red, value=-1)
+    # which of the other two is greater: the sign of green - blue, blue - red or red - green
+    sign = red - green
+    sign.addcmul_(is_red, torch.sub(total, green, alpha=3), value=-1)
+    sign.addcmul_(is_green, torch.sub(total, red, alpha=3)).sign_()
+    sector = is_red.mul_(-4).add_(is_green, alpha=-2).add_(4)  # 0, 2, 4
+    middle = least.sub_(total).add_(value, alpha=2).div_(divisor)  # how far the middle channel is below the greatest
+    hue = sector.add_(sign).sub_(middle.mul_(sign)).div_(6)
+    hue.sub_(hue.floor()).mul_(255).floor_()
     hue.add_(shift)
-    hue.sub_(hue.ge(256).float(), alpha=256)
+    hue.sub_(torch.ge(hue, 256, out=is_green), alpha=256)
 
+    saturation = chroma.div_(value.clamp(min=1)).mul_(255).floor_()
     hue.mul_(2)  # in 1/85 of a sector: the weights below are whole numbers 0 to 85
     saturation.mul_(value)
     for plane, weight in (
         (red, (hue - 255).abs_().neg_().add_(170)),
         (green, (hue - 170).abs_().sub_(85)),
-        (blue, (hue - 340).abs_().sub_(85)),
+        (blue, hue.sub_(340).abs_().sub_(85)),
     ):
         lost = weight.clamp_(0, 85).mul_(saturation).div_(255 * 85)
         torch.sub(value, lost, out=plane)

@@ -66,9 +66,7 @@ class Design:
         other cell stays at its reference. (A loss of 3 sd alone could lie inside the margin, where DEVIATES
         would be wrong.)
         """
-        return tuple(
-            cell for cell in self.comparisons if self._judged_with_loss(cell).verdict is not Verdict.DEVIATES
-        )
+        return tuple(cell for cell in self.comparisons if self._judged_with_loss(cell).verdict is not Verdict.DEVIATES)
 
     def _judged_with_loss(self, planted: str) -> Judgement:
         comparisons = {

@@ -81,7 +81,9 @@ class Profile:
         )
 
 
-def _small(*, width: float, learning_rate: float, batch_images: int, epochs: int, ema_start: float) -> dict[str, Recipe]:
+def _small(
+    *, width: float, learning_rate: float, batch_images: int, epochs: int, ema_start: float
+) -> dict[str, Recipe]:
     """Return recipes for small encoders, after Lightly's CIFAR-10 script.
 
     From ``docs/source/getting_started/benchmarks/cifar10_benchmark.py``: SGD with momentum 0.9 and weight decay
@@ -155,7 +157,12 @@ PROFILES: dict[str, Profile] = {
             ),
             "byol": Recipe(
                 framework=FrameworkSpec(
-                    name="byol", hidden_dim=4096, output_dim=256, prediction_dim=4096, ema_start=0.99, ema_end=1.0
+                    name="byol",
+                    hidden_dim=4096,
+                    output_dim=256,
+                    prediction_dim=4096,
+                    ema_start=0.99,
+                    ema_end=1.0,
                 ),
                 optimizer=_lars(1.0, 1e-5),
             ),

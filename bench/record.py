@@ -60,7 +60,9 @@ class Record:
         try:
             body = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise RecordError(f"{path}: not a readable record ({error}). Delete it; the run is then made again.") from error
+            raise RecordError(
+                f"{path}: not a readable record ({error}). Delete it; the run is then made again."
+            ) from error
         names = [item.name for item in dataclasses.fields(cls)]
         if not isinstance(body, dict) or body.get("schema") != SCHEMA or not set(names) <= set(body):
             raise RecordError(f"{path}: not a record of schema {SCHEMA}. Delete it; the run is then made again.")
@@ -94,7 +96,7 @@ def write_atomically(path: Path, payload: bytes) -> None:
 
 @functools.cache
 def source_digest() -> str:
-    """Return 16 hex digits over the .py files of bench/ and methods/ and the versions of torch, torchvision, lightly."""
+    """Return 16 hex digits over the .py files of bench/ and methods/, and the versions of what trains."""
     digest = hashlib.sha256()
     for package in ("bench", "methods"):
         for path in sorted((ROOT / package).rglob("*.py")):

@@ -66,9 +66,7 @@ class TableSpec:
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
-            raise ValueError(
-                f"table {self.name}: profile {self.profile!r} is not one of {', '.join(PROFILES)}."
-            )
+            raise ValueError(f"table {self.name}: profile {self.profile!r} is not one of {', '.join(PROFILES)}.")
         if not self.cells:
             raise ValueError(f"table {self.name}: there are no cells.")
         for run in self.cells:
@@ -110,7 +108,5 @@ class TableSpec:
         """
         wanted = tuple(seeds)
         if not wanted or min(wanted) < 0 or len(set(wanted)) < len(wanted):
-            raise ValueError(
-                f"table {self.name}: seeds {[*wanted]} must be at least one, not negative, each once."
-            )
+            raise ValueError(f"table {self.name}: seeds {[*wanted]} must be at least one, not negative, each once.")
         return tuple(dataclasses.replace(run, seed=seed) for seed in wanted for run in self.cells)

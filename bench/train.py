@@ -10,20 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightly.models.utils import get_weight_decay_parameters
-from lightly.utils.lars import LARS
 from lightly.utils.scheduler import CosineWarmupScheduler
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
-from bench import augment, checkpoint, encoders
-from bench.config import UNTRAINED, Run
+from bench import augment, build, checkpoint
+from bench.config import Run
 from bench.data import Dataset
-from bench.frameworks import FRAMEWORKS, Framework
-from methods import METHODS, granularity, macs, masking
-from methods.base import Facts, Setting, SparseMethod
+from bench.frameworks import Framework
+from methods import macs, masking
+from methods.base import SparseMethod
 from methods.macs import TrainingMacs
 
 Tick = Callable[[int, int], None]
@@ -52,85 +49,53 @@ class Pretrained:
     cpu_seconds: float
 
 
-@dataclass(slots=True)
-class _Progress:
-    """What grows along the run, besides the modules."""
+@dataclass(slots=True, kw_only=True)
+class _Training:
+    """Everything that changes from step to step, and so everything that a checkpoint holds."""
 
+    framework: Framework
+    method: SparseMethod
+    optimizer: Optimizer
+    scheduler: CosineWarmupScheduler
+    training_macs: TrainingMacs
     step: int = 0
     losses: list[float] = field(default_factory=list)
     masks: dict[str, Tensor] = field(default_factory=dict)
     cpu_seconds: float = 0.0
 
+    def state(self) -> checkpoint.State:
+        """Return tensors, numbers, strings and containers of them."""
+        return {
+            "framework": _owned(self.framework),
+            "buffers": dict(self.framework.unsaved_buffers()),
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "training_macs": self.training_macs.state_dict(),
+            "random": torch.get_rng_state(),
+            "step": self.step,
+            "losses": torch.tensor(self.losses, dtype=torch.float64),
+            "masks": self.masks,
+            "cpu_seconds": self.cpu_seconds,
+        }
 
-def fabric_for(run: Run, *, accelerator: str = "cpu", devices: int = 1, nodes: int = 1) -> Fabric:
-    """Return a launched Fabric. Buffers are never broadcast: that would hide masks that differ between ranks."""
-    strategy = DDPStrategy(broadcast_buffers=False) if devices * nodes > 1 else "auto"
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=devices,
-        num_nodes=nodes,
-        strategy=strategy,
-        precision=run.optimizer.precision,
-    )
-    fabric.launch()
-    return fabric
-
-
-def method_for(run: Run) -> SparseMethod:
-    """Build the run's sparse method.
-
-    Raises:
-        ValueError: no such method, or a setting it cannot meet.
-    """
-    sparsity = run.sparsity
-    name = "dense" if sparsity.method == UNTRAINED else sparsity.method
-    if name not in METHODS:
-        raise ValueError(f"method {name!r} is unknown. Choose from {', '.join(METHODS)}.")
-    return METHODS[name](
-        Setting(
-            density=sparsity.density,
-            gap=sparsity.gap,
-            granularity=granularity.parse(sparsity.granularity),
-            start_fraction=sparsity.start_fraction,
-            end_fraction=sparsity.end_fraction,
-            period_fraction=sparsity.period_fraction,
-            seed=run.seed,
-        )
-    )
-
-
-def framework_for(run: Run, *, gather: bool = False) -> Framework:
-    """Build encoder, masks, twin or copy, and heads from the run's seed (the encoder first: methods share it)."""
-    if run.framework.name not in FRAMEWORKS:
-        raise ValueError(f"framework {run.framework.name!r} is unknown. Choose from {', '.join(FRAMEWORKS)}.")
-    torch.manual_seed(run.seed)
-    encoder, features = encoders.build(run.encoder)
-    masking.install(encoder)
-    framework = FRAMEWORKS[run.framework.name](encoder, features, run.framework, gather=gather)
-    return framework.to(memory_format=torch.channels_last)
-
-
-def optimizer_for(run: Run, framework: Framework) -> Optimizer:
-    """Build the optimizer. LARS leaves norms and biases out of decay and scaling, as You et al. (2017) do."""
-    spec = run.optimizer
-    if spec.name == "sgd":
-        trained = [parameter for parameter in framework.parameters() if parameter.requires_grad]
-        return SGD(trained, lr=spec.learning_rate, momentum=spec.momentum, weight_decay=spec.weight_decay)
-    if spec.trust_coefficient is None:
-        raise ValueError("optimizer lars needs trust_coefficient. Set it in the profile.")
-    decayed, undecayed = get_weight_decay_parameters([framework])
-    groups = [
-        {"params": _trained_once(decayed), "weight_decay": spec.weight_decay},
-        {"params": _trained_once(undecayed), "weight_decay": 0.0},
-    ]
-    return LARS(
-        groups, lr=spec.learning_rate, momentum=spec.momentum, trust_coefficient=spec.trust_coefficient
-    )
-
-
-def _trained_once(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
-    """Drop frozen parameters and the second sight of a tied one."""
-    return list(dict.fromkeys(parameter for parameter in parameters if parameter.requires_grad))
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state`` returned."""
+        missing, unexpected = self.framework.load_state_dict(state["framework"], strict=False)
+        shared = set(self.framework.state_dict()) - set(_owned(self.framework))
+        if unexpected or not set(missing) <= shared:
+            raise TrainingError(
+                f"checkpoint: missing {sorted(set(missing) - shared)}, unexpected {sorted(unexpected)}."
+            )
+        for name, buffer in self.framework.unsaved_buffers().items():
+            buffer.copy_(state["buffers"][name])
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.training_macs.load_state_dict(state["training_macs"])
+        torch.set_rng_state(state["random"])
+        self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
+        self.losses, self.masks = state["losses"].tolist(), state["masks"]
 
 
 def pretrain(
@@ -141,9 +106,9 @@ def pretrain(
     Args:
         run: the run.
         dataset: its images.
-        path: of the checkpoint, rewritten about every ``checkpoint_seconds`` and at the end.
+        path: of the checkpoint, rewritten about every ``checkpoint_seconds``, when interrupted, and at the end.
         fabric: devices and precision.
-        tick: called with (steps done, steps in all).
+        tick: called with (steps done, steps in all); may raise ``KeyboardInterrupt``.
         checkpoint_seconds: wall time between checkpoints; it changes no number.
 
     Raises:
@@ -155,95 +120,113 @@ def pretrain(
     total_steps = spec.epochs * steps_per_epoch
     views = augment.build(run.views, seed=run.seed, images=len(images))
 
-    framework = framework_for(run, gather=fabric.world_size > 1)
-    method = method_for(run)
+    framework = build.framework_for(run, gather=fabric.world_size > 1)
+    method = build.method_for(run)
     method.attach(framework.branches, total_steps)
-    optimizer = optimizer_for(run, framework)
+    optimizer = build.optimizer_for(run, framework)
     scheduler = CosineWarmupScheduler(
         optimizer, warmup_epochs=round(spec.warmup_epochs * steps_per_epoch), max_epochs=max(1, total_steps)
     )
     module, optimizer = fabric.setup(framework, optimizer)
     module.mark_forward_method("loss")
-    image_shape = (int(images.shape[1]), int(images.shape[2]), int(images.shape[3]))
-    training_macs = TrainingMacs(framework.branches, image_shape, framework.passes)
-    done = _Progress()
+    training = _Training(
+        framework=framework,
+        method=method,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        training_macs=TrainingMacs(framework.branches, _shape(dataset), framework.passes),
+    )
     state = checkpoint.load(path, run, dataset.fingerprint)
     if state is not None:
-        _restore(state, framework, optimizer, scheduler, method, training_macs, done)
-    keep = _mask_points(run, total_steps)
-
-    resumed_at, durations = done.step, []
-    started_cpu, cpu_before = time.process_time(), done.cpu_seconds
-    saved_at = time.monotonic()
+        training.restore(state)
 
     def save() -> None:
-        done.cpu_seconds = cpu_before + time.process_time() - started_cpu
+        training.cpu_seconds += clock.lap()
         if fabric.is_global_zero:
-            checkpoint.save(
-                path, run, dataset.fingerprint, _state(framework, optimizer, scheduler, method, training_macs, done)
-            )
+            checkpoint.save(path, run, dataset.fingerprint, training.state())
 
-    order, order_epoch = torch.empty(0), -1
-    while done.step < total_steps:
-        step, began = done.step, time.perf_counter()
+    def step_loss(step: int) -> float:
+        """Forward and backward of one optimizer step; return the mean loss over micro-batches and ranks."""
         epoch, position = divmod(step, steps_per_epoch)
-        if epoch != order_epoch:
-            order, order_epoch = _order(run.seed, epoch, len(images)), epoch
-        method.before_forward(step)
-        loss_value = 0.0
+        mean = 0.0
         for micro in range(spec.accumulate_batches):
             start = (position * spec.accumulate_batches + micro) * spec.batch_images
-            samples = order[start : start + spec.batch_images][fabric.global_rank :: fabric.world_size]
+            samples = order.of(epoch)[start : start + spec.batch_images][fabric.global_rank :: fabric.world_size]
             view0, view1 = views.views(images[samples].to(fabric.device), samples, epoch)
             last = micro == spec.accumulate_batches - 1
             with fabric.no_backward_sync(module, enabled=not last):
                 loss = (module.loss(view0, view1) + method.penalty()) / spec.accumulate_batches
                 fabric.backward(loss)
-            loss_value += float(fabric.all_reduce(loss.detach()))  # the mean over ranks
-        if not math.isfinite(loss_value):
+            mean += float(fabric.all_reduce(loss.detach()))
+        return mean
+
+    order, clock, durations = _Order(run.seed, len(images)), _Clock(), list[float]()
+    kept, saved_at = _mask_points(run, total_steps), time.monotonic()
+    while training.step < total_steps:
+        step, began = training.step, time.perf_counter()
+        method.before_forward(step)
+        training.losses.append(step_loss(step))
+        if not math.isfinite(training.losses[-1]):
             raise TrainingError(
-                f"{run.run_id}: the loss is {loss_value} at step {step} of {total_steps}. "
+                f"{run.run_id}: the loss is {training.losses[-1]} at step {step} of {total_steps}. "
                 "Lower the learning rate or use precision 32-true."
             )
-        training_macs.observe()
+        training.training_macs.observe()
         if method.on_gradient(step, optimizer):
             optimizer.step()
         scheduler.step()
         optimizer.zero_grad(set_to_none=True)
         framework.update_target(step, total_steps)
         method.on_step(step)
-        done.losses.append(loss_value)
-        done.step = step + 1
-        for name in keep.get(step, ()):
-            done.masks |= _packed(name, framework)
+        training.masks |= {key: bits for name in kept.get(step, ()) for key, bits in packed(name, framework).items()}
+        training.step = step + 1
         durations.append(time.perf_counter() - began)
         try:
-            tick(done.step, total_steps)
+            tick(training.step, total_steps)
         except KeyboardInterrupt:  # between two steps: the state is whole
             save()
             raise
-        if time.monotonic() - saved_at > checkpoint_seconds:
+        if training.step == total_steps or time.monotonic() - saved_at > checkpoint_seconds:
             save()
             saved_at = time.monotonic()
-    if total_steps and done.step > resumed_at:
-        save()
-    done.cpu_seconds = cpu_before + time.process_time() - started_cpu
-    masks = done.masks | _packed("final", framework)
     encoder = method.export(framework.branches)
-    facts = _facts(run, dataset, framework, method.facts(), training_macs, done, encoder)
-    median = 1e3 * float(np.median(durations)) if durations else math.nan
-    return Pretrained(encoder, facts, masks, median, done.cpu_seconds)
+    return Pretrained(
+        encoder=encoder,
+        facts=_facts(run, dataset, training, encoder),
+        masks=training.masks | packed("final", framework),
+        step_milliseconds=1e3 * float(np.median(durations)) if durations else math.nan,
+        cpu_seconds=training.cpu_seconds,
+    )
 
 
-def _order(seed: int, epoch: int, images: int) -> Tensor:
-    """Return the order of the images in one epoch: the same whatever the batch, the ranks or the resume point."""
-    digest = hashlib.sha256(f"order/{seed}/{epoch}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-    return torch.randperm(images, generator=generator)
+class _Clock:
+    """CPU time since the last lap."""
+
+    def __init__(self) -> None:
+        self._then = time.process_time()
+
+    def lap(self) -> float:
+        then, self._then = self._then, time.process_time()
+        return self._then - then
+
+
+class _Order:
+    """The order of the images in an epoch: the same whatever the batch, the ranks or the resume point."""
+
+    def __init__(self, seed: int, images: int) -> None:
+        self._seed, self._images, self._epoch = seed, images, -1
+        self._order = torch.empty(0)
+
+    def of(self, epoch: int) -> Tensor:
+        if epoch != self._epoch:
+            digest = hashlib.sha256(f"order/{self._seed}/{epoch}".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+            self._order, self._epoch = torch.randperm(self._images, generator=generator), epoch
+        return self._order
 
 
 def _mask_points(run: Run, total_steps: int) -> dict[int, list[str]]:
-    """Return which steps' masks are kept: five points from the start to the end of the mask schedule."""
+    """Return after which steps masks are kept: at five points from the start to the end of the mask schedule."""
     start, end = run.sparsity.start_fraction, run.sparsity.end_fraction
     points: dict[int, list[str]] = {}
     for index in range(5):
@@ -252,14 +235,14 @@ def _mask_points(run: Run, total_steps: int) -> dict[int, list[str]]:
     return points
 
 
-def _packed(name: str, framework: Framework) -> dict[str, Tensor]:
+def packed(name: str, framework: Framework) -> dict[str, Tensor]:
     """Return the masks of both branches, 8 to a byte, as ``NAME/BRANCH/LAYER``."""
-    packed = {}
+    bits = {}
     for branch, module in (("online", framework.online), ("target", framework.target)):
         for layer, mask in masking.read(module).items():
-            bits = np.packbits(mask.contiguous().reshape(-1).numpy(force=True).astype(bool))
-            packed[f"{name}/{branch}/{layer}"] = torch.from_numpy(bits)
-    return packed
+            flat = mask.reshape(-1).numpy(force=True).astype(bool)
+            bits[f"{name}/{branch}/{layer}"] = torch.from_numpy(np.packbits(flat))
+    return bits
 
 
 def _owned(framework: Framework) -> dict[str, Tensor]:
@@ -272,88 +255,37 @@ def _owned(framework: Framework) -> dict[str, Tensor]:
     return state
 
 
-def _state(
-    framework: Framework,
-    optimizer: Optimizer,
-    scheduler: CosineWarmupScheduler,
-    method: SparseMethod,
-    training_macs: TrainingMacs,
-    done: _Progress,
-) -> checkpoint.State:
-    return {
-        "framework": _owned(framework),
-        "buffers": dict(framework.unsaved_buffers()),
-        "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler.state_dict(),
-        "method": method.state_dict(),
-        "macs": training_macs.state_dict(),
-        "random": torch.get_rng_state(),
-        "step": done.step,
-        "losses": torch.tensor(done.losses, dtype=torch.float64),
-        "masks": done.masks,
-        "cpu_seconds": done.cpu_seconds,
-    }
+def _shape(dataset: Dataset) -> tuple[int, int, int]:
+    """Return (channels, height, width) of an image."""
+    channels, height, width = dataset.train.images.shape[1:]
+    return channels, height, width
 
 
-def _restore(  # the mirror image of _state
-    state: Mapping[str, object],
-    framework: Framework,
-    optimizer: Optimizer,
-    scheduler: CosineWarmupScheduler,
-    method: SparseMethod,
-    training_macs: TrainingMacs,
-    done: _Progress,
-) -> None:
-    value: dict[str, Any] = dict(state)
-    missing, unexpected = framework.load_state_dict(value["framework"], strict=False)
-    shared = set(framework.state_dict()) - set(_owned(framework))
-    if unexpected or set(missing) != shared:
-        raise TrainingError(f"checkpoint: missing {sorted(set(missing) - shared)}, unexpected {sorted(unexpected)}.")
-    for name, buffer in framework.unsaved_buffers().items():
-        buffer.copy_(value["buffers"][name])
-    optimizer.load_state_dict(value["optimizer"])
-    scheduler.load_state_dict(value["scheduler"])
-    method.load_state_dict(value["method"])
-    training_macs.load_state_dict(value["macs"])
-    torch.set_rng_state(value["random"])
-    done.step, done.cpu_seconds = value["step"], value["cpu_seconds"]
-    done.losses, done.masks = value["losses"].tolist(), value["masks"]
-
-
-def _facts(
-    run: Run,
-    dataset: Dataset,
-    framework: Framework,
-    facts: Facts,
-    training_macs: TrainingMacs,
-    done: _Progress,
-    encoder: nn.Module,
-) -> dict[str, object]:
+def _facts(run: Run, dataset: Dataset, training: _Training, encoder: nn.Module) -> dict[str, object]:
     """Gather what is exact about the run. Counts are of weights, MACs of one image."""
-    image_shape = tuple(dataset.train.images.shape[1:])
+    framework, facts, spec = training.framework, training.method.facts(), run.optimizer
     online, target = masking.counts(framework.online), masking.counts(framework.target)
-    spec = run.optimizer
-    every = max(1, done.step // 50)
+    losses = np.asarray(training.losses, dtype=np.float64)
     return {
-        "optimizer_steps": done.step,
+        "optimizer_steps": training.step,
         "update_steps": list(facts.update_steps),
-        "samples_seen": done.step * spec.batch_images * spec.accumulate_batches,
+        "samples_seen": training.step * spec.batch_images * spec.accumulate_batches,
         "train_images": len(dataset.train.images),
         "data_fingerprint": dataset.fingerprint,
+        "prunable_weights": sum(weight.numel() for weight in masking.latent(framework.online).values()),
         "kept_per_layer": online,
         "kept_per_layer_target": target,
         "kept_weights": sum(online.values()),
         "kept_weights_target": sum(target.values()),
-        "prunable_weights": sum(weight.numel() for weight in masking.latent(framework.online).values()),
         "density_prunable": macs.density_prunable(framework.online),
         "density_encoder": macs.density_encoder(framework.online),
-        "dense_macs": sum(macs.inference_macs(framework.online, image_shape).values()),
-        "macs_ratio": macs.macs_ratio(framework.online, image_shape),
-        "training_macs_ratio": training_macs.ratio if done.step else 0.0,
+        "dense_macs": sum(macs.inference_macs(framework.online, _shape(dataset)).values()),
+        "macs_ratio": macs.macs_ratio(framework.online, _shape(dataset)),
+        "training_macs_ratio": training.training_macs.ratio if training.step else 0.0,
         "mask_digest": masking.digest(framework.online),
         "mask_digest_target": masking.digest(framework.target),
         "weights_digest": masking.weights_digest(encoder),
-        "loss_digest": hashlib.sha256(np.asarray(done.losses, dtype=np.float64).tobytes()).hexdigest()[:16],
-        "loss_curve": [round(loss, 6) for loss in done.losses[::every]],
+        "loss_digest": hashlib.sha256(losses.tobytes()).hexdigest(),
+        "loss_curve": [round(float(loss), 6) for loss in losses[:: max(1, training.step // 50)]],
         "curves": {name: [round(value, 6) for value in values] for name, values in facts.curves.items()},
     }

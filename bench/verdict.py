@@ -187,9 +187,7 @@ def compare(new: Sequence[float], reference: Sequence[float], spread: Spread) ->
         ValueError: a side is empty or holds a number that is not finite.
     """
     if not new or not reference:
-        raise ValueError(
-            f"A comparison needs runs on both sides; found {len(new)} new, {len(reference)} stored."
-        )
+        raise ValueError(f"A comparison needs runs on both sides; found {len(new)} new, {len(reference)} stored.")
     if not all(map(math.isfinite, (*new, *reference))):
         raise ValueError(f"Only finite numbers can be compared; found {[*new]} and {[*reference]}.")
     difference = math.fsum(new) / len(new) - math.fsum(reference) / len(reference)
@@ -249,9 +247,7 @@ def _verdict(comparison: Comparison, delta: float, alpha: float, deviation_p: fl
     found = f"{comparison.difference:+.2f} points against a margin of {delta:.2f}"
     if deviation_p < alpha:
         return Judgement(verdict=Verdict.DEVIATES, reason=f"{found}, p = {deviation_p:.2g} after Holm.")
-    return Judgement(
-        verdict=Verdict.INCONCLUSIVE, reason=f"{found}; {_way_out(comparison, delta, alpha, cells)}"
-    )
+    return Judgement(verdict=Verdict.INCONCLUSIVE, reason=f"{found}; {_way_out(comparison, delta, alpha, cells)}")
 
 
 def _way_out(comparison: Comparison, delta: float, alpha: float, cells: int) -> str:

@@ -48,7 +48,7 @@ def erk(shapes: Mapping[str, torch.Size], density: float, power: float = 1.0) ->
     while len(dense) < len(shapes):
         rest = [name for name in shapes if name not in dense]
         left = density * _total(shapes) - sum(shapes[name].numel() for name in dense)
-        scale = left / sum(raw[name] * shapes[name].numel() for name in rest)
+        scale = left / math.fsum(raw[name] * shapes[name].numel() for name in rest)
         full = {name for name in rest if raw[name] * scale > 1.0}
         if not full:
             break

@@ -80,9 +80,7 @@ class Setting:
         if not 0.0 < self.density <= 1.0:
             raise ValueError(f"density {self.density} is outside (0, 1]: it is the fraction of weights kept.")
         if self.gap < 0.0:
-            raise ValueError(
-                f"density gap {self.gap} is negative: the target keeps no less than the online encoder."
-            )
+            raise ValueError(f"density gap {self.gap} is negative: the target keeps no less than the online encoder.")
         if not 0.0 <= self.start_fraction <= self.end_fraction <= 0.9:
             raise ValueError(
                 f"mask updates from {self.start_fraction} to {self.end_fraction} of the run: start must not "
@@ -156,8 +154,7 @@ def require_elementwise(setting: Setting, method: str) -> None:
     """
     if setting.granularity != Elementwise():
         raise ValueError(
-            f"{method} prunes single weights, but the granularity is {setting.granularity.name}: "
-            "use 'element'."
+            f"{method} prunes single weights, but the granularity is {setting.granularity.name}: use 'element'."
         )
 
 

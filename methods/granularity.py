@@ -20,9 +20,7 @@ def budget(total: int, density: float) -> int:
         ValueError: if ``density`` is outside (0, 1].
     """
     if not 0.0 < density <= 1.0:
-        raise ValueError(
-            f"density {density} is outside (0, 1]: it is the fraction of weights kept. Clamp it first."
-        )
+        raise ValueError(f"density {density} is outside (0, 1]: it is the fraction of weights kept. Clamp it first.")
     return math.floor(density * total + 0.5)
 
 
@@ -144,9 +142,7 @@ class NofM(Granularity):
         return shape.numel() // self.m
 
 
-def select(
-    scores: Mapping[str, Tensor], counts: Mapping[str, int], granularity: Granularity
-) -> dict[str, Tensor]:
+def select(scores: Mapping[str, Tensor], counts: Mapping[str, int], granularity: Granularity) -> dict[str, Tensor]:
     """Return float32 masks with ``counts[name]`` ones in each layer, on its highest scores.
 
     Raises:

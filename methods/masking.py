@@ -110,7 +110,10 @@ def twin(encoder: nn.Module, *, own_batch_norm: bool) -> nn.Module:
 
 def read(encoder: nn.Module) -> Masks:
     """Return copies of the masks, in the order of the modules."""
-    return {path: _contiguous(module.mask) for path, module in _masked(encoder).items()}
+    return {
+        path: module.mask.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+        for path, module in _masked(encoder).items()
+    }
 
 
 def write(encoder: nn.Module, masks: Masks, optimizer: Optimizer | None = None) -> None:
@@ -163,9 +166,7 @@ def settle(encoder: nn.Module, before: Masks, after: Masks, optimizer: Optimizer
 
 def latent(encoder: nn.Module) -> dict[str, nn.Parameter]:
     """Return the dense parameters behind the masks: what the optimizer and the EMA move."""
-    return {
-        path: encoder.get_parameter(f"{path}.parametrizations.weight.original") for path in _masked(encoder)
-    }
+    return {path: encoder.get_parameter(f"{path}.parametrizations.weight.original") for path in _masked(encoder)}
 
 
 def watch(encoder: nn.Module, *, enabled: bool) -> None:
@@ -250,21 +251,13 @@ def weights_digest(module: nn.Module) -> str:
 
 def _masked(encoder: nn.Module) -> dict[str, _Multiply]:
     return {
-        name.removesuffix(_SUFFIX): module
-        for name, module in encoder.named_modules()
-        if isinstance(module, _Multiply)
+        name.removesuffix(_SUFFIX): module for name, module in encoder.named_modules() if isinstance(module, _Multiply)
     }
-
-
-def _contiguous(mask: Tensor) -> Tensor:
-    return mask.detach().clone(memory_format=torch.contiguous_format)
 
 
 def _check(path: str, mask: Tensor, shape: torch.Size) -> None:
     if mask.shape != shape:
-        raise ValueError(
-            f"{path}: a mask of shape {tuple(mask.shape)} does not fit a weight of {tuple(shape)}."
-        )
+        raise ValueError(f"{path}: a mask of shape {tuple(mask.shape)} does not fit a weight of {tuple(shape)}.")
     if mask.dtype != torch.float32:
         raise ValueError(f"{path}: a mask is float32, not {mask.dtype}; convert it with `.float()`.")
     if not bool(((mask == 0) | (mask == 1)).all()):

@@ -1,8 +1,8 @@
 """How alike two sets of masks are. Positions are pooled over layers; layers are matched by name.
 
 Source: the authors of SyncCP (Meng et al. 2023) report ``agreement`` alone. Two unrelated masks of density
-    d already
-agree on d^2 + (1 - d)^2 of the positions, 0.82 at d = 0.1, so the other three are shown with it (ours).
+d already agree on d^2 + (1 - d)^2 of the positions, 0.82 at d = 0.1, so the other three are shown with it
+(ours).
 """
 
 from collections.abc import Mapping

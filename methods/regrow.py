@@ -26,9 +26,7 @@ def prune_and_regrow(mask: Tensor, strength: Tensor, growth: Tensor, fraction: f
         ValueError: if the fraction is outside [0, 1], or a score that is looked at is not finite.
     """
     if not 0.0 <= fraction <= 1.0:
-        raise ValueError(
-            f"cannot exchange a fraction of {fraction} of the active weights: use one in [0, 1]."
-        )
+        raise ValueError(f"cannot exchange a fraction of {fraction} of the active weights: use one in [0, 1].")
     active = mask.bool()
     ones = int(active.count_nonzero())
     exchanged = math.floor(fraction * ones)

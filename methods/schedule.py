@@ -63,12 +63,6 @@ class Schedule(abc.ABC):
     def value(self, step: int) -> float:
         """Return the value at ``step``; clamped outside the window."""
 
-    def _progress(self, step: int) -> float:
-        """Return how much of the window lies behind ``step``: 0 before it, 1 from ``end_step`` on."""
-        if step >= self.end_step:
-            return 1.0
-        return max(0, step - self.start_step) / (self.end_step - self.start_step)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Constant(Schedule):
@@ -103,19 +97,30 @@ class Ramp(Schedule):
         start, end, every = window(total_steps, start_fraction, end_fraction, period_fraction)
         return cls(start_step=start, end_step=end, every=every, initial=initial, final=final)
 
+    def value(self, step: int) -> float:
+        """Return the value at ``step``, exact at both ends."""
+        if step >= self.end_step:
+            return self.final
+        if step <= self.start_step:
+            return self.initial
+        progress = (step - self.start_step) / (self.end_step - self.start_step)
+        return self.final + (self.initial - self.final) * self._left(progress)
+
+    @abc.abstractmethod
+    def _left(self, progress: float) -> float:
+        """Return how much of the way is left, falling from 1 to 0 as ``progress`` goes from 0 to 1."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cubic(Ramp):
     """``final + (initial - final) (1 - progress)^3``: fast at first, exactly ``final`` at the last due step.
 
     Source: Zhu & Gupta 2017, equation 1. Published variants quantise the step or stop one update early and
-        then
-    miss the final value.
+    then miss the final value.
     """
 
-    def value(self, step: int) -> float:
-        """Return the ramp at ``step``."""
-        return self.final + (self.initial - self.final) * (1.0 - self._progress(step)) ** 3
+    def _left(self, progress: float) -> float:
+        return (1.0 - progress) ** 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +128,8 @@ class CosineFraction(Ramp):
     """Half a cosine from ``initial`` to ``final``: which fraction of its weights a layer exchanges.
 
     Source: Dettmers & Zettlemoyer 2019 (death rate), as in GraNet (Liu et al. 2021) and SyncCP: from 0.5 to
-        0.005.
-    They stretch it over the whole run; here it ends with the window, because no mask may change after it.
+    0.005. They stretch it over the whole run; here it ends with the window, because no mask may change
+    after it.
 
     Raises:
         ValueError: unless ``0 <= final <= initial <= 1``.
@@ -135,7 +140,5 @@ class CosineFraction(Ramp):
         if not 0.0 <= self.final <= self.initial <= 1.0:
             raise ValueError(f"{self}: a fraction falls from initial to final, both in [0, 1].")
 
-    def value(self, step: int) -> float:
-        """Return the fraction at ``step``, exactly ``final`` at the last due step."""
-        share = (1.0 + math.cos(math.pi * self._progress(step))) / 2.0
-        return self.final + (self.initial - self.final) * share
+    def _left(self, progress: float) -> float:
+        return (1.0 + math.cos(math.pi * progress)) / 2.0

@@ -22,19 +22,15 @@ def random(weights: Mapping[str, Tensor], generator: torch.Generator) -> dict[st
     Drawn on the CPU, layer after layer, from a generator of their own: neither the global random state nor
     the device nor the rank changes them.
     """
-    return {
-        name: torch.rand(weight.shape, generator=generator).to(weight.device)
-        for name, weight in weights.items()
-    }
+    return {name: torch.rand(weight.shape, generator=generator).to(weight.device) for name, weight in weights.items()}
 
 
 class EmaMagnitude:
     """The running mean of ``|w|``: ``a <- m a + (1 - m) |w|``, from ``a = |w|`` at the start.
 
     Source: Meng et al. 2023 (SyncCP), the authors' ``ContrastiveMMask``; momentum 0.99 from their N:M
-        script. Their
-    element-wise class takes only the threshold from ``a`` and compares the raw ``|w|`` with it, which keeps
-    a wrong number of weights; here ``a`` itself is ranked.
+    script. Their element-wise class takes only the threshold from ``a`` and compares the raw ``|w|`` with
+    it, which keeps a wrong number of weights; here ``a`` itself is ranked.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], momentum: float) -> None:

@@ -33,7 +33,5 @@ class StaticMask(SparseMethod):
         """Draw the masks."""
         latents = masking.latent(branches.online)
         generator = torch.Generator().manual_seed(self._setting.seed)
-        ones = self._allocation(
-            {name: weight.shape for name, weight in latents.items()}, self._setting.density
-        )
+        ones = self._allocation({name: weight.shape for name, weight in latents.items()}, self._setting.density)
         branches.write(select(scores.random(latents, generator), ones, self._setting.granularity))

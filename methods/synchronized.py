@@ -147,9 +147,7 @@ class Synchronized(SparseMethod):
     def _largest(self, magnitudes: Mapping[str, torch.Tensor], density: float) -> masking.Masks:
         return select(magnitudes, global_(magnitudes, density), self._setting.granularity)
 
-    def _record(
-        self, step: int, density: float, fraction: float, online: masking.Masks, target: masking.Masks
-    ) -> None:
+    def _record(self, step: int, density: float, fraction: float, online: masking.Masks, target: masking.Masks) -> None:
         self._update_steps.append(step)
         point = {
             "online_density": density,

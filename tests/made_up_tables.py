@@ -87,8 +87,7 @@ def made_up_record(
 def made_up_records(run: Run, values: Sequence[float], *, first_seed: int) -> list[Record]:
     """Return one record per value, seeds counted from ``first_seed``."""
     return [
-        made_up_record(dataclasses.replace(run, seed=first_seed + offset), value)
-        for offset, value in enumerate(values)
+        made_up_record(dataclasses.replace(run, seed=first_seed + offset), value) for offset, value in enumerate(values)
     ]
 
 

@@ -30,7 +30,7 @@ class Framework(nn.Module, abc.ABC):
     def loss(self, view0: Tensor, view1: Tensor) -> Tensor:
         """Return the scalar loss, in float32, of two batches of views ``[B, 3, H, W]``."""
 
-    def update_target(self, step: int, total_steps: int) -> None:  # noqa: B027
+    def update_target(self, step: int, total_steps: int) -> None:
         """Move the target after the weight step. Nothing to do where the weights are shared."""
 
     def unsaved_buffers(self) -> dict[str, Tensor]:

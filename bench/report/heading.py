@@ -16,9 +16,7 @@ def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
         ("table", f"{table.spec.name}, profile {table.spec.profile}, data {table.spec.data}"),
         (
             "encoder",
-            _distinct(
-                f"{run.encoder.name}, width {run.encoder.width:g}, {run.encoder.stem} stem" for run in cells
-            ),
+            _distinct(f"{run.encoder.name}, width {run.encoder.width:g}, {run.encoder.stem} stem" for run in cells),
         ),
         (
             "training",

@@ -58,9 +58,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 </html>
 """
 
-_ENVIRONMENT = jinja2.Environment(
-    autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-)
+_ENVIRONMENT = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
 
 
 def html(page: Page) -> str:

@@ -14,15 +14,22 @@ _SMALL = {
     "what it computed before. It ranks no methods, and its accuracies are not the papers'.",
 }
 _NOTHING = "-"
+ALWAYS_WIDE = 3  # a rank for columns that only files show
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column. ``is_wide_only`` ones are left out where there is little room, as in a terminal."""
+    """A column.
+
+    Attributes:
+        title: its head.
+        is_number: aligned to the right.
+        rank: 0 is always shown; where there is little room, higher ranks are left out first.
+    """
 
     title: str
     is_number: bool = False
-    is_wide_only: bool = False
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +79,13 @@ def page(table: JudgedTable) -> Page:
         heading=heading(table),
         results=Grid(
             title="Results: top-1 accuracy in percent, mean ± sd (runs)",
-            columns=(Column("cell"), Column("verdict"), *_metric_columns(metrics), *_FACT_COLUMNS),
+            columns=(
+                Column("cell"),
+                Column("verdict"),
+                *_metric_columns(judged, rank=0),
+                *(column for name in metrics[1:] for column in _metric_columns(name, rank=1)),
+                *_FACT_COLUMNS,
+            ),
             rows=tuple(_row(row, metrics) for row in table.rows),
         ),
         reasons=tuple((row.cell, _reason(row.judgement)) for row in table.rows if row.judgement.reason),
@@ -80,13 +93,13 @@ def page(table: JudgedTable) -> Page:
             title="Claims: what the papers say, in our runs",
             columns=(
                 Column("claim"),
-                Column("work"),
+                Column("work", rank=1),
                 Column("verdict"),
                 Column("smallest gain found", is_number=True),
                 Column("claimed above", is_number=True),
-                Column("metric", is_wide_only=True),
-                Column("statement", is_wide_only=True),
-                Column("source", is_wide_only=True),
+                Column("metric", rank=ALWAYS_WIDE),
+                Column("statement", rank=ALWAYS_WIDE),
+                Column("source", rank=ALWAYS_WIDE),
             ),
             rows=tuple(map(_claim_row, table.claims)),
         ),
@@ -97,20 +110,19 @@ def page(table: JudgedTable) -> Page:
 
 
 _FACT_COLUMNS = (
-    Column("density", is_number=True),
-    Column("density, whole encoder", is_number=True, is_wide_only=True),
-    Column("MACs", is_number=True),
-    Column("training MACs", is_number=True),
+    Column("density", is_number=True, rank=1),
+    Column("density, whole encoder", is_number=True, rank=ALWAYS_WIDE),
+    Column("MACs", is_number=True, rank=2),
+    Column("training MACs", is_number=True, rank=2),
 )
 
 
-def _metric_columns(metrics: Iterable[str]) -> Iterable[Column]:
-    for metric in metrics:
-        title = METRIC_TITLES[metric]
-        yield Column(title, is_number=True)
-        yield Column(f"{title}, 95 % interval", is_number=True, is_wide_only=True)
-        yield Column(f"{title}, stored", is_number=True)
-        yield Column(f"{title}, difference", is_number=True)
+def _metric_columns(metric: str, rank: int) -> Iterable[Column]:
+    title = METRIC_TITLES[metric]
+    yield Column(title, is_number=True, rank=rank)
+    yield Column(f"{title}, 95 % interval", is_number=True, rank=ALWAYS_WIDE)
+    yield Column(f"{title}, stored", is_number=True, rank=rank + 1)
+    yield Column("diff.", is_number=True, rank=rank if rank == 0 else rank + 1)
 
 
 def _row(row: Row, metrics: Iterable[str]) -> tuple[str, ...]:
@@ -159,8 +171,8 @@ def _claim_row(item: JudgedClaim) -> tuple[str, ...]:
 
 def _claim_reason(item: JudgedClaim) -> str:
     """Say why, then list every pair that was compared."""
-    pairs = (
+    pairs = "; ".join(
         f"{pair.left} - {pair.right} = {pair.comparison.difference:+.2f} (n = {pair.comparison.new_runs})"
         for pair in item.pairs
     )
-    return "; ".join((_reason(item.judgement), *pairs))
+    return f"{_reason(item.judgement)} Pairs: {pairs}." if pairs else _reason(item.judgement)

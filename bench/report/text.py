@@ -5,10 +5,11 @@ from typing import TextIO
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from bench.report.layout import Grid, Page
+from bench.report.layout import ALWAYS_WIDE, Grid, Page
 
 _UNFOLDED = 10_000  # characters: a log or a pipe gets whole lines
 _STYLES = {"REPRODUCED": "green", "DEVIATES": "bold red", "FAILED": "bold red", "NOT_RUN": "bold red"}
@@ -36,24 +37,36 @@ def _print(page: Page, console: Console) -> None:
     console.print(page.title, style="bold")
     if page.banner:
         console.print(f"!!! {page.banner}", style="bold")
+    width = max(len(name) for name, _ in page.heading) + 2
     for name, value in page.heading:
-        console.print(f"{name + ':':<13}{value}")
+        console.print(f"{name + ':':<{width}}{value}")
+    for grid, reasons, banner in (
+        (page.results, page.reasons, page.banner),
+        (page.claims, page.claim_reasons, ""),
+    ):
+        console.print(f"\n{grid.title}", style="bold")
+        console.print(_fitting(grid, banner, console))
+        console.print()
+        for name, value in reasons:
+            console.print(f"{name}: {value}")
     console.print()
-    console.print(_grid(page.results, page.banner))
-    for name, value in page.reasons:
-        console.print(f"{name}: {value}")
-    console.print()
-    console.print(_grid(page.claims, ""))
-    for name, value in page.claim_reasons:
-        console.print(f"{name}: {value}")
-    console.print()
-    for line in (*page.worth, *page.notes):
+    for line in (*page.worth, *page.notes, "More columns are in the files."):
         console.print(line)
 
 
-def _grid(grid: Grid, banner: str) -> Table:
-    table = Table(title=grid.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    shown = [index for index, column in enumerate(grid.columns) if not column.is_wide_only]
+def _fitting(grid: Grid, banner: str, console: Console) -> Table:
+    """Return the grid with as many columns as fit without folding a cell, at least those of rank 0."""
+    room = console.options.update(width=_UNFOLDED)
+    for rank in range(ALWAYS_WIDE - 1, 0, -1):
+        table = _table(grid, banner, rank)
+        if Measurement.get(console, room, table).maximum <= console.width:
+            return table
+    return _table(grid, banner, 0)
+
+
+def _table(grid: Grid, banner: str, rank: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    shown = [index for index, column in enumerate(grid.columns) if column.rank <= rank]
     for index in shown:
         column = grid.columns[index]
         table.add_column(column.title, justify="right" if column.is_number else "left", overflow="fold")

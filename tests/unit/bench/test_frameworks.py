@@ -14,9 +14,7 @@ from bench.frameworks.simclr import SimCLR
 from methods import masking
 
 SIMCLR = FrameworkSpec(name="simclr", hidden_dim=16, output_dim=8, temperature=0.2)
-BYOL_SPEC = FrameworkSpec(
-    name="byol", hidden_dim=16, output_dim=8, prediction_dim=12, ema_start=0.9, ema_end=1.0
-)
+BYOL_SPEC = FrameworkSpec(name="byol", hidden_dim=16, output_dim=8, prediction_dim=12, ema_start=0.9, ema_end=1.0)
 
 
 def encoder(seed: int = 0) -> tuple[nn.Module, int]:
@@ -35,7 +33,10 @@ def test_dense_simclr_with_a_twin_is_bit_identical_to_simclr_without() -> None:
     module, features = encoder()
     framework = SimCLR(module, features, SIMCLR, gather=False)
     plain, projection = masking.export(copy.deepcopy(module)), copy.deepcopy(framework.projection)
-    optimizers = [torch.optim.SGD(part.parameters(), lr=0.1, momentum=0.9) for part in (framework, nn.ModuleList([plain, projection]))]
+    optimizers = [
+        torch.optim.SGD(part.parameters(), lr=0.1, momentum=0.9)
+        for part in (framework, nn.ModuleList([plain, projection]))
+    ]
     for seed in range(3):
         view0, view1 = views(seed)
         loss = framework.loss(view0, view1)
@@ -136,5 +137,5 @@ def test_the_encoder_has_the_cifar_stem_and_its_relu() -> None:
 def test_unknown_encoders_are_refused() -> None:
     with pytest.raises(ValueError, match="resnet-7"):
         build(EncoderSpec(name="resnet-7", width=1))
-    with pytest.raises(ValueError, match="at width 0.5"):
+    with pytest.raises(ValueError, match=r"at width 0.5"):
         build(EncoderSpec(name="resnet-18", width=0.5, stem="imagenet"))

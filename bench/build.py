@@ -1,0 +1,99 @@
+"""From a run to its parts: devices, encoder pair, sparse method, optimizer."""
+
+import torch
+from lightly.models.utils import get_weight_decay_parameters
+from lightly.utils.lars import LARS
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch import nn
+from torch.optim import SGD, Optimizer
+
+from bench import encoders
+from bench.config import UNTRAINED, Run
+from bench.frameworks import FRAMEWORKS, Framework
+from methods import METHODS, granularity, masking
+from methods.base import Setting, SparseMethod
+
+
+def fabric_for(run: Run, *, accelerator: str = "cpu", devices: int = 1, nodes: int = 1) -> Fabric:
+    """Return a launched Fabric. Buffers are never broadcast: that would hide masks that differ between ranks."""
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=DDPStrategy(broadcast_buffers=False) if devices * nodes > 1 else "auto",
+        precision=run.optimizer.precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def framework_for(run: Run, *, gather: bool = False) -> Framework:
+    """Build encoder, masks, twin or copy, and heads from the run's seed; the encoder first, so that cells share it.
+
+    Args:
+        run: the run.
+        gather: share negatives over ranks.
+
+    Raises:
+        ValueError: no such framework or encoder.
+    """
+    if run.framework.name not in FRAMEWORKS:
+        raise ValueError(f"framework {run.framework.name!r} is unknown. Choose from {', '.join(FRAMEWORKS)}.")
+    torch.manual_seed(run.seed)
+    encoder, features = encoders.build(run.encoder)
+    masking.install(encoder)
+    framework = FRAMEWORKS[run.framework.name](encoder, features, run.framework, gather=gather)
+    return framework.to(memory_format=torch.channels_last)
+
+
+def method_for(run: Run) -> SparseMethod:
+    """Build the run's sparse method.
+
+    Raises:
+        ValueError: no such method, or a setting it cannot meet.
+    """
+    sparsity = run.sparsity
+    name = "dense" if sparsity.method == UNTRAINED else sparsity.method
+    if name not in METHODS:
+        raise ValueError(f"method {name!r} is unknown. Choose from {', '.join(METHODS)}.")
+    return METHODS[name](
+        Setting(
+            density=sparsity.density,
+            gap=sparsity.gap,
+            granularity=granularity.parse(sparsity.granularity),
+            start_fraction=sparsity.start_fraction,
+            end_fraction=sparsity.end_fraction,
+            period_fraction=sparsity.period_fraction,
+            seed=run.seed,
+        )
+    )
+
+
+def optimizer_for(run: Run, framework: Framework) -> Optimizer:
+    """Build the optimizer. LARS leaves norms and biases out of decay and scaling, as You et al. (2017) do.
+
+    Raises:
+        ValueError: LARS without its trust coefficient.
+    """
+    spec = run.optimizer
+    if spec.name == "sgd":
+        return SGD(
+            _trained_once(list(framework.parameters())),
+            lr=spec.learning_rate,
+            momentum=spec.momentum,
+            weight_decay=spec.weight_decay,
+        )
+    if spec.trust_coefficient is None:
+        raise ValueError("optimizer lars needs trust_coefficient. Set it in the profile.")
+    decayed, undecayed = get_weight_decay_parameters([framework])
+    groups = [
+        {"params": _trained_once(decayed), "weight_decay": spec.weight_decay},
+        {"params": _trained_once(undecayed), "weight_decay": 0.0},
+    ]
+    return LARS(groups, lr=spec.learning_rate, momentum=spec.momentum, trust_coefficient=spec.trust_coefficient)
+
+
+def _trained_once(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
+    """Drop frozen parameters and the second sight of a tied one."""
+    return list(dict.fromkeys(parameter for parameter in parameters if parameter.requires_grad))

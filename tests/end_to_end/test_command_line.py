@@ -1,0 +1,213 @@
+"""The real command line, in processes of its own: what a user types, breaks, and types again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+CELL = "byol/synchronized/element/d0.10+g0.30"
+SMALL = ("--data", "digits", "--train-images", "640", "--epochs", "4", "--checkpoint-seconds", "0.2")
+
+
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "SPARSE_SSL_DATA"}
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bench", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def essence(text: str) -> dict[str, Any]:
+    """A record without time, host and place."""
+    record = json.loads(text)
+    return {name: record[name] for name in ("run_id", "run", "metrics", "facts")}
+
+
+def one_run(out: Path) -> tuple[str, ...]:
+    return ("run", CELL, *SMALL, "--out", str(out), "--seed", "7")
+
+
+def checkpoints(out: Path) -> list[Path]:
+    return list(out.glob("runs/*/checkpoint.pt"))
+
+
+def worker_of(process: subprocess.Popen[str]) -> psutil.Process:
+    """The child that trains: not multiprocessing's resource tracker."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    (worker,) = [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
+    return worker
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    done = bench(*one_run(tmp_path_factory.mktemp("undisturbed")))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_ctrl_c_and_the_same_command_again_give_the_same_record(tmp_path: Path, undisturbed: str) -> None:
+    process = started(*one_run(tmp_path))
+    until(lambda: checkpoints(tmp_path))
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; the same command again continues" in errors
+    assert "Traceback" not in errors
+    assert checkpoints(tmp_path)
+    again = bench(*one_run(tmp_path))
+    assert essence(again.stdout) == essence(undisturbed)
+    assert not checkpoints(tmp_path)
+
+
+def test_a_killed_worker_fails_its_run_and_the_same_command_continues_it(tmp_path: Path, undisturbed: str) -> None:
+    process = started(*one_run(tmp_path))
+    until(lambda: checkpoints(tmp_path))
+    worker_of(process).kill()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "died with signal 9" in errors
+    assert checkpoints(tmp_path)
+    assert essence(bench(*one_run(tmp_path)).stdout) == essence(undisturbed)
+
+
+def test_a_killed_parent_takes_its_worker_along_and_the_same_command_continues(
+    tmp_path: Path, undisturbed: str
+) -> None:
+    process = started(*one_run(tmp_path))
+    until(lambda: checkpoints(tmp_path))
+    worker = worker_of(process)
+    process.kill()
+    process.communicate(timeout=60)
+    until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 20)
+    assert essence(bench(*one_run(tmp_path)).stdout) == essence(undisturbed)
+
+
+def test_a_finished_run_is_not_repeated_unless_the_code_changed(tmp_path: Path) -> None:
+    first = bench(*one_run(tmp_path), "--epochs", "1")
+    (path,) = tmp_path.glob("runs/*/record.json")
+    written = path.stat().st_mtime_ns
+    again = bench(*one_run(tmp_path), "--epochs", "1")
+    assert path.stat().st_mtime_ns == written
+    assert again.stdout == first.stdout
+    body = json.loads(path.read_text())
+    body["provenance"]["source_digest"] = "0123456789abcdef"
+    path.write_text(json.dumps(body))
+    changed = bench(*one_run(tmp_path), "--epochs", "1")
+    assert "The code changed since 1 of the records were made" in changed.stderr
+    assert essence(changed.stdout) == essence(first.stdout)
+
+
+def test_the_stand_in_is_announced_above_and_inside_the_table(tmp_path: Path) -> None:
+    done = bench("table", "cifar10", "--cells", "simclr/untrained/*", "--out", str(tmp_path))
+    assert done.stdout.count("STAND-IN DATA") >= 2
+    assert "table:       cifar10, profile smoke, data digits" in done.stdout
+    for suffix in ("md", "html", "json"):
+        text = (tmp_path / f"tables/cifar10-smoke-digits.{suffix}").read_text()
+        assert "STAND-IN DATA" in text
+    # The same again, trained on nothing and judged from what lies there.
+    stored = bench("table", "--stored", "--cells", "simclr/untrained/*", "--out", str(tmp_path))
+    assert stored.returncode == done.returncode == 0
+    assert "nothing was trained" in stored.stdout
+    # More cells than were run: said, and failed.
+    missing = bench("table", "--stored", "--cells", "simclr/*/-/*", "--out", str(tmp_path))
+    assert missing.returncode == 1
+    assert "NOT_RUN" in missing.stdout
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image folder that calls itself CIFAR-10 and holds a few pictures of noise."""
+    folder = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 150), ("test", 10)):
+        for name in ("cat", "dog"):
+            (folder / "cifar10" / split / name).mkdir(parents=True)
+            for index in range(count):
+                noise = generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+                Image.fromarray(noise).save(folder / "cifar10" / split / name / f"{index}.png")
+    return folder
+
+
+def test_paper_on_a_cpu_says_how_many_hours_and_refuses(tmp_path: Path, pictures: Path) -> None:
+    done = bench(
+        "table",
+        "--profile",
+        "paper",
+        "--data-dir",
+        str(pictures),
+        "--out",
+        str(tmp_path),
+        "--cells",
+        "*/dense/*",
+    )
+    assert done.returncode == 2
+    assert "would take about" in done.stderr
+    assert "--force" in done.stderr
+
+
+def test_only_smoke_may_fall_back_to_the_stand_in(tmp_path: Path) -> None:
+    done = bench("table", "--profile", "cpu", "--out", str(tmp_path))
+    assert done.returncode == 2
+    assert "cifar-10-python.tar.gz" in done.stderr
+    assert "SPARSE_SSL_DATA" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("table", "imagenet"), "table 'imagenet' is unknown. Choose from cifar10"),
+        (("table", "--cells", "nothing"), "no cell matches 'nothing'"),
+        (("table", "--seeds", "0"), "--seeds 0"),
+        (("table", "--jobs", "0"), "--jobs 0"),
+        (("run", "simclr/magic/element/d0.10", "--data", "digits"), "method 'magic' is unknown"),
+        (("run", "simclr/gradual/element/d1.70", "--data", "digits"), "density 1.7 is outside"),
+        (("run", "swav/dense/-/d1.00", "--data", "digits"), "framework 'swav' is unknown"),
+        (("run", "simclr/dense", "--data", "digits"), "FRAMEWORK/METHOD/GRANULARITY/POINT"),
+        (("run", "simclr/dense/-/d1.00", "--data", "no_such_folder"), "no_such_folder"),
+    ],
+)
+def test_wrong_input_is_answered_with_the_rule(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    done = bench(*arguments, "--out", str(tmp_path))
+    assert done.returncode in {1, 2}
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_what_is_there_can_be_listed(tmp_path: Path, pictures: Path) -> None:
+    methods = bench("methods").stdout
+    assert "synchronized" in methods
+    assert "byol" in methods
+    found = bench("data", "--data-dir", str(pictures), "--out", str(tmp_path)).stdout
+    assert "cifar10      folder     not verified" in found
+    assert "digits       stand-in   verified" in found

@@ -1,0 +1,186 @@
+"""Every framework with every method: trains, is exact about its masks, resumes bit by bit."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from bench import build, checkpoint, train
+from bench.checkpoint import CheckpointError
+from bench.frameworks import FRAMEWORKS
+from bench.train import TrainingError
+from methods import METHODS
+from methods.granularity import budget
+from tests.tiny import dataset_of, pretrained, tiny_run
+
+CELLS = [(framework, method) for framework in FRAMEWORKS for method in METHODS]
+
+
+def gap_of(method: str) -> float:
+    return 0.3 if method == "synchronized" else 0.0
+
+
+def stop_at(step: int) -> train.Tick:
+    def tick(done: int, _total: int) -> None:
+        if done == step:
+            raise KeyboardInterrupt
+
+    return tick
+
+
+def unpacked(masks: dict[str, Tensor], prefix: str) -> int:
+    return sum(int(np.unpackbits(value.numpy()).sum()) for name, value in masks.items() if name.startswith(prefix))
+
+
+@pytest.mark.parametrize(("framework", "method"), CELLS)
+def test_an_interrupted_run_ends_with_the_same_bits(framework: str, method: str, tmp_path: Path) -> None:
+    run = tiny_run(framework, method, gap=gap_of(method))
+    whole = pretrained(run, tmp_path / "whole")
+    # In the middle of the mask schedule, at a step that differs from cell to cell.
+    step = 7 + CELLS.index((framework, method)) % 6
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(run, tmp_path / "cut", stop_at(step))
+    resumed_at: list[int] = []
+    continued = pretrained(run, tmp_path / "cut", lambda done, _total: resumed_at.append(done))
+    assert resumed_at[0] == step + 1
+    assert continued.facts == whole.facts
+    assert continued.masks.keys() == whole.masks.keys()
+    assert all(torch.equal(continued.masks[name], mask) for name, mask in whole.masks.items())
+
+
+@pytest.mark.parametrize(("framework", "method"), CELLS)
+def test_a_run_ends_at_exactly_its_density(framework: str, method: str, tmp_path: Path) -> None:
+    run = tiny_run(framework, method, gap=gap_of(method))
+    trained = pretrained(run, tmp_path)
+    total = trained.facts["prunable_weights"]
+    assert isinstance(total, int)
+    kept = budget(total, run.sparsity.density)
+    assert trained.facts["kept_weights"] == kept == unpacked(trained.masks, "final/online/")
+    wanted = budget(total, min(1.0, run.sparsity.density + run.sparsity.gap))
+    assert trained.facts["kept_weights_target"] == wanted == unpacked(trained.masks, "final/target/")
+    layers = trained.facts["kept_per_layer"]
+    assert isinstance(layers, dict)
+    for name, ones in layers.items():
+        layer = trained.encoder.get_submodule(name)
+        assert isinstance(layer, nn.Conv2d)
+        assert not parametrize.is_parametrized(layer)
+        # Trained weights are nonzero; what the mask dropped is exactly zero.
+        assert int(layer.weight.count_nonzero()) == ones
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("method", ["gradual", "synchronized"])
+def test_the_last_mask_update_happens_and_leaves_time_to_recover(framework: str, method: str, tmp_path: Path) -> None:
+    run = tiny_run(framework, method, gap=gap_of(method))
+    facts = pretrained(run, tmp_path).facts
+    steps = facts["update_steps"]
+    assert isinstance(steps, list)
+    assert len(steps) >= 5
+    assert steps[0] == 6
+    assert steps[-1] == 13  # 68 % of 20 steps, rounded down
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_seed_decides_everything(framework: str, tmp_path: Path) -> None:
+    run = tiny_run(framework, "synchronized", gap=0.3, epochs=4)
+    one, again = (pretrained(run, tmp_path / name).facts for name in ("one", "again"))
+    other = pretrained(dataclasses.replace(run, seed=1), tmp_path / "other").facts
+    assert one == again
+    for name in ("loss_digest", "weights_digest", "mask_digest"):
+        assert one[name] != other[name]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_methods_share_the_seeds_initial_weights(framework: str) -> None:
+    runs = [tiny_run(framework, method) for method in METHODS]
+    states = [build.framework_for(run).state_dict() for run in runs]
+    assert all(torch.equal(states[0][name], state[name]) for state in states for name in states[0])
+
+
+def test_accumulation_counts_optimizer_steps(tmp_path: Path) -> None:
+    # B33: the published code counted micro-batches, so its schedule ran 16 times too fast.
+    run = tiny_run("simclr", "gradual")
+    halved = dataclasses.replace(run.optimizer, batch_images=12, accumulate_batches=2)
+    whole = pretrained(run, tmp_path / "whole").facts
+    parts = pretrained(dataclasses.replace(run, optimizer=halved), tmp_path / "parts").facts
+    for name in ("optimizer_steps", "update_steps", "samples_seen", "kept_weights"):
+        assert whole[name] == parts[name]
+
+
+def test_an_untrained_run_takes_no_step(tmp_path: Path) -> None:
+    run = tiny_run("simclr", "untrained", density=1.0, epochs=0)
+    run = dataclasses.replace(run, sparsity=dataclasses.replace(run.sparsity, granularity="-"))
+    trained = pretrained(run, tmp_path)
+    initial = build.framework_for(run).online.get_submodule("conv1")
+    final = trained.encoder.get_submodule("conv1")
+    assert isinstance(initial, nn.Conv2d)
+    assert isinstance(final, nn.Conv2d)
+    assert torch.equal(initial.weight, final.weight)
+    assert trained.facts["optimizer_steps"] == 0
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    run = tiny_run("byol", "dense")
+    wild = dataclasses.replace(run, optimizer=dataclasses.replace(run.optimizer, learning_rate=1e30))
+    with pytest.raises(TrainingError, match=r"the loss is nan at step \d+ of 20. Lower the learning rate"):
+        pretrained(wild, tmp_path)
+
+
+def test_an_unknown_method_or_framework_names_the_way_out() -> None:
+    run = tiny_run("simclr", "gradual")
+    with pytest.raises(ValueError, match=r"method 'magic' is unknown. Choose from dense, "):
+        build.method_for(dataclasses.replace(run, sparsity=dataclasses.replace(run.sparsity, method="magic")))
+    with pytest.raises(ValueError, match=r"framework 'swav' is unknown. Choose from simclr, "):
+        build.framework_for(dataclasses.replace(run, framework=dataclasses.replace(run.framework, name="swav")))
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
+    run = tiny_run("simclr", "dense")
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(run, tmp_path, stop_at(3))
+    with pytest.raises(CheckpointError, match="belongs to another run"):
+        pretrained(dataclasses.replace(run, seed=1), tmp_path)
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
+    run = tiny_run("simclr", "dense")
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(run, tmp_path, stop_at(3))
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        pretrained(run, tmp_path)
+
+
+def test_a_checkpoint_of_other_code_is_not_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tiny_run("simclr", "dense")
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(run, tmp_path, stop_at(3))
+    monkeypatch.setattr(checkpoint.record, "source_digest", lambda: "other code")
+    steps: list[int] = []
+    pretrained(run, tmp_path, lambda done, _total: steps.append(done))
+    assert steps[0] == 1
+
+
+def test_a_checkpoint_on_other_data_is_not_continued(tmp_path: Path) -> None:
+    run = tiny_run("simclr", "dense")
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(run, tmp_path, stop_at(3))
+    path = tmp_path / "checkpoint.pt"
+    fingerprint = dataset_of(run, tmp_path / "cache").fingerprint
+    assert checkpoint.load(path, run, fingerprint) is not None
+    assert checkpoint.load(path, run, "other pictures") is None
+
+
+def test_a_checkpoint_holds_a_shared_weight_once(tmp_path: Path) -> None:
+    run = tiny_run("simclr", "synchronized", gap=0.3)
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(run, tmp_path, stop_at(10))
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]["framework"]
+    owned = {name for name in state if name.startswith("target.")}
+    assert owned
+    assert all(name.endswith(".mask") for name in owned)

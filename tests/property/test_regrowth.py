@@ -1,0 +1,163 @@
+"""Laws of prune-and-regrow: I28, I30 to I36."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from methods import masking
+from methods.regrow import prune_and_regrow
+from methods.scores import gradient_magnitude
+from tests.strategies import branches, images, loss_of, masked_encoder, random_masks, scores
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
+    """A mask, strengths and growth scores of one shape."""
+    strength = draw(scores())
+    entries = st.lists(st.integers(0, 1), min_size=strength.numel(), max_size=strength.numel())
+    mask = torch.tensor(draw(entries), dtype=torch.float32).reshape(strength.shape)
+    growth = torch.randint(
+        0, draw(st.sampled_from([1, 3, 100])), strength.shape, generator=torch.Generator().manual_seed(5)
+    ).float()
+    return mask, strength, growth
+
+
+@given(layers(), st.floats(0.0, 1.0))
+def test_update_keeps_the_count_and_the_form(layer: tuple[Tensor, Tensor, Tensor], fraction: float) -> None:
+    mask = layer[0]
+    after = prune_and_regrow(*layer, fraction)
+    assert int(after.sum()) == int(mask.sum())
+    assert after.dtype == torch.float32
+    assert after.shape == mask.shape
+    assert after.is_contiguous()
+    assert set(after.unique().tolist()) <= {0.0, 1.0}  # type: ignore[no-untyped-call]
+
+
+@given(layers(), st.floats(0.0, 1.0))
+def test_the_weakest_active_go_and_the_strongest_inactive_come(
+    layer: tuple[Tensor, Tensor, Tensor], fraction: float
+) -> None:
+    mask, strength, growth = (entry.reshape(-1).tolist() for entry in layer)
+    after = prune_and_regrow(*layer, fraction).reshape(-1).tolist()
+    active = [index for index, entry in enumerate(mask) if entry]
+    exchanged = math.floor(fraction * len(active))
+    kept = sorted(active, key=lambda index: (-strength[index], index))[: len(active) - exchanged]
+    rest = [index for index in range(len(mask)) if index not in kept]
+    grown = sorted(rest, key=lambda index: (-growth[index], index))[:exchanged]
+    assert [index for index, entry in enumerate(after) if entry] == sorted(kept + grown)
+    assert len(grown) == exchanged
+
+
+@given(layers())
+def test_fraction_zero_changes_nothing(layer: tuple[Tensor, Tensor, Tensor]) -> None:
+    mask = layer[0]
+    after = prune_and_regrow(*layer, 0.0)
+    assert torch.equal(after, mask)
+    assert after.data_ptr() != mask.data_ptr()
+
+
+@given(layers(), st.floats(0.0, 1.0))
+def test_stale_values_of_inactive_weights_do_not_matter(layer: tuple[Tensor, Tensor, Tensor], fraction: float) -> None:
+    mask, strength, growth = layer
+    stale = torch.where(mask == 0, strength + 1000.0, strength)
+    assert torch.equal(
+        prune_and_regrow(mask, stale, growth, fraction), prune_and_regrow(mask, strength, growth, fraction)
+    )
+
+
+def test_growth_of_a_full_layer_brings_the_same_weights_back() -> None:
+    full = torch.ones(3, 4)
+    assert torch.equal(prune_and_regrow(full, torch.rand(3, 4), torch.rand(3, 4), 0.5), full)
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
+def test_fractions_outside_the_unit_interval_raise(fraction: float) -> None:
+    with pytest.raises(ValueError, match="cannot exchange a fraction"):
+        prune_and_regrow(torch.ones(2, 2), torch.ones(2, 2), torch.ones(2, 2), fraction)
+
+
+def test_a_non_finite_gradient_raises() -> None:
+    growth = torch.full((4, 4), float("inf"))
+    with pytest.raises(ValueError, match="not finite"):
+        prune_and_regrow(torch.eye(4), torch.ones(4, 4), growth, 0.5)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_dense_gradient_is_the_finite_difference_also_off_the_mask(channels_last: bool) -> None:  # noqa: FBT001
+    """The masked gradient is exactly 0 there, and growth on it would be inert."""
+    encoder = masked_encoder().double().eval()
+    if channels_last:
+        encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator = torch.Generator().manual_seed(2)
+    masks = random_masks(encoder, 0.3, generator)
+    masking.write(encoder, masks)
+    views = images(generator).double()
+    masking.watch(encoder, enabled=True)
+    encoder(views).square().sum().backward()
+    growth = masking.dense_gradient(encoder)
+    masking.watch(encoder, enabled=False)
+    plain = masking.export(encoder)
+    for name, mask in masks.items():
+        inactive = (mask == 0).nonzero()
+        masked_gradient = masking.latent(encoder)[name].grad
+        assert masked_gradient is not None
+        assert not bool(masked_gradient[mask == 0].any())
+        assert torch.equal(masked_gradient[mask == 1], growth[name][mask == 1])
+        assert float((growth[name][mask == 0] != 0).double().mean()) > 0.5
+        weight = plain.get_submodule(name).get_parameter("weight")
+        for index in inactive[:: max(1, len(inactive) // 4)].tolist():
+            position = tuple(index)
+            moved = []
+            for shift in (1e-5, -1e-5):
+                with torch.no_grad():
+                    weight[position] = shift
+                    moved.append(float(plain(views).square().sum()))
+                    weight[position] = 0.0
+            slope = (moved[0] - moved[1]) / 2e-5
+            assert slope == pytest.approx(float(growth[name][position]), rel=1e-4, abs=1e-6)
+
+
+def test_dense_gradient_sums_micro_batches_and_both_modules_of_a_pair() -> None:
+    pair = branches(tied=True)
+    pair.online.double().eval()
+    pair.target.double().eval()
+    generator = torch.Generator().manual_seed(4)
+    masking.write(pair.online, random_masks(pair.online, 0.4, generator))
+    masking.write(pair.target, random_masks(pair.target, 0.7, generator))
+    batches = [images(generator, 8).double() for _ in range(3)]
+    single = []
+    for part in batches:
+        for module in pair.learners:
+            masking.watch(module, enabled=True)
+        loss_of(pair, part).backward()  # type: ignore[no-untyped-call]
+        single.append([masking.dense_gradient(module) for module in pair.learners])
+    for module in pair.learners:
+        masking.watch(module, enabled=True)
+    for part in batches:
+        loss_of(pair, part).backward()  # type: ignore[no-untyped-call]
+    together = masking.dense_gradient(*pair.learners)
+    for name, gradient in together.items():
+        parts = sum(module[name] for batch in single for module in batch)
+        assert torch.allclose(gradient, torch.as_tensor(parts), rtol=1e-12, atol=1e-14)
+        assert torch.equal(gradient_magnitude(together)[name], gradient.abs())
+
+
+def test_dense_gradient_without_watching_raises() -> None:
+    encoder = masked_encoder()
+    encoder(images(torch.Generator())).sum().backward()
+    with pytest.raises(RuntimeError, match=r"3: no dense gradient.*before the forward pass"):
+        masking.dense_gradient(encoder)
+    masking.watch(encoder, enabled=True)
+    with pytest.raises(RuntimeError, match="no dense gradient"):
+        masking.dense_gradient(encoder)
+    encoder(images(torch.Generator())).sum().backward()
+    assert masking.is_watched(encoder)
+    assert masking.dense_gradient(encoder).keys() == masking.latent(encoder).keys()
+    masking.watch(encoder, enabled=False)
+    assert not masking.is_watched(encoder)
+    with pytest.raises(RuntimeError, match="no dense gradient"):
+        masking.dense_gradient(encoder)

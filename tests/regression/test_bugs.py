@@ -1,0 +1,31 @@
+"""Every published bug we know has a test of ours, or a reason why it cannot occur."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BUGS: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("bugs.toml").read_text())
+REQUIRED = [f"B{number}" for number in (*range(1, 21), *range(30, 39))]
+
+
+@pytest.mark.parametrize("bug", REQUIRED)
+def test_the_bug_is_listed(bug: str) -> None:
+    assert bug in BUGS
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_the_entry_names_a_test_that_exists_or_a_reason(bug: str) -> None:
+    entry = BUGS[bug]
+    if "impossible" in entry:
+        assert entry["impossible"].startswith("because ")
+        assert entry.keys() == {"impossible"}
+        return
+    assert entry.keys() == {"test"}
+    path, _, name = entry["test"].partition("::")
+    functions = [
+        node.name for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.FunctionDef)
+    ]
+    assert functions.count(name) == 1

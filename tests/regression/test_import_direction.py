@@ -1,0 +1,96 @@
+"""Who may import whom (design, section 2)."""
+
+import ast
+import graphlib
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTSIDE = {"methods": {"torch"}, "hardware": {"numpy"}}  # bench: anything that pyproject.toml names
+INSIDE = {"methods": {"methods"}, "hardware": {"hardware"}, "bench": {"bench", "methods", "hardware"}}
+# What method files share. They never import each other: a method is told by one file and this.
+SHARED = {"base", "masking", "granularity", "allocation", "schedule", "scores", "regrow", "overlap", "macs"}
+# bench, from the ground up. A module imports from its own stage or an earlier one, never in a circle.
+STAGES = (
+    {"config", "strict"},
+    {"record", "checkpoint", "outcome", "progress"},
+    {
+        "pictures",
+        "picture_files",
+        "pillow_ops",
+        "stand_in",
+        "cache",
+        "data",
+        "augment",
+        "encoders",
+        "frameworks",
+        "profiles",
+    },
+    {"train", "evaluate", "estimate", "job"},
+    {"worker", "execute"},
+    {"verdict", "power", "tolerances", "claims", "structure", "references"},
+    {"table"},
+    {"tables"},
+    {"judged", "judging"},
+    {"report"},
+    {"commands"},
+    {"__main__"},
+)
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_name(path): path for name in INSIDE for path in sorted((ROOT / name).rglob("*.py"))}
+
+
+def imported(module: str) -> set[str]:
+    """Return what a module imports: our modules by their full name, others by their package's."""
+    names = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}: relative imports hide the direction. Write the full name."
+            whole = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= (whole & set(MODULES)) or {str(node.module)}
+    return {name if name in MODULES else name.partition(".")[0] for name in names}
+
+
+def stage(module: str) -> int:
+    noun = module.split(".")[1]
+    places = [index for index, nouns in enumerate(STAGES) if noun in nouns]
+    assert places, f"bench.{noun} has no place in STAGES of this test. Give it one."
+    return places[0]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_packages_import_only_what_they_may(module: str) -> None:
+    package = module.partition(".")[0]
+    ours = {name for name in imported(module) if name.partition(".")[0] in {*INSIDE, "tests"}}
+    assert {name.partition(".")[0] for name in ours} <= INSIDE[package]
+    if package in OUTSIDE:
+        assert imported(module) - ours <= OUTSIDE[package] | sys.stdlib_module_names
+
+
+def test_method_files_never_import_each_other() -> None:
+    for module in MODULES:
+        if module.startswith("methods.") and module != "methods.gating":
+            ours = {name for name in imported(module) if name.startswith("methods.")}
+            shared = {f"methods.{noun}" for noun in SHARED} | {"methods.gating.base"}
+            assert ours <= shared, f"{module} imports {ours - shared}"
+
+
+def test_imports_run_one_way() -> None:
+    graphlib.TopologicalSorter(
+        {module: imported(module) for module in MODULES}
+    ).prepare()  # raises on a circle
+    for module in MODULES:
+        if module.startswith("bench."):
+            later = {
+                name for name in imported(module) if name.startswith("bench.") and stage(name) > stage(module)
+            }
+            assert not later, f"{module} imports {later}, which stand above it"

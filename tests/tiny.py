@@ -1,0 +1,54 @@
+"""Runs small enough for tests: seconds, on the embedded digits."""
+
+from pathlib import Path
+
+from bench import build, data, train
+from bench.config import (
+    DataSpec,
+    EncoderSpec,
+    FrameworkSpec,
+    OptimizerSpec,
+    Run,
+    SparsitySpec,
+    ViewSpec,
+)
+
+FRAMEWORKS = {
+    "simclr": FrameworkSpec(name="simclr", hidden_dim=16, output_dim=16, temperature=0.2),
+    "byol": FrameworkSpec(name="byol", hidden_dim=16, output_dim=16, prediction_dim=16, ema_start=0.9, ema_end=1.0),
+}
+
+
+def tiny_run(
+    framework: str, method: str, *, density: float = 0.2, gap: float = 0.0, seed: int = 0, epochs: int = 5
+) -> Run:
+    """Return a run of 20 optimizer steps, 4 an epoch; masks change at steps 6 to 14. ``dense`` ignores the density."""
+    dense = method == "dense"
+    return Run(
+        framework=FRAMEWORKS[framework],
+        sparsity=SparsitySpec(
+            method=method,
+            granularity="-" if dense else "element",
+            density=1.0 if dense else density,
+            gap=gap,
+        ),
+        data=DataSpec(name="digits", train_images=96),
+        encoder=EncoderSpec(name="resnet-9", width=0.0625),
+        views=ViewSpec(pipeline="batched-v1", recipe="digits"),
+        optimizer=OptimizerSpec(name="sgd", learning_rate=0.05, weight_decay=5e-4, batch_images=24, epochs=epochs),
+        seed=seed,
+    )
+
+
+def dataset_of(run: Run, cache: Path) -> data.Dataset:
+    return data.load(run.data, None, cache)
+
+
+def pretrained(run: Run, folder: Path, tick: train.Tick = lambda _step, _total: None) -> train.Pretrained:
+    return train.pretrain(
+        run,
+        dataset_of(run, folder / "cache"),
+        folder / "checkpoint.pt",
+        fabric=build.fabric_for(run),
+        tick=tick,
+    )

@@ -1,0 +1,158 @@
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from bench.claims import JudgedClaim, load_claims
+from bench.profiles import PROFILES
+from bench.strict import SettingsError
+from bench.tables import TABLES
+from bench.verdict import Verdict
+from tests.made_up_tables import LINEAR, made_up_claim, made_up_claims
+
+LEFT = "simclr/synchronized/element/d0.10+g0.30"
+RIGHT = "simclr/gradual/element/d0.10"
+NOISE = (-0.5, 0.0, 0.5)  # sd .5 in each cell
+
+
+def _cell(mean: float, seeds: Sequence[int] = (100, 101, 102)) -> dict[int, float]:
+    return {seed: mean + noise for seed, noise in zip(seeds, NOISE, strict=False)}
+
+
+def _judged(cells: Mapping[str, Mapping[int, float]], profile: str = "cpu", **claim: float) -> JudgedClaim:
+    (judged,) = made_up_claims(made_up_claim(**claim)).judge(profile, {LINEAR: cells})  # type: ignore[arg-type]
+    return judged
+
+
+@pytest.mark.parametrize(
+    ("gain", "least_gain", "expected"),
+    [
+        # error = .5 sqrt(2/3) = .4082; t(.95; 4) = 2.1318; half width .8703
+        (0.88, 0.0, Verdict.REPRODUCED),
+        (0.86, 0.0, Verdict.INCONCLUSIVE),
+        (-0.86, 0.0, Verdict.INCONCLUSIVE),
+        (-0.88, 0.0, Verdict.DEVIATES),
+        (-0.10, -1.0, Verdict.REPRODUCED),
+        (0.88, 2.0, Verdict.DEVIATES),
+    ],
+)
+def test_a_claim_holds_deviates_or_stays_open(gain: float, least_gain: float, expected: Verdict) -> None:
+    judged = _judged({LEFT: _cell(50 + gain), RIGHT: _cell(50)}, least_gain_points=least_gain)
+    assert judged.judgement.verdict is expected
+    assert judged.pairs[0].comparison.difference == pytest.approx(gain)
+
+
+def test_a_planted_loss_of_three_sd_deviates() -> None:
+    """The positive control of this gate."""
+    assert _judged({LEFT: _cell(50 - 3 * 0.5), RIGHT: _cell(50)}).judgement.verdict is Verdict.DEVIATES
+
+
+def test_differences_are_paired_by_seed() -> None:
+    cells = {LEFT: {1: 60.0, 2: 70.0, 9: 0.0}, RIGHT: {2: 60.0, 1: 50.0, 8: 99.0}}
+    (pair,) = _judged(cells).pairs
+    assert pair.comparison.difference == pytest.approx(10.0)
+    assert pair.comparison.new_runs == 2
+
+
+def test_a_claim_needs_every_pair_of_a_framework() -> None:
+    """Better than one opponent and not surely better than the other is not better."""
+    claim = made_up_claim(right=["*/gradual/*", "*/static_erk/*"])
+    other = "simclr/static_erk/element/d0.10"
+    cells = {LEFT: _cell(52), RIGHT: _cell(50), other: _cell(51.9)}
+    (judged,) = made_up_claims(claim).judge("cpu", {LINEAR: cells})
+    assert len(judged.pairs) == 2
+    assert judged.judgement.verdict is Verdict.INCONCLUSIVE
+    assert other in judged.judgement.reason
+    (judged,) = made_up_claims(claim).judge("cpu", {LINEAR: {LEFT: _cell(52), RIGHT: _cell(50)}})
+    assert judged.judgement.verdict is Verdict.NOT_JUDGED
+
+
+def test_frameworks_are_never_mixed() -> None:
+    assert _judged({LEFT: _cell(52), RIGHT.replace("simclr", "byol"): _cell(50)}).pairs == ()
+
+
+def test_a_profile_that_cannot_bear_the_claim_says_why() -> None:
+    judgement = _judged({LEFT: _cell(60), RIGHT: _cell(50)}, profile="smoke").judgement
+    assert (judgement.verdict, judgement.reason) == (Verdict.NOT_JUDGED, "too small")
+
+
+def test_without_shared_seeds_nothing_is_judged() -> None:
+    judged = _judged({LEFT: _cell(60), RIGHT: _cell(50, seeds=(1, 2, 3))})
+    assert judged.judgement.verdict is Verdict.NOT_JUDGED
+    assert _judged({LEFT: {1: 60.0}, RIGHT: {1: 50.0}}).judgement.verdict is Verdict.NOT_JUDGED
+    assert _judged({}).judgement.verdict is Verdict.NOT_JUDGED
+
+
+def test_one_seed_is_enough_where_the_spread_is_known_from_other_cells() -> None:
+    cells = {LEFT: {100: 60.0}, RIGHT: {100: 50.0}, "simclr/dense/-/d1.00": _cell(70)}
+    assert _judged(cells).judgement.verdict is Verdict.REPRODUCED
+
+
+def test_claims_that_are_not_primary_are_corrected_by_holm() -> None:
+    """A gain just good enough alone is not among two; a primary claim stays uncorrected."""
+    cells = {LEFT: _cell(50.9), RIGHT: _cell(50)}
+    first, second = (made_up_claim(name, is_primary=False) for name in ("first", "second"))
+    main = made_up_claim("main")
+    open_, held = Verdict.INCONCLUSIVE, Verdict.REPRODUCED
+    for claims, expected in (([main, first], [held, held]), ([main, first, second], [held, open_, open_])):
+        judged = made_up_claims(*claims).judge("cpu", {LINEAR: cells})
+        assert [item.judgement.verdict for item in judged] == expected
+
+
+def test_an_open_claim_names_the_seeds_that_would_settle_it() -> None:
+    judgement = _judged({LEFT: _cell(50.86), RIGHT: _cell(50)}).judgement
+    assert "about n = 4 seeds would settle it" in judgement.reason
+
+
+def test_exactly_one_claim_per_work_is_primary() -> None:
+    first, second = made_up_claim("first"), made_up_claim("second")
+    with pytest.raises(SettingsError, match="A Work: 2 primary claims"):
+        made_up_claims(first, second)
+    with pytest.raises(SettingsError, match="A Work: 0 primary claims"):
+        made_up_claims(made_up_claim(is_primary=False))
+    with pytest.raises(SettingsError, match="unique"):
+        made_up_claims(first, made_up_claim("first", work="B Work"))
+
+
+def test_every_profile_is_judged_or_excused() -> None:
+    with pytest.raises(SettingsError, match="must name each of smoke, cpu, paper once"):
+        made_up_claim(profiles=["cpu", "cpu"])
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_stored_claims_are_readable_and_cover_both_works(name: str) -> None:
+    claims = load_claims(name)
+    assert {claim.work for claim in claims.claims} == {
+        "Synchronized Contrastive Pruning",
+        "Contrastive Dual Gating",
+    }
+    for profile in PROFILES:
+        judged = claims.judge(profile, {})
+        assert {item.judgement.verdict for item in judged} == {Verdict.NOT_JUDGED}
+
+
+def test_the_main_claim_finds_its_cells_in_the_table() -> None:
+    (main, *_) = load_claims("cifar10").claims
+    for profile in main.profiles:
+        frameworks = {left.partition("/")[0] for left, _ in main.pairs(TABLES["cifar10"](profile, "cifar10").names)}
+        assert frameworks == {"simclr", "byol"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("is_primary = true\n", "is_primary = 1\n", "must be true or false"),
+        ("alpha = 0.05", "alpha = 5", "alpha"),
+        ("least_gain_points = 0.0\n", "", "least_gain_points is missing"),
+        ("least_gain_points = 0.0\n", "least_gain_points = 0.0\nmargin = 1\n", "unknown entries margin"),
+        ('source_kind = "abstract"', 'source_kind = "hearsay"', "not one of abstract, code, talk"),
+        ('profiles = ["paper"]', 'profiles = ["paper", "smoke"]', "each of smoke, cpu, paper once"),
+        ("[[claim]]", "[[claim]", "not a readable TOML"),
+    ],
+)
+def test_a_slip_in_a_claim_is_an_error(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = (Path(__file__).parents[3] / "results" / "claims" / "cifar10.toml").read_text()
+    assert old in text
+    (tmp_path / "cifar10.toml").write_text(text.replace(old, new, 1))
+    with pytest.raises(SettingsError, match=message):
+        load_claims("cifar10", tmp_path)

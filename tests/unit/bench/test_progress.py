@@ -1,0 +1,122 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from bench.config import Run
+from bench.progress import Display, Lines, Progress, duration, shown
+from tests.unit.bench.pool_jobs import a_run
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Silent(Display):
+    def show(self, progress: Progress, *, is_last: bool) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
+def a_progress(runs: list[Run], *, jobs: int, display: Display | None = None) -> tuple[Progress, Clock]:
+    clock = Clock()
+    return Progress(runs, steps=lambda _: 100, jobs=jobs, display=display or Silent(), clock=clock), clock
+
+
+def test_a_cell_is_done_when_all_its_runs_are() -> None:
+    runs = [a_run(0), a_run(1), a_run(0, "rigl"), a_run(1, "rigl")]
+    progress, _ = a_progress(runs, jobs=2)
+    done = []
+    for run in (runs[0], runs[2], runs[3], runs[1]):
+        progress.finished(run.run_id, failed=run.seed == 1)
+        done.append((progress.cells, progress.runs))
+    assert done == [((0, 2), (1, 4)), ((0, 2), (2, 4)), ((1, 2), (3, 4)), ((2, 2), (4, 4))]
+    assert progress.summary == "cells 2/2, runs 4/4, 2 failed, done in 0 s"
+
+
+def test_the_time_left_is_the_rest_at_the_measured_rate_shared_by_the_workers() -> None:
+    runs = [a_run(seed) for seed in range(4)]
+    progress, clock = a_progress(runs, jobs=2)
+    assert progress.seconds_left is None
+    assert progress.summary == "cells 0/1, runs 0/4, starting"
+    for run in runs[:2]:
+        progress.started(run.run_id)
+        progress.tick(run.run_id, 0, 100)
+    clock.now += 10
+    for run in runs[:2]:
+        progress.tick(run.run_id, 50, 100)  # 100 steps in 20 worker-seconds
+    assert progress.seconds_left == pytest.approx(300 * 0.2 / 2)
+    progress.finished(runs[0].run_id, failed=True)  # a failed run makes no more steps
+    assert progress.seconds_left == pytest.approx(250 * 0.2 / 2)
+
+
+def test_the_time_left_is_at_least_that_of_the_longest_run() -> None:
+    progress, clock = a_progress([a_run(0), a_run(1)], jobs=16)
+    progress.started(a_run(0).run_id)
+    progress.tick(a_run(0).run_id, 0, 100)
+    clock.now += 10
+    progress.tick(a_run(0).run_id, 50, 100)
+    assert progress.seconds_left == pytest.approx(100 * 0.2)
+
+
+def test_steps_before_a_resume_do_not_count_as_speed() -> None:
+    progress, clock = a_progress([a_run(0)], jobs=1)
+    progress.started(a_run(0).run_id)
+    progress.tick(a_run(0).run_id, 80, 100)
+    assert progress.seconds_left is None
+    clock.now += 5
+    progress.tick(a_run(0).run_id, 90, 100)
+    assert progress.seconds_left == pytest.approx(10 * 0.5)
+
+
+def test_without_a_terminal_there_is_a_line_at_once_then_every_30_seconds_and_a_last_one() -> None:
+    text = io.StringIO()
+    progress, clock = a_progress([a_run(0)], jobs=1, display=Lines(Console(file=text, width=20)))
+    progress.refresh()
+    progress.started(a_run(0).run_id)
+    for second in range(1, 66):
+        clock.now += 1
+        if second > 40:
+            progress.tick(a_run(0).run_id, second - 41, 100)
+        progress.refresh()
+    progress.finished(a_run(0).run_id, failed=False)
+    progress.refresh(is_last=True)
+    assert text.getvalue().splitlines() == [
+        "cells 0/1, runs 0/1, starting",
+        "cells 0/1, runs 0/1; simclr/dense/-/d1.00 seed 0 starting",
+        "cells 0/1, runs 0/1, about 4 min 16 s left; simclr/dense/-/d1.00 seed 0 step 19/100",
+        "cells 1/1, runs 1/1, done in 1 min 05 s",
+    ]
+
+
+def test_a_terminal_shows_the_runs_under_way_and_the_notes() -> None:
+    text = io.StringIO()
+    console = Console(file=text, force_terminal=True, width=100, legacy_windows=False)
+    with shown([a_run(0)], steps=lambda _: 100, jobs=1, console=console) as progress:
+        progress.started(a_run(0).run_id)
+        progress.tick(a_run(0).run_id, 7, 100)
+        progress.note("[3] records [bold] were made by other code")
+        progress.refresh(is_last=True)
+    assert "simclr/dense/-/d1.00 seed 0" in text.getvalue()
+    assert "step 7/100" in text.getvalue()
+    assert "[3] records [bold] were made by other code" in text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (365, "6 min 05 s"),
+        (3599.7, "1 h 00 min"),
+        (7800, "2 h 10 min"),
+    ],
+)
+def test_a_duration_is_short(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,76 @@
+import pytest
+
+from bench.structure import SAME_WITH_EVERY_SEED, repetitions, violations
+from tests.made_up_tables import made_up_record, made_up_run
+
+REFERENCE = made_up_record(made_up_run(seed=0), 50.0)
+
+
+@pytest.mark.parametrize("fact", SAME_WITH_EVERY_SEED)
+def test_no_seed_may_change_a_count(fact: str) -> None:
+    fresh = made_up_record(made_up_run(seed=100), 50.0, facts={fact: 7})
+    (line,) = violations(fresh, [REFERENCE])
+    assert line.startswith(f"{fact}: expected ")
+    assert "found 7" in line
+    assert REFERENCE.run_id in line
+
+
+def test_every_reference_is_compared() -> None:
+    other = made_up_record(made_up_run(seed=1), 50.0, facts={"optimizer_steps": 399})
+    fresh = made_up_record(made_up_run(seed=100), 50.0)
+    (line,) = violations(fresh, [REFERENCE, other])
+    assert "optimizer_steps: expected 399" in line
+
+
+def test_fresh_seeds_may_have_masks_and_weights_of_their_own() -> None:
+    facts = {"kept_per_layer": {"conv1": 1, "conv2": 999}, "mask_digest": "x", "macs_ratio": 0.3}
+    assert violations(made_up_record(made_up_run(seed=100), 9.0, facts=facts), [REFERENCE]) == ()
+
+
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [
+        ({"mask_digest": "x"}, "mask_digest"),
+        ({"weights_digest": "x"}, "weights_digest"),
+        ({"loss_digest": "x"}, "loss_digest"),
+        ({"training_macs_ratio": 0.999999999}, "training_macs_ratio"),
+        ({"kept_per_layer": {"conv1": 251, "conv2": 750}}, "kept_per_layer.conv1"),
+    ],
+)
+def test_a_repetition_must_be_bit_identical(facts: dict[str, object], name: str) -> None:
+    (line,) = violations(made_up_record(made_up_run(seed=0), 50.0, facts=facts), [REFERENCE])
+    assert line.startswith(f"{name}: expected")
+
+
+def test_a_repetition_must_have_the_same_metrics() -> None:
+    (line,) = violations(made_up_record(made_up_run(seed=0), 50.000001), [REFERENCE])
+    assert line.startswith("metrics.linear_top1_percent: expected 50.0")
+
+
+def test_another_class_of_machine_need_not_give_the_same_bits() -> None:
+    elsewhere = made_up_record(made_up_run(seed=0), 51.0, facts={"mask_digest": "x"}, provenance={"env_class": "b"})
+    assert violations(elsewhere, [REFERENCE]) == ()
+    assert repetitions([elsewhere, REFERENCE], [REFERENCE]) == 1
+
+
+def test_a_missing_fact_is_a_violation() -> None:
+    facts = {name: fact for name, fact in REFERENCE.facts.items() if name not in {"update_steps", "mask_digest"}}
+    record = type(REFERENCE)(
+        run_id=REFERENCE.run_id,
+        run=REFERENCE.run,
+        metrics=REFERENCE.metrics,
+        facts=facts,
+        provenance=REFERENCE.provenance,
+    )
+    lines = violations(record, [REFERENCE])
+    assert [line.partition(":")[0] for line in lines] == ["mask_digest", "update_steps"]
+    assert len(violations(record, [record])) == 1  # also where the reference lacks it: not compared is not passed
+
+
+def test_tuples_and_lists_read_alike() -> None:
+    fresh = made_up_record(made_up_run(seed=100), 50.0, facts={"update_steps": (120, 130)})
+    assert violations(fresh, [REFERENCE]) == ()
+
+
+def test_nothing_is_violated_without_references() -> None:
+    assert violations(REFERENCE, []) == ()

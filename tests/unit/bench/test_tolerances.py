@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import pytest
+
+from bench.profiles import PROFILES
+from bench.strict import Reader, SettingsError
+from bench.tables import TABLES
+from bench.tolerances import load_tolerances
+
+TABLE = """
+[[table]]
+name = "cifar10"
+profile = "smoke"
+data = "cifar10"
+judged_metric = "knn_top1_percent"
+alpha = 0.05
+equal_spread_alpha = 0.01
+[[table.margin]]
+framework = "simclr"
+metric = "knn_top1_percent"
+delta_points = 2
+sd_floor_points = 0.5
+"""
+
+
+def _load(folder: Path, text: str) -> None:
+    path = folder / "tolerances.toml"
+    path.write_text(text)
+    load_tolerances("cifar10", "smoke", "cifar10", path)
+
+
+def test_a_table_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "tolerances.toml"
+    path.write_text(TABLE)
+    found = load_tolerances("cifar10", "smoke", "cifar10", path)
+    assert (found.judged_metric, found.alpha, found.equal_spread_alpha) == ("knn_top1_percent", 0.05, 0.01)
+    margin = found.margin("simclr")
+    assert (margin.delta_points, margin.sd_floor_points) == (2.0, 0.5)
+    with pytest.raises(SettingsError, match="no margin for knn_top1_percent of byol"):
+        found.margin("byol")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("alpha = 0.05\n", "alpha = 0.05\nbeta = 1\n", "unknown entries beta"),
+        ("alpha = 0.05\n", "", "alpha is missing"),
+        ("delta_points = 2\n", "delta = 2\n", "delta_points is missing"),
+        ("sd_floor_points = 0.5\n", "sd_floor_points = 0.5\nmargin = 1\n", "unknown entries margin"),
+        ("delta_points = 2", "delta_points = -2", "must be positive"),
+        ("delta_points = 2", 'delta_points = "2"', "must be a number"),
+        ("delta_points = 2", "delta_points = true", "must be a number"),
+        ("alpha = 0.05", "alpha = 0.5", r"must lie in \(0, 0.5\)"),
+        ('name = "cifar10"', 'name = ""', "must be a text"),
+        ('profile = "smoke"', 'profile = "cpu"', "nothing for cifar10/smoke/cifar10"),
+        ("[[table]]", "alpha = 0.1\n[[table]]", "unknown entries alpha"),
+        ("[[table.margin]]", "[table.margin]", "array of tables"),
+        ("[[table]]", "[[table]", "not a readable TOML"),
+    ],
+)
+def test_a_slip_of_the_pen_is_an_error(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in TABLE
+    with pytest.raises(SettingsError, match=message):
+        _load(tmp_path, TABLE.replace(old, new, 1))
+
+
+def test_repeated_tables_and_margins_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cifar10/smoke/cifar10 appears twice"):
+        _load(tmp_path, TABLE + TABLE)
+    with pytest.raises(SettingsError, match="simclr, knn_top1_percent appears twice"):
+        _load(tmp_path, TABLE + TABLE[TABLE.index("[[table.margin]]") :])
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.toml"):
+        load_tolerances("cifar10", "smoke", "cifar10", tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", TABLES)
+def test_every_framework_of_every_table_has_a_margin(name: str, profile: str) -> None:
+    spec = TABLES[name](profile, name)
+    tolerances = load_tolerances(name, profile, name)
+    for cell in spec.names:
+        assert tolerances.margin(cell.partition("/")[0]).delta_points > 0
+
+
+def test_a_reader_knows_types() -> None:
+    reader = Reader("here", {"flag": 1, "texts": ["a", 2], "table": []})
+    with pytest.raises(SettingsError, match="here: flag is 1; it must be true or false"):
+        reader.flag("flag")
+    with pytest.raises(SettingsError, match="texts"):
+        reader.texts("texts")
+    with pytest.raises(SettingsError, match="table"):
+        reader.table("table")

@@ -1,0 +1,75 @@
+"""One of two gloo ranks: train every method with rank-dependent seeds and data, print the digests of each step.
+
+Run as a script by test_ranks.py: ``two_ranks.py RANK FILE``. The last entry repeats one method with the reduction
+of the dense gradient switched off: that mutation must be visible.
+"""
+
+import json
+import sys
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import SGD
+
+from methods import METHODS, masking
+from methods.base import Branches, Setting
+from tests.strategies import branches, images, loss_of
+
+TOTAL = 14
+
+
+class Framework(nn.Module):
+    """What DDP wraps: both branches behind one forward."""
+
+    def __init__(self, pair: Branches) -> None:
+        super().__init__()
+        self.online, self.target = pair.online, pair.target
+        self.pair = pair
+        if not pair.tied:
+            self.target.requires_grad_(requires_grad=False)
+
+    def forward(self, views: Tensor) -> Tensor:
+        return loss_of(self.pair, views)
+
+
+def digests(name: str, rank: int, *, tied: bool) -> list[str]:
+    pair = branches(tied=tied)
+    torch.manual_seed(1000 + rank)
+    wrapped = DistributedDataParallel(Framework(pair), broadcast_buffers=False)
+    method = METHODS[name](Setting(density=1.0 if name == "dense" else 0.1, seed=7, gap=0.0))
+    method.attach(pair, TOTAL)
+    optimizer = SGD(pair.online.parameters(), lr=0.1, momentum=0.9)
+    data = torch.Generator().manual_seed(2000 + rank)
+    seen = []
+    for step in range(TOTAL):
+        method.before_forward(step)
+        with wrapped.no_sync():
+            wrapped(images(data, 8)).backward()
+        wrapped(images(data, 8)).backward()
+        if method.on_gradient(step, optimizer):
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        method.on_step(step)
+        seen.append(masking.digest(pair.online) + masking.digest(pair.target))
+    return seen
+
+
+def main(rank: int, file: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    result = {
+        f"{name} {'tied' if tied else 'EMA'}": digests(name, rank, tied=tied)
+        for name in METHODS
+        for tied in (False, True)
+    }
+    reduce, torch.distributed.all_reduce = torch.distributed.all_reduce, lambda _: None
+    result["mutation"] = digests("synchronized", rank, tied=False)
+    torch.distributed.all_reduce = reduce
+    torch.distributed.destroy_process_group()
+    print(json.dumps(result))  # noqa: T201 (read by the test)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])
