@@ -101,6 +101,8 @@ class Run(Places):
         train_images: use only the first so many images in canonical order; the profile's number unless given.
         epochs: the profile's number unless given.
         batch_images: the profile's number unless given.
+        pipeline: of the views; the profile's unless given.
+        probe: how features are judged linearly; the profile's unless given.
     """
 
     cell: tyro.conf.Positional[str]
@@ -110,6 +112,8 @@ class Run(Places):
     train_images: int | None = None
     epochs: int | None = None
     batch_images: int | None = None
+    pipeline: Literal["batched-v1", "lightly"] | None = None
+    probe: Literal["lbfgs", "sgd"] | None = None
 
     def act(self) -> int:
         """Return the exit code."""
@@ -122,6 +126,8 @@ class Run(Places):
             train_images=self.train_images,
             epochs=self.epochs,
             batch_images=self.batch_images,
+            pipeline=self.pipeline,
+            probe=self.probe,
         )
 
 
@@ -208,7 +214,7 @@ Command = (
 def main() -> int:
     """Parse, act, and turn what goes wrong into one line and an exit code."""
     try:
-        command = tyro.cli(Command, prog="python -m bench", config=(tyro.conf.OmitArgPrefixes,))  # type: ignore[var-annotated, arg-type]
+        command = tyro.cli(Command, prog="python -m bench", config=(tyro.conf.OmitArgPrefixes,))
         return command.act()
     except (commands.UsageError, DataError, RecordError, SettingsError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -30,6 +30,8 @@ _SIMSIAM = View(min_scale=0.2, brightness=0.4, contrast=0.4, saturation=0.4, hue
 _VICREG = View(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, solarise=0.1)
 # Ours: digits are grey, a mirrored 2 is no 2, and of a small crop nobody can tell an 8 from a 3.
 _DIGITS = View(min_scale=0.5, flip=0.0, brightness=0.4, contrast=0.4, saturation=0.0, hue=0.0, grey=0.0)
+# The usual views of a linear probe trained by SGD: crop and flip alone (Lightly's benchmarks/imagenet, and the papers).
+_PROBE = View(jitter=0.0, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, grey=0.0)
 
 # Source: Lightly's cifar10_benchmark.py, which has no blur. vicreg: the transform's defaults, less its blur.
 RECIPES: dict[str, tuple[View, View]] = {
@@ -40,6 +42,7 @@ RECIPES: dict[str, tuple[View, View]] = {
     "simsiam": (_SIMSIAM, _SIMSIAM),
     "vicreg": (_VICREG, _VICREG),
     "digits": (_DIGITS, _DIGITS),
+    "probe": (_PROBE, _PROBE),
 }
 
 
@@ -72,6 +75,7 @@ LIGHTLY: dict[str, Callable[[], Any]] = {
         gaussian_blur=0.0,
         hf_prob=_DIGITS.flip,
     ),
+    "probe": lambda: SimCLRTransform(input_size=SIZE, cj_prob=0.0, random_gray_scale=0.0, gaussian_blur=0.0),
 }
 
 

@@ -4,7 +4,7 @@ import torch
 from lightly.models.utils import get_weight_decay_parameters
 from lightly.utils.lars import LARS
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 from torch.optim import SGD, Optimizer
 
@@ -91,7 +91,10 @@ def optimizer_for(run: Run, framework: Framework) -> Optimizer:
         {"params": _trained_once(decayed), "weight_decay": spec.weight_decay},
         {"params": _trained_once(undecayed), "weight_decay": 0.0},
     ]
-    return LARS(groups, lr=spec.learning_rate, momentum=spec.momentum, trust_coefficient=spec.trust_coefficient)
+    lars: Optimizer = LARS(
+        groups, lr=spec.learning_rate, momentum=spec.momentum, trust_coefficient=spec.trust_coefficient
+    )
+    return lars
 
 
 def _trained_once(parameters: list[nn.Parameter]) -> list[nn.Parameter]:

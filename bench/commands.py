@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import data, estimate, job, record
+from bench import data, estimate, job
 from bench.claims import load_claims
 from bench.config import Run, SparsitySpec
 from bench.data import STAND_IN, DataError
@@ -208,7 +208,7 @@ def record_references(name: str, profile: str, place: Place, *, cells: str, seed
     Raises:
         UsageError: tracked files differ from the commit, or too few seeds.
     """
-    if record.git_state()["git_dirty"]:
+    if job.git_state()["git_dirty"]:
         raise UsageError(
             "references come only from committed code, and tracked files differ from the commit. Commit first."
         )
@@ -268,6 +268,8 @@ def make_run(
     train_images: int | None,
     epochs: int | None,
     batch_images: int | None,
+    pipeline: str | None,
+    probe: str | None,
 ) -> int:
     """Make one run, print its record, and return the exit code."""
     name = parse_cell(cell)
@@ -278,6 +280,8 @@ def make_run(
         run,
         data=dataclasses.replace(run.data, **_given({"train_images": train_images})),
         optimizer=dataclasses.replace(run.optimizer, **_given(optimizer)),
+        views=dataclasses.replace(run.views, **_given({"pipeline": pipeline})),
+        evaluation=dataclasses.replace(run.evaluation, **_given({"probe": probe})),
         seed=seed,
     )
     (outcome,), notes = perform([run], place, force=True, allowed_on_cpu=True)
@@ -290,7 +294,7 @@ def make_run(
     return 1
 
 
-def _given(options: Mapping[str, int | None]) -> dict[str, Any]:
+def _given(options: Mapping[str, int | str | None]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 

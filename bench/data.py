@@ -1,6 +1,10 @@
 """Finds, verifies and loads a data set: canonical order, subsets, fingerprints."""
 
+import contextlib
 import dataclasses
+import socket
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +23,8 @@ SPLITS_DIR = Path(__file__).resolve().parent / "splits"
 FULL_COUNTS = (50_000, 10_000)  # train and test pictures of CIFAR-10 and of CIFAR-100
 # Over all 60,000 pictures of CIFAR-10 and their labels. An image folder with this fingerprint is CIFAR-10.
 FULL_FINGERPRINTS = {"cifar10": "664a5bf99a641e99"}
+VERIFIED = "fingerprint verified"
+SECONDS_WITHOUT_AN_ANSWER = 20.0
 
 __all__ = ["STAND_IN", "DataError", "Dataset", "Found", "Split", "download", "find", "load", "survey"]
 
@@ -83,7 +89,7 @@ def find(name: str, data_dir: Path | None) -> Found:
     """
     if name == STAND_IN:
         return Found(name=name, kind="stand-in", verified=True, note="embedded handwritten digits")
-    if not name or Path(name).name != name:
+    if Path(name).name != name or name.startswith(".") or not name:
         raise DataError(
             f"data set {name!r}: a name is one folder's name. Put the folders above it in the data directory."
         )
@@ -139,13 +145,29 @@ def download(name: str, data_dir: Path) -> Found:
     spec: Any = CIFAR_CLASSES[name]
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        spec(data_dir, download=True)
+        with (
+            _network_patience(SECONDS_WITHOUT_AN_ANSWER),
+            tempfile.TemporaryDirectory(dir=data_dir, prefix=".partial-") as partial,  # goes if interrupted
+        ):
+            spec(partial, download=True)
+            (Path(partial) / spec.base_folder).rename(data_dir / spec.base_folder)
     except (OSError, RuntimeError) as error:  # no network is a URLError, a damaged file a RuntimeError
         raise DataError(
-            f"{data_dir / spec.filename}: could not be fetched ({error}). Fetch that file on another machine, "
+            f"{data_dir / spec.filename}: could not be fetched ({error}). Fetch {spec.url} on another machine, "
             "put it into a folder as it is, and name that folder with --data-dir or SPARSE_SSL_DATA."
         ) from error
     return find(name, data_dir)
+
+
+@contextlib.contextmanager
+def _network_patience(seconds: float) -> Iterator[None]:
+    """Let a network that never answers be an error: torchvision itself sets no limit."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def load(spec: DataSpec, data_dir: Path | None, cache_dir: Path) -> Dataset:
@@ -165,10 +187,11 @@ def load(spec: DataSpec, data_dir: Path | None, cache_dir: Path) -> Dataset:
     """
     found = find(spec.name, data_dir)
     if found.kind == "missing":
+        fetch = f", or fetch it: `python -m bench data --download {spec.name}`" if spec.name in CIFAR_CLASSES else ""
         raise DataError(
-            f"data set {spec.name!r}: {found.note}. It is looked for as official files or as an image folder "
-            f"{spec.name}/{{train,test}}/CLASS/*.png. Name the folder that holds it with --data-dir or "
-            "SPARSE_SSL_DATA, or let `python -m bench data` download it."
+            f"data set {spec.name!r}: {found.note}. It is looked for as an image folder "
+            f"{spec.name}/{{train,test}}/CLASS/*.png, CIFAR also as official files. Name the folder that holds it "
+            f"with --data-dir or SPARSE_SSL_DATA{fetch}."
         )
     decoded = _decoded(found, cache_dir)
     train, evaluation = _selected(spec, decoded)
@@ -195,9 +218,6 @@ def _decoded(found: Found, cache_dir: Path) -> Decoded:
     verdict = _verdict(found.name, decoded)
     note = f"image folder {found.path}{verdict and ', ' + verdict}"
     return dataclasses.replace(decoded, verified=verdict == VERIFIED, note=note)
-
-
-VERIFIED = "fingerprint verified"
 
 
 def _verdict(name: str, decoded: Decoded) -> str:

@@ -1,6 +1,7 @@
 """Backbones: Lightly's CIFAR ResNets of any width, torchvision's ImageNet ResNets."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torchvision
@@ -10,7 +11,7 @@ from torch import nn
 from bench.config import EncoderSpec
 
 CIFAR_NAMES = ("resnet-9", "resnet-18", "resnet-34", "resnet-50")
-IMAGENET_BUILDERS: dict[str, Callable[[], nn.Module]] = {
+IMAGENET_BUILDERS: dict[str, Callable[[], Any]] = {
     "resnet-18": torchvision.models.resnet18,
     "resnet-34": torchvision.models.resnet34,
     "resnet-50": torchvision.models.resnet50,
@@ -46,5 +47,5 @@ def build(spec: EncoderSpec) -> tuple[nn.Module, int]:
         encoder = IMAGENET_BUILDERS[spec.name]()
         features = int(encoder.fc.in_features)
         encoder.fc = nn.Identity()
-    encoder = encoder.to(memory_format=torch.channels_last)
-    return encoder, features
+    channels_last: nn.Module = encoder.to(memory_format=torch.channels_last)
+    return channels_last, features

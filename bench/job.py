@@ -88,7 +88,7 @@ def perform(run: Run, context: Context, tick: train.Tick) -> Record:
         | git_state(),
     )
     packed = io.BytesIO()
-    np.savez_compressed(packed, **{name: tensor.numpy() for name, tensor in trained.masks.items()})
+    np.savez_compressed(packed, allow_pickle=False, **{name: bits.numpy() for name, bits in trained.masks.items()})
     record.write_atomically(folder / "masks.npz", packed.getvalue())
     made.save(folder / "record.json")
     (folder / "checkpoint.pt").unlink(missing_ok=True)
@@ -104,7 +104,12 @@ def _scores(run: Run, dataset: data.Dataset, encoder: torch.nn.Module) -> tuple[
     neighbours = evaluate.knn(
         bank, labels[0], queries, labels[1], neighbours=spec.knn_neighbours, temperature=spec.knn_temperature
     )
-    linear = evaluate.linear_probe(bank, labels[0], queries, labels[1])
+    if spec.probe == "sgd":
+        protocol = evaluate.SGD_PROTOCOL
+        linear = evaluate.sgd_probe(encoder, dataset.train, queries, labels[1], seed=run.seed)
+    else:
+        protocol = evaluate.LBFGS_PROTOCOL
+        linear = evaluate.linear_probe(bank, labels[0], queries, labels[1])
     total = len(queries)
     metrics = {"knn_top1_percent": 100 * neighbours / total, "linear_top1_percent": 100 * linear / total}
     counts: dict[str, object] = {
@@ -112,7 +117,7 @@ def _scores(run: Run, dataset: data.Dataset, encoder: torch.nn.Module) -> tuple[
         "linear_correct": linear,
         "test_images": total,
         "knn_protocol": evaluate.KNN_PROTOCOL,
-        "linear_protocol": evaluate.PROBE_PROTOCOL,
+        "linear_protocol": protocol,
     }
     return metrics, counts
 

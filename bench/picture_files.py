@@ -24,6 +24,8 @@ LOSSLESS_MODES = (
     "L",
     "1",
 )  # a palette or grey levels become RGB without loss; alpha, CMYK, 16 bit do not
+RESTORE = "Restore it, or remove it."
+FETCH_AGAIN = "All published files are needed: download them again."
 CIFAR_CLASSES = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
 
@@ -56,7 +58,7 @@ class ImageFolder(PictureFiles):
     def listing(self) -> list[str]:
         """Return the picture files of both splits."""
         return [
-            _line(entry.path)
+            _line(entry.path, RESTORE)
             for split in SPLITS
             for name in self._classes(split)
             for entry in _pictures_in(self.path / split / name)
@@ -115,8 +117,8 @@ class OfficialFiles(PictureFiles):
     def listing(self) -> list[str]:
         """Return the archive, or the files in the folder."""
         if self.path.is_file():
-            return [_line(self.path)]
-        return [_line(self.path / name) for name in self._checksums]
+            return [_line(self.path, FETCH_AGAIN)]
+        return [_line(self.path / name, FETCH_AGAIN) for name in self._checksums]
 
     def decode(self) -> Decoded:
         """Check and read every file."""
@@ -178,9 +180,7 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror}). All published files are needed: download them again."
-        ) from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}). {FETCH_AGAIN}") from error
 
 
 def _scan(folder: Path) -> list[os.DirEntry[str]]:
@@ -205,12 +205,12 @@ def _pictures_in(folder: Path) -> list[os.DirEntry[str]]:
     return files
 
 
-def _line(path: str | Path) -> str:
+def _line(path: str | Path, way_out: str) -> str:
     """Return what tells that a file has changed."""
     try:
         facts = os.stat(path)  # noqa: PTH116 - of 60,000 files: a Path each would cost more than the rest
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}). Restore it, or remove it.") from error
+        raise DataError(f"{path}: cannot be read ({error.strerror}). {way_out}") from error
     return f"{path}\0{facts.st_size}\0{facts.st_mtime_ns}"
 
 
@@ -231,9 +231,7 @@ def _pixels(path: Path) -> Bytes:
                 )
             return np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow's decoders raise
-        raise DataError(
-            f"{path}: not a readable picture ({error}; {_size(path)}). Restore it, or remove it."
-        ) from error
+        raise DataError(f"{path}: not a readable picture ({error}; {_size(path)}). {RESTORE}") from error
 
 
 def _size(path: Path) -> str:

@@ -5,12 +5,13 @@ cell's difference of means is then normal and independent of the pooled sd, whos
 the expectation over it is a mean over its quantiles.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from bench.verdict import Comparison, Judgement, Margin, Verdict, judge_together
 
@@ -86,15 +87,13 @@ class Design:
     def _estimated_error(self, cell: str) -> Array:
         """Return quantiles, shape (_QUANTILES,), of the standard error a repetition would estimate."""
         item = self.comparisons[cell]
-        levels = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
-        sd = item.spread.sd * np.sqrt(stats.chi2.ppf(levels, item.spread.degrees) / item.spread.degrees)
-        floored = np.maximum(sd, self.margins[cell].sd_floor_points)
+        floored = np.maximum(item.spread.sd * _chi(item.spread.degrees), self.margins[cell].sd_floor_points)
         return floored * math.sqrt(1 / item.new_runs + 1 / item.reference_runs)
 
     def _deviates(self, cell: str, shift: float) -> Array:
         """Return the chance of DEVIATES, shape (_QUANTILES,), given each estimated error."""
         item = self.comparisons[cell]
-        needed = stats.t.isf(self.alpha / len(self.comparisons), item.spread.degrees)
+        needed = -special.stdtrit(item.spread.degrees, self.alpha / len(self.comparisons))
         least = np.maximum(self.margins[cell].delta_points, needed * self._estimated_error(cell))
         return _normal_tail(least - shift, item.error) + _normal_tail(least + shift, item.error)
 
@@ -112,13 +111,20 @@ class Design:
 
     def _reproduced(self, cell: str) -> float:
         item = self.comparisons[cell]
-        half_width = stats.t.isf(self.alpha, item.spread.degrees) * self._estimated_error(cell)
+        half_width = -special.stdtrit(item.spread.degrees, self.alpha) * self._estimated_error(cell)
         room = np.maximum(self.margins[cell].delta_points - half_width, 0.0)
         return float((1.0 - 2.0 * _normal_tail(room, item.error)).mean())
+
+
+@functools.cache
+def _chi(degrees: int) -> Array:
+    """Return quantiles, shape (_QUANTILES,), of an estimated over the true standard deviation."""
+    levels = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+    return np.asarray(np.sqrt(stats.chi2.ppf(levels, degrees) / degrees))
 
 
 def _normal_tail(distance: Array, error: float) -> Array:
     """Return the chance that a normal deviate of sd ``error`` (0: always 0) exceeds ``distance``."""
     if error == 0.0:
         return (distance < 0.0).astype(float)
-    return np.asarray(stats.norm.sf(distance / error))
+    return np.asarray(special.ndtr(-distance / error))

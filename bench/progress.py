@@ -130,8 +130,9 @@ class Progress:
         self._display.note(text)
 
     def refresh(self, *, is_last: bool = False) -> None:
-        """Show the state, if it is time to."""
-        self._display.show(self, is_last=is_last)
+        """Show the state, if it is time to and there is anything to do."""
+        if self._courses:
+            self._display.show(self, is_last=is_last)
 
     @property
     def runs(self) -> tuple[int, int]:
@@ -142,9 +143,9 @@ class Progress:
     def cells(self) -> tuple[int, int]:
         """Cells all of whose runs have an outcome, and all cells."""
         every = {course.run.cell for course in self._courses.values()}
-        return len(every) - len(
-            {course.run.cell for course in self._courses.values() if course.ended is None}
-        ), len(every)
+        return len(every) - len({course.run.cell for course in self._courses.values() if course.ended is None}), len(
+            every
+        )
 
     @property
     def under_way(self) -> list[Course]:

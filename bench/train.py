@@ -157,7 +157,9 @@ def pretrain(
             with fabric.no_backward_sync(module, enabled=not last):
                 loss = (module.loss(view0, view1) + method.penalty()) / spec.accumulate_batches
                 fabric.backward(loss)
-            mean += float(fabric.all_reduce(loss.detach()))
+            reduced = fabric.all_reduce(loss.detach())
+            assert isinstance(reduced, Tensor)
+            mean += reduced.item()
         return mean
 
     order, clock, durations = _Order(run.seed, len(images)), _Clock(), list[float]()

@@ -49,7 +49,7 @@ class _Multiply(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         product = latent * self.mask
         if self.is_watched and product.requires_grad:
-            product.register_hook(self._add)  # type: ignore[no-untyped-call]
+            product.register_hook(self._add)
         return product
 
     def right_inverse(self, weight: Tensor) -> Tensor:

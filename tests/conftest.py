@@ -15,7 +15,5 @@ torch.use_deterministic_algorithms(mode=True)
 
 # No deadlines: a shared machine is slow now and then, and that is no bug of ours.
 settings.register_profile("dev", max_examples=25, deadline=None)
-settings.register_profile(
-    "ci", max_examples=100, deadline=None, derandomize=True, database=None, print_blob=True
-)
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")

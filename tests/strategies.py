@@ -93,7 +93,7 @@ def train(
         method.before_forward(step)
         for views in images(generator, 8 * accumulate).chunk(accumulate):
             loss = loss_of(pair, views) / accumulate + method.penalty()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         if method.on_gradient(step, optimizer):
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -17,7 +17,18 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 CELL = "byol/synchronized/element/d0.10+g0.30"
-SMALL = ("--data", "digits", "--train-images", "640", "--epochs", "4", "--checkpoint-seconds", "0.2")
+SMALL = (
+    "--data",
+    "digits",
+    "--train-images",
+    "320",
+    "--batch-images",
+    "32",
+    "--epochs",
+    "3",
+    "--checkpoint-seconds",
+    "0.2",
+)
 
 
 def environment() -> dict[str, str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from bench import build, checkpoint, train
+from bench import build, checkpoint, record, train
 from bench.checkpoint import CheckpointError
 from bench.frameworks import FRAMEWORKS
 from bench.train import TrainingError
@@ -160,7 +160,7 @@ def test_a_checkpoint_of_other_code_is_not_continued(tmp_path: Path, monkeypatch
     run = tiny_run("simclr", "dense")
     with pytest.raises(KeyboardInterrupt):
         pretrained(run, tmp_path, stop_at(3))
-    monkeypatch.setattr(checkpoint.record, "source_digest", lambda: "other code")
+    monkeypatch.setattr(record, "source_digest", lambda: "other code")
     steps: list[int] = []
     pretrained(run, tmp_path, lambda done, _total: steps.append(done))
     assert steps[0] == 1

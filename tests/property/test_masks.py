@@ -181,7 +181,7 @@ def test_layer_order_does_not_matter_without_ties(order: list[str], density: flo
     assert global_(reordered, density) == global_(layers, density)
 
 
-# N:M
+# Laws of N:M masks
 
 
 @st.composite

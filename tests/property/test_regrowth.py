@@ -34,7 +34,7 @@ def test_update_keeps_the_count_and_the_form(layer: tuple[Tensor, Tensor, Tensor
     assert after.dtype == torch.float32
     assert after.shape == mask.shape
     assert after.is_contiguous()
-    assert set(after.unique().tolist()) <= {0.0, 1.0}  # type: ignore[no-untyped-call]
+    assert set(after.unique().tolist()) <= {0.0, 1.0}
 
 
 @given(layers(), st.floats(0.0, 1.0))
@@ -91,7 +91,7 @@ def test_dense_gradient_is_the_finite_difference_also_off_the_mask(channels_last
     """The masked gradient is exactly 0 there, and growth on it would be inert."""
     encoder = masked_encoder().double().eval()
     if channels_last:
-        encoder = encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        encoder = encoder.to(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(2)
     masks = random_masks(encoder, 0.3, generator)
     masking.write(encoder, masks)
@@ -133,12 +133,12 @@ def test_dense_gradient_sums_micro_batches_and_both_modules_of_a_pair() -> None:
     for part in batches:
         for module in pair.learners:
             masking.watch(module, enabled=True)
-        loss_of(pair, part).backward()  # type: ignore[no-untyped-call]
+        loss_of(pair, part).backward()
         single.append([masking.dense_gradient(module) for module in pair.learners])
     for module in pair.learners:
         masking.watch(module, enabled=True)
     for part in batches:
-        loss_of(pair, part).backward()  # type: ignore[no-untyped-call]
+        loss_of(pair, part).backward()
     together = masking.dense_gradient(*pair.learners)
     for name, gradient in together.items():
         parts = sum(module[name] for batch in single for module in batch)

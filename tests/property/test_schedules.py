@@ -1,6 +1,7 @@
 """Laws of schedules: I25 to I29."""
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,7 @@ def test_cubic_meets_both_ends_and_never_rises(span: tuple[int, int, int], first
     final, initial = sorted((first, second))
     ramp = Cubic(start_step=start, end_step=end, every=every, initial=initial, final=final)
     values = [ramp.value(step) for step in range(max(0, start - 3), end + 4)]
-    assert all(later <= earlier for earlier, later in zip(values, values[1:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(values))
     assert ramp.value(end) == ramp.value(end + 1000) == final
     if end > start:
         assert ramp.value(start) == initial
@@ -61,7 +62,7 @@ def test_exchanged_fraction_falls_between_its_ends(span: tuple[int, int, int], f
     cosine = CosineFraction(start_step=start, end_step=end, every=every, initial=initial, final=final)
     values = [cosine.value(step) for step in range(end + 3)]
     assert all(0.0 <= value <= initial + 1e-12 for value in values)
-    assert all(later <= earlier + 1e-12 for earlier, later in zip(values, values[1:], strict=False))
+    assert all(later <= earlier + 1e-12 for earlier, later in pairwise(values))
     assert values[-1] == cosine.value(end) == final
     if end > start:
         assert cosine.value(start) == initial

@@ -16,19 +16,9 @@ SHARED = {"base", "masking", "granularity", "allocation", "schedule", "scores", 
 STAGES = (
     {"config", "strict"},
     {"record", "checkpoint", "outcome", "progress"},
-    {
-        "pictures",
-        "picture_files",
-        "pillow_ops",
-        "stand_in",
-        "cache",
-        "data",
-        "augment",
-        "encoders",
-        "frameworks",
-        "profiles",
-    },
-    {"train", "evaluate", "estimate", "job"},
+    {"pictures", "picture_files", "stand_in", "cache", "data", "encoders", "frameworks", "profiles"},
+    {"pillow_ops", "batched_views", "lightly_views", "views", "augment"},
+    {"build", "train", "evaluate", "estimate", "job"},
     {"worker", "execute"},
     {"verdict", "power", "tolerances", "claims", "structure", "references"},
     {"table"},
@@ -85,12 +75,8 @@ def test_method_files_never_import_each_other() -> None:
 
 
 def test_imports_run_one_way() -> None:
-    graphlib.TopologicalSorter(
-        {module: imported(module) for module in MODULES}
-    ).prepare()  # raises on a circle
+    graphlib.TopologicalSorter({module: imported(module) for module in MODULES}).prepare()  # raises on a circle
     for module in MODULES:
         if module.startswith("bench."):
-            later = {
-                name for name in imported(module) if name.startswith("bench.") and stage(name) > stage(module)
-            }
+            later = {name for name in imported(module) if name.startswith("bench.") and stage(name) > stage(module)}
             assert not later, f"{module} imports {later}, which stand above it"

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from bench import evaluate
+from bench.augment import normalise
+from bench.data import Split
 
 
 def clusters(seed: int, per_class: int, classes: int = 3) -> tuple[Tensor, Tensor]:
@@ -79,3 +81,21 @@ def test_features_come_from_evaluation_mode_and_leave_statistics_alone() -> None
     parts = evaluate.features(encoder, images, normalise=lambda part: part.float(), batch=3)
     assert torch.equal(whole, parts)
     assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
+
+
+def test_the_sgd_probe_learns_what_can_be_learnt() -> None:
+    # Class and brightness go together, so that any crop of a picture tells its class.
+    labels = torch.arange(3).repeat(40)
+    noise = torch.randint(0, 40, (120, 3, 32, 32), generator=torch.Generator().manual_seed(0))
+    images = (80 * labels[:, None, None, None] + noise).to(torch.uint8)
+    encoder = torch.nn.Sequential(
+        torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.BatchNorm1d(48)
+    )
+    encoder.train()
+    encoder(normalise(images))
+    queries = evaluate.features(encoder, images, normalise=normalise)
+    train = Split(images=images, labels=labels)
+    found = evaluate.sgd_probe(encoder, train, queries, labels, seed=0, epochs=40)
+    assert found >= 110
+    assert evaluate.sgd_probe(encoder, train, queries, labels, seed=0, epochs=40) == found
+    assert evaluate.sgd_probe(encoder, train, queries, labels.flip(0), seed=0, epochs=40) <= 50

@@ -7,7 +7,7 @@ from bench.judged import JudgedTable
 from bench.judging import assemble
 from bench.outcome import Failed, NotRun, Outcome
 from bench.record import Record
-from bench.verdict import Verdict
+from bench.verdict import Spread, Verdict
 from tests.made_up_tables import (
     LINEAR,
     made_up_claims,
@@ -191,3 +191,13 @@ def test_the_sample_of_a_cell_is_summed_up() -> None:
     assert sample.sd == pytest.approx(1.0)
     assert sample.interval == pytest.approx((51 - 4.302653 / 3**0.5, 51 + 4.302653 / 3**0.5))
     assert table.rows[1].new[LINEAR].interval is None
+
+
+def test_a_blind_judge_fails_only_strictly() -> None:
+    """Two degrees of freedom and a corrected level do not see a planted loss: green verdicts mean little then."""
+    table = _assembled([*DENSE_NEW, *SPARSE_NEW])
+    assert table.design
+    blind = {cell: dataclasses.replace(item, spread=Spread(1.0, 1)) for cell, item in table.design.comparisons.items()}
+    table = dataclasses.replace(table, design=dataclasses.replace(table.design, comparisons=blind))
+    assert table.control_missed == (DENSE.cell, SPARSE.cell)
+    assert (table.exit_code(), table.exit_code(strict=True)) == (0, 1)

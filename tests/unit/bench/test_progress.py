@@ -94,6 +94,13 @@ def test_without_a_terminal_there_is_a_line_at_once_then_every_30_seconds_and_a_
     ]
 
 
+def test_without_runs_nothing_is_shown() -> None:
+    text = io.StringIO()
+    with shown([], steps=lambda _: 100, jobs=1, console=Console(file=text)):
+        pass
+    assert not text.getvalue()
+
+
 def test_a_terminal_shows_the_runs_under_way_and_the_notes() -> None:
     text = io.StringIO()
     console = Console(file=text, force_terminal=True, width=100, legacy_windows=False)

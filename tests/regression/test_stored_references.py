@@ -1,0 +1,76 @@
+"""Every stored reference is what was recorded, belongs to a cell, and is guarded by a judge that can see."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from bench.claims import load_claims
+from bench.config import Run
+from bench.judged import JudgedTable
+from bench.judging import assemble
+from bench.profiles import PROFILES
+from bench.record import Record, plain
+from bench.references import FIRST_USER_SEED, REFERENCES, load_references
+from bench.tables import TABLES
+from bench.tolerances import load_tolerances
+from bench.verdict import Verdict
+
+PLACES = sorted({path.relative_to(REFERENCES).parts[:3] for path in REFERENCES.glob("*/*/*/*.json")})
+each_place = pytest.mark.parametrize("place", PLACES, ids="/".join)
+LEAST_REFERENCES = 5
+
+
+def _of_cell(run: Run, references: Sequence[Record]) -> list[Record]:
+    return [item for item in references if item.run_id == dataclasses.replace(run, seed=_seed(item)).run_id]
+
+
+def _seed(record: Record) -> int:
+    return int(str(record.run["seed"]))
+
+
+def _fresh(run: Run, references: Sequence[Record], loss: float) -> Record:
+    """Return what a fresh run would leave if it lay at the mean of its references, less a loss."""
+    stored = _of_cell(run, references)
+    means = {name: math.fsum(item.metrics[name] for item in stored) / len(stored) for name in stored[0].metrics}
+    metrics = {name: mean - loss for name, mean in means.items()}
+    return dataclasses.replace(stored[0], run_id=run.run_id, run=plain(run), metrics=metrics)
+
+
+def _judged(place: Sequence[str], losses: Mapping[str, float]) -> JudgedTable:
+    name, profile, data = place
+    spec, references = TABLES[name](profile, data), load_references(name, profile, data)
+    fresh = spec.runs(range(FIRST_USER_SEED, FIRST_USER_SEED + PROFILES[profile].seeds))
+    return assemble(
+        spec,
+        [_fresh(run, references, losses.get(run.cell, 0.0)) for run in fresh],
+        references,
+        load_tolerances(name, profile, data),
+        load_claims(name),
+    )
+
+
+@each_place
+def test_every_cell_has_its_references_and_no_reference_lacks_its_cell(place: Sequence[str]) -> None:
+    """Reading them checks every seal."""
+    name, profile, data = place
+    references = load_references(name, profile, data)
+    found = {run.cell: _of_cell(run, references) for run in TABLES[name](profile, data).cells}
+    assert min(map(len, found.values())) >= LEAST_REFERENCES
+    assert sum(map(len, found.values())) == len(references)
+
+
+@each_place
+def test_an_unmoved_table_is_reproduced_and_a_planted_loss_deviates(place: Sequence[str]) -> None:
+    """The positive control on the real spreads, margins and numbers of seeds."""
+    quiet = _judged(place, {})
+    assert {row.judgement.verdict for row in quiet.rows} == {Verdict.REPRODUCED}
+    assert quiet.control_missed == ()
+    assert quiet.design
+    for cell, comparison in quiet.design.comparisons.items():
+        loss = quiet.design.margins[cell].delta_points + 3 * comparison.spread.sd
+        moved = _judged(place, {cell: loss})
+        verdicts = {row.cell: row.judgement.verdict for row in moved.rows}
+        assert verdicts[cell] is Verdict.DEVIATES
+        assert moved.exit_code() == 1

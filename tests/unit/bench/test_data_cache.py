@@ -1,0 +1,148 @@
+"""The cache of decoded pictures."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bench import data
+from bench.config import DataSpec
+from bench.picture_files import ImageFolder
+from bench.pictures import DataError, Decoded
+from tests.pictures_on_disk import pixels_of, write_folder
+
+MINE = DataSpec(name="mine", train_images=0)
+
+
+@pytest.fixture
+def decodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Count how often an image folder is decoded."""
+    counted: list[Path] = []
+    decode = ImageFolder.decode
+
+    def counting(self: ImageFolder) -> Decoded:
+        counted.append(self.path)
+        time.sleep(0.05)  # so that two at once would overlap
+        return decode(self)
+
+    monkeypatch.setattr(ImageFolder, "decode", counting)
+    return counted
+
+
+def loaded(tmp_path: Path) -> data.Dataset:
+    return data.load(MINE, tmp_path, tmp_path / "cache")
+
+
+def cached(tmp_path: Path) -> Path:
+    (folder,) = (path for path in (tmp_path / "cache").iterdir() if path.is_dir())
+    return folder
+
+
+def test_a_second_load_decodes_nothing(tmp_path: Path, decodings: list[Path]) -> None:
+    write_folder(tmp_path / "mine")
+    first, second = loaded(tmp_path), loaded(tmp_path)
+    assert len(decodings) == 1
+    assert torch.equal(first.train.images, second.train.images)
+    assert (first.fingerprint, first.source, first.classes) == (second.fingerprint, second.source, second.classes)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "header.json",
+        *(f"{split}-{kind}.npy" for split in ("train", "test") for kind in ("images", "labels", "digests")),
+    ],
+)
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone", "empty"])
+def test_a_damaged_cache_is_made_again(tmp_path: Path, decodings: list[Path], name: str, damage: str) -> None:
+    write_folder(tmp_path / "mine")
+    before = loaded(tmp_path).fingerprint
+    path = cached(tmp_path) / name
+    content = bytearray(path.read_bytes())
+    path.unlink()
+    if damage == "cut":
+        path.write_bytes(content[:-7])
+    elif damage == "flip":
+        content[-3] ^= 0x10
+        path.write_bytes(content)
+    elif damage == "empty":
+        path.write_bytes(b"")
+    again = loaded(tmp_path)
+    assert again.fingerprint == before
+    assert torch.equal(again.train.images, loaded(tmp_path).train.images)
+    assert len(decodings) == 2
+
+
+def test_changed_data_is_decoded_anew(tmp_path: Path, decodings: list[Path]) -> None:
+    path = write_folder(tmp_path / "mine") / "train/ant/0000.png"
+    before = loaded(tmp_path).fingerprint
+    Image.fromarray(pixels_of(1, seed=9)[0]).save(path)
+    changed = loaded(tmp_path).fingerprint
+    assert changed != before
+    path.rename(path.parent.parent / "bee" / "9999.png")
+    assert loaded(tmp_path).fingerprint not in (before, changed)
+    assert len(decodings) == 3
+
+
+def test_a_newer_file_of_the_same_size_is_decoded_anew(tmp_path: Path, decodings: list[Path]) -> None:
+    path = write_folder(tmp_path / "mine") / "train/ant/0000.png"
+    loaded(tmp_path)
+    os.utime(path, ns=(1, 1))
+    loaded(tmp_path)
+    assert len(decodings) == 2
+
+
+def test_many_at_once_decode_once_and_agree(tmp_path: Path, decodings: list[Path]) -> None:
+    write_folder(tmp_path / "mine")
+    found: list[str] = []
+    threads = [threading.Thread(target=lambda: found.append(loaded(tmp_path).fingerprint)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(decodings) == 1
+    assert len(found) == 4
+    assert len(set(found)) == 1
+
+
+def test_writing_to_the_images_never_reaches_the_disk(tmp_path: Path) -> None:
+    write_folder(tmp_path / "mine")
+    first = loaded(tmp_path)
+    path = cached(tmp_path) / "train-images.npy"
+    before = path.read_bytes()
+    first.train.images.zero_()
+    assert path.read_bytes() == before
+
+
+def test_images_are_mapped_not_read(tmp_path: Path) -> None:
+    write_folder(tmp_path / "mine")
+    dataset = loaded(tmp_path)
+    if Path("/proc/self/maps").exists():
+        assert str(cached(tmp_path) / "train-images.npy") in Path("/proc/self/maps").read_text()
+    assert np.asarray(dataset.train.images).any()
+
+
+def test_an_interrupted_decoding_leaves_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path / "mine")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            loaded(tmp_path)
+    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+    assert len(loaded(tmp_path).train.labels) == 12
+
+
+def test_a_cache_that_cannot_be_written_names_the_folder(tmp_path: Path) -> None:
+    write_folder(tmp_path / "mine")
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(DataError, match=r"cache: the cache of decoded pictures cannot be used .*Name a folder"):
+        loaded(tmp_path)
