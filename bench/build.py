@@ -10,7 +10,7 @@ from torch.optim import SGD, Optimizer
 
 from bench import encoders
 from bench.config import UNTRAINED, Run
-from bench.frameworks import FRAMEWORKS, Framework
+from bench.frameworks import FRAMEWORKS, Framework, Wiring
 from methods import METHODS, granularity, masking
 from methods.base import Setting, SparseMethod
 
@@ -43,7 +43,8 @@ def framework_for(run: Run, *, gather: bool = False) -> Framework:
     torch.manual_seed(run.seed)
     encoder, features = encoders.build(run.encoder)
     masking.install(encoder)
-    framework = FRAMEWORKS[run.framework.name](encoder, features, run.framework, gather=gather)
+    wiring = Wiring(gather=gather, own_statistics=method_for(run).splits_branches)
+    framework = FRAMEWORKS[run.framework.name](encoder, features, run.framework, wiring)
     return framework.to(memory_format=torch.channels_last)
 
 

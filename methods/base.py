@@ -110,6 +110,11 @@ class SparseMethod(abc.ABC):  # noqa: B024 (every moment has the same sensible d
     the loss), ``on_gradient`` once gradients are reduced, the optimizer, the target update, ``on_step``.
     """
 
+    @property
+    def splits_branches(self) -> bool:
+        """Whether the two branches get different masks, and so need running statistics of their own."""
+        return False
+
     def attach(self, branches: Branches, total_steps: int) -> None:  # noqa: B027
         """Write the first masks. After install and copy or twin, before the optimizer is made."""
 

@@ -86,25 +86,19 @@ def install(encoder: nn.Module, layers: Collection[str] | None = None) -> None:
         parametrize.register_parametrization(module, "weight", _Multiply(module.get_parameter("weight")))
 
 
-def twin(encoder: nn.Module, *, own_batch_norm: bool) -> nn.Module:
+def twin(encoder: nn.Module, *, own_statistics: bool) -> nn.Module:
     """Return a second module on the same ``Parameter`` objects with masks of its own.
 
     Args:
         encoder: masked.
-        own_batch_norm: True copies batch normalisation, parameters and statistics (the optimizer then needs
-            both modules' parameters); False shares it, so that a dense twin is bit-identical to using the
-            encoder twice.
+        own_statistics: True gives the twin running statistics of batch normalisation of its own, which two
+            different masks need: the statistics of one branch would spoil the other in evaluation mode. False
+            shares them, so that a dense twin is bit-identical to using the encoder twice.
     """
-    norms = [module for module in encoder.modules() if isinstance(module, _BatchNorm)]
-    normed = {id(parameter) for module in norms for parameter in module.parameters()}
-    shared: dict[int, object] = {
-        id(parameter): parameter
-        for parameter in encoder.parameters()
-        if not (own_batch_norm and id(parameter) in normed)
-    }
-    if not own_batch_norm:
+    shared: dict[int, object] = {id(parameter): parameter for parameter in encoder.parameters()}
+    if not own_statistics:
         # The modules, not only their buffers: `Module.to` replaces buffers, and the two would part ways.
-        shared |= {id(module): module for module in norms}
+        shared |= {id(module): module for module in encoder.modules() if isinstance(module, _BatchNorm)}
     return copy.deepcopy(encoder, shared)
 
 

@@ -20,8 +20,9 @@ from methods.scores import EmaMagnitude
 class Synchronized(SparseMethod):
     """Prune online encoder and target together by magnitudes averaged over time; regrow online weights.
 
-    Source: Meng et al. 2023 (SyncCP, ICLR). Their paper could not be read; this is what the authors' code
-    (solo-learn-sparse, ``ContrastiveMMask`` and ``DuoMMask``) intends, with four deliberate differences:
+    Source: *Synchronized Contrastive Pruning* (ICLR 2023 submission). Its text could not be read; this is what
+    the authors' code (solo-learn-sparse, ``ContrastiveMMask`` and ``DuoMMask``) intends, with four deliberate
+    differences:
 
     * Magnitude *averages* are ranked. Their code takes the threshold from them and compares raw magnitudes.
     * Growth ranks the true dense gradient. Theirs ranks the masked one, which is 0 wherever growth is
@@ -60,6 +61,11 @@ class Synchronized(SparseMethod):
         self._prune_rate_end = min(prune_rate, prune_rate_end)
         self._update_steps: list[int] = []
         self._curves: dict[str, list[float]] = {}
+
+    @property
+    def splits_branches(self) -> bool:
+        """True with a density gap."""
+        return self._setting.gap > 0.0
 
     def attach(self, branches: Branches, total_steps: int) -> None:
         """Plan the ramp and draw the first masks: ERK, random, nested, because both rank the same scores."""

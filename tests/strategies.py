@@ -47,7 +47,7 @@ def masked_encoder(seed: int = 0) -> nn.Module:
 
 def branches(*, tied: bool, seed: int = 0) -> Branches:
     online = masked_encoder(seed)
-    target = masking.twin(online, own_batch_norm=False) if tied else copy.deepcopy(online)
+    target = masking.twin(online, own_statistics=False) if tied else copy.deepcopy(online)
     return Branches(online, target, tied)
 
 

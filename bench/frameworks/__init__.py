@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 
-from bench.frameworks.base import Framework
+from torch import nn
+
+from bench.config import FrameworkSpec
+from bench.frameworks.base import Framework, Wiring
 from bench.frameworks.byol import BYOL
 from bench.frameworks.simclr import SimCLR
 
-FRAMEWORKS: dict[str, Callable[..., Framework]] = {
+FRAMEWORKS: dict[str, Callable[[nn.Module, int, FrameworkSpec, Wiring], Framework]] = {
     "simclr": SimCLR,
     "byol": BYOL,
 }
 
-__all__ = ["FRAMEWORKS", "Framework"]
+__all__ = ["FRAMEWORKS", "Framework", "Wiring"]

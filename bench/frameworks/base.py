@@ -1,11 +1,25 @@
 """What every SSL framework offers the training loop."""
 
 import abc
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from methods.base import Branches
 from methods.macs import Passes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """How a framework is put together, besides its own constants.
+
+    Attributes:
+        gather: share embeddings over ranks, where the loss compares images.
+        own_statistics: give a tied twin running statistics of its own, as two different masks need.
+    """
+
+    gather: bool = False
+    own_statistics: bool = False
 
 
 class Framework(nn.Module, abc.ABC):

@@ -10,7 +10,7 @@ from lightly.utils.scheduler import cosine_schedule
 from torch import Tensor, nn
 
 from bench.config import FrameworkSpec
-from bench.frameworks.base import Framework
+from bench.frameworks.base import Framework, Wiring
 from methods.macs import Passes
 
 
@@ -20,7 +20,7 @@ class BYOL(Framework):
     passes = Passes(online=2, target_trained=0, target_forward=2)
     tied = False
 
-    def __init__(self, encoder: nn.Module, features: int, spec: FrameworkSpec, *, gather: bool) -> None:  # noqa: ARG002
+    def __init__(self, encoder: nn.Module, features: int, spec: FrameworkSpec, wiring: Wiring) -> None:  # noqa: ARG002
         """Take an encoder with masks installed. The loss needs no negatives, so nothing is gathered."""
         super().__init__()
         if spec.prediction_dim is None or spec.ema_start is None or spec.ema_end is None:

@@ -6,7 +6,7 @@ from lightly.models.modules.heads import SimCLRProjectionHead
 from torch import Tensor, nn
 
 from bench.config import FrameworkSpec
-from bench.frameworks.base import Framework
+from bench.frameworks.base import Framework, Wiring
 from methods import masking
 from methods.macs import Passes
 
@@ -17,13 +17,13 @@ class SimCLR(Framework):
     passes = Passes(online=1, target_trained=1, target_forward=0)
     tied = True
 
-    def __init__(self, encoder: nn.Module, features: int, spec: FrameworkSpec, *, gather: bool) -> None:
-        """Take an encoder with masks installed; ``gather`` shares negatives over ranks."""
+    def __init__(self, encoder: nn.Module, features: int, spec: FrameworkSpec, wiring: Wiring) -> None:
+        """Take an encoder with masks installed."""
         super().__init__()
         self.online = encoder
-        self.target = masking.twin(encoder, own_batch_norm=False)
+        self.target = masking.twin(encoder, own_statistics=wiring.own_statistics)
         self.projection = SimCLRProjectionHead(features, spec.hidden_dim, spec.output_dim)
-        self.criterion = NTXentLoss(temperature=spec.temperature, gather_distributed=gather)
+        self.criterion = NTXentLoss(temperature=spec.temperature, gather_distributed=wiring.gather)
 
     def loss(self, view0: Tensor, view1: Tensor) -> Tensor:
         """Return NT-Xent (eq. 1). Views go through separately: BatchNorm sees one view at a time, as in Lightly."""

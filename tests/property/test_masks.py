@@ -160,7 +160,7 @@ def test_writing_what_was_read_changes_nothing(density: float, seed: int) -> Non
 
 def test_masks_are_nobodys_alias() -> None:
     encoder = masked_encoder()
-    target, twin = copy.deepcopy(encoder), masking.twin(encoder, own_batch_norm=False)
+    target, twin = copy.deepcopy(encoder), masking.twin(encoder, own_statistics=False)
     masks = masking.read(encoder)
     masking.write(encoder, masks)
     for mask in masks.values():

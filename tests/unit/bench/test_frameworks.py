@@ -8,7 +8,7 @@ from torch import nn
 
 from bench.config import EncoderSpec, FrameworkSpec
 from bench.encoders import build
-from bench.frameworks import FRAMEWORKS
+from bench.frameworks import FRAMEWORKS, Wiring
 from bench.frameworks.byol import BYOL
 from bench.frameworks.simclr import SimCLR
 from methods import masking
@@ -31,7 +31,7 @@ def views(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_dense_simclr_with_a_twin_is_bit_identical_to_simclr_without() -> None:
     module, features = encoder()
-    framework = FRAMEWORKS["simclr"](module, features, SIMCLR, gather=False)
+    framework = FRAMEWORKS["simclr"](module, features, SIMCLR, Wiring())
     plain, projection = masking.export(copy.deepcopy(module)), copy.deepcopy(framework.get_submodule("projection"))
     optimizers = [
         torch.optim.SGD(part.parameters(), lr=0.1, momentum=0.9)
@@ -52,7 +52,7 @@ def test_dense_simclr_with_a_twin_is_bit_identical_to_simclr_without() -> None:
 
 def test_the_target_mask_of_simclr_is_used_for_view_1() -> None:
     module, features = encoder()
-    framework = SimCLR(module, features, SIMCLR, gather=False)
+    framework = SimCLR(module, features, SIMCLR, Wiring())
     before = framework.loss(*views())
     masks = masking.read(framework.target)
     masking.write(framework.target, {name: torch.zeros_like(mask) for name, mask in masks.items()})
@@ -60,9 +60,19 @@ def test_the_target_mask_of_simclr_is_used_for_view_1() -> None:
     assert all(bool(mask.all()) for mask in masking.read(framework.online).values())
 
 
+@pytest.mark.parametrize(("own", "expected"), [(False, True), (True, False)])
+def test_different_masks_need_statistics_of_their_own(own: bool, expected: bool) -> None:  # noqa: FBT001
+    # With shared statistics, what is exported would be normalised by a mixture with the target's other mask.
+    module, features = encoder()
+    framework = SimCLR(module, features, SIMCLR, Wiring(own_statistics=own))
+    framework.loss(*views())
+    online, target = (part.get_buffer("bn1.running_mean") for part in (framework.online, framework.target))
+    assert torch.equal(online, target) is expected
+
+
 def test_byol_sums_the_two_terms_and_crosses_the_views() -> None:
     module, features = encoder()
-    framework = FRAMEWORKS["byol"](module, features, BYOL_SPEC, gather=False)
+    framework = FRAMEWORKS["byol"](module, features, BYOL_SPEC, Wiring())
     assert isinstance(framework, BYOL)
     masks = {name: (torch.rand_like(mask) < 0.5).float() for name, mask in masking.read(module).items()}
     masking.write(framework.target, masks)
@@ -76,7 +86,7 @@ def test_byol_sums_the_two_terms_and_crosses_the_views() -> None:
 
 def test_byol_sends_no_gradient_into_the_target() -> None:
     module, features = encoder()
-    framework = BYOL(module, features, BYOL_SPEC, gather=False)
+    framework = BYOL(module, features, BYOL_SPEC, Wiring())
     framework.loss(*views()).backward()
     assert all(parameter.grad is None for parameter in framework.target.parameters())
     assert all(parameter.grad is not None for parameter in framework.online.parameters())
@@ -84,7 +94,7 @@ def test_byol_sends_no_gradient_into_the_target() -> None:
 
 def test_the_ema_moves_latents_and_leaves_the_target_mask() -> None:
     module, features = encoder()
-    framework = BYOL(module, features, BYOL_SPEC, gather=False)
+    framework = BYOL(module, features, BYOL_SPEC, Wiring())
     masks = {name: (torch.rand_like(mask) < 0.5).float() for name, mask in masking.read(module).items()}
     masking.write(framework.target, masks)
     with torch.no_grad():
@@ -100,7 +110,7 @@ def test_the_ema_moves_latents_and_leaves_the_target_mask() -> None:
 
 def test_the_ema_momentum_ends_at_its_end() -> None:
     module, features = encoder()
-    framework = BYOL(module, features, BYOL_SPEC, gather=False)
+    framework = BYOL(module, features, BYOL_SPEC, Wiring())
     with torch.no_grad():
         for weight in masking.latent(framework.online).values():
             weight.add_(1.0)
@@ -112,7 +122,7 @@ def test_the_ema_momentum_ends_at_its_end() -> None:
 def test_byol_without_its_constants_is_refused() -> None:
     module, features = encoder()
     with pytest.raises(ValueError, match="byol needs prediction_dim"):
-        BYOL(module, features, SIMCLR, gather=False)
+        BYOL(module, features, SIMCLR, Wiring())
 
 
 def test_two_frameworks_do_not_share_a_loss() -> None:
@@ -120,7 +130,7 @@ def test_two_frameworks_do_not_share_a_loss() -> None:
     for name, spec in (("simclr", SIMCLR), ("byol", BYOL_SPEC)):
         module, features = encoder()
         torch.manual_seed(1)
-        losses.add(round(float(FRAMEWORKS[name](module, features, spec, gather=False).loss(*views()).detach()), 4))
+        losses.add(round(float(FRAMEWORKS[name](module, features, spec, Wiring()).loss(*views()).detach()), 4))
     assert len(losses) == len(("simclr", "byol"))
 
 
