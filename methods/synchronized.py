@@ -64,8 +64,8 @@ class Synchronized(SparseMethod):
 
     @property
     def splits_branches(self) -> bool:
-        """True with a density gap."""
-        return self._setting.gap > 0.0
+        """True unless neither the density gap nor regrowth, which is the online encoder's alone, tells them apart."""
+        return self._setting.gap > 0.0 or self._prune_rate > 0.0
 
     def attach(self, branches: Branches, total_steps: int) -> None:
         """Plan the ramp and draw the first masks: ERK, random, nested, because both rank the same scores."""

@@ -76,11 +76,13 @@ def test_recipes_are_lightlys_arguments(recipe: str) -> None:
         assert steps["RandomResizedCrop"].ratio == (3 / 4, 4 / 3)
         assert steps["RandomHorizontalFlip"].p == view.flip
         assert steps["RandomApply"].p == view.jitter
-        for name in ("brightness", "contrast", "saturation"):
-            strength = getattr(view, name)
+        strengths = {"brightness": view.brightness, "contrast": view.contrast, "saturation": view.saturation}
+        for name, strength in strengths.items() if view.jitter else ():  # what never happens needs no strength
             span = getattr(jitter, name)
             assert span == pytest.approx((1 - strength, 1 + strength)) if strength else span is None
-        assert jitter.hue == pytest.approx((-view.hue, view.hue)) if view.hue else jitter.hue is None
+        assert not view.jitter or (
+            jitter.hue == pytest.approx((-view.hue, view.hue)) if view.hue else jitter.hue is None
+        )
         assert steps["RandomGrayscale"].p == view.grey
         assert steps["GaussianBlur"].prob == 0
         assert (steps["RandomSolarization"].prob if "RandomSolarization" in steps else 0) == view.solarise
