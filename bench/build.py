@@ -72,7 +72,7 @@ def method_for(run: Run) -> SparseMethod:
 
 
 def optimizer_for(run: Run, framework: Framework) -> Optimizer:
-    """Build the optimizer. LARS leaves norms and biases out of decay and scaling, as You et al. (2017) do.
+    """Build the optimizer. LARS leaves norms and biases out of decay and scaling, as You et al. (2017) do; deviation 7.
 
     Raises:
         ValueError: LARS without its trust coefficient.

@@ -23,7 +23,8 @@ def build(spec: EncoderSpec) -> tuple[nn.Module, int]:
 
     The encoder maps float32 ``[B, 3, H, W]`` to ``[B, F]``; the CIFAR stem (He et al. 2016, section 4.2, as in
     Lightly's ``ResNetGenerator``) wants H = W = 32. Lightly's documented idiom, ``Sequential`` over the
-    children, loses the ReLU behind the stem, which lives in ``forward``; replacing the classifier keeps it.
+    children, loses the ReLU behind the stem, which lives in ``forward``; replacing the classifier keeps it
+    (deviation 8).
 
     Weights come from torch's global random generator: seed it first.
 

@@ -36,7 +36,7 @@ class BYOL(Framework):
         self.criterion = NegativeCosineSimilarity()
 
     def loss(self, view0: Tensor, view1: Tensor) -> Tensor:
-        """Return the sum, not the mean, of the two symmetric terms: the mean cost 11 points (lightly PR #1286)."""
+        """Return the sum of the two symmetric terms; their mean cost 11 points (lightly PR #1286; deviation 9)."""
         prediction0 = self.prediction(self.projection(self.online(view0)))
         prediction1 = self.prediction(self.projection(self.online(view1)))
         with torch.no_grad():

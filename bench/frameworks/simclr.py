@@ -12,7 +12,7 @@ from methods.macs import Passes
 
 
 class SimCLR(Framework):
-    """The tied twin sees view 1: the same weights, its own masks, the same BatchNorm statistics."""
+    """The tied twin sees view 1 with the same weights and its own masks (deviation 6 in results/README.md)."""
 
     passes = Passes(online=1, target_trained=1, target_forward=0)
     tied = True
