@@ -125,7 +125,9 @@ def pretrain(
     method.attach(framework.branches, total_steps)
     optimizer = build.optimizer_for(run, framework)
     scheduler = CosineWarmupScheduler(
-        optimizer, warmup_epochs=round(spec.warmup_epochs * steps_per_epoch), max_epochs=max(1, total_steps)
+        optimizer,
+        warmup_epochs=min(total_steps, round(spec.warmup_epochs * steps_per_epoch)),
+        max_epochs=max(1, total_steps),
     )
     module, optimizer = fabric.setup(framework, optimizer)
     module.mark_forward_method("loss")

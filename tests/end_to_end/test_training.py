@@ -113,7 +113,11 @@ def test_accumulation_counts_optimizer_steps(tmp_path: Path) -> None:
 
 def test_an_untrained_run_takes_no_step(tmp_path: Path) -> None:
     run = tiny_run("simclr", "untrained", density=1.0, epochs=0)
-    run = dataclasses.replace(run, sparsity=dataclasses.replace(run.sparsity, granularity="-"))
+    run = dataclasses.replace(
+        run,
+        sparsity=dataclasses.replace(run.sparsity, granularity="-"),
+        optimizer=dataclasses.replace(run.optimizer, warmup_epochs=0.5),  # a warm-up that no step is left for
+    )
     trained = pretrained(run, tmp_path)
     initial = build.framework_for(run).online.get_submodule("conv1")
     final = trained.encoder.get_submodule("conv1")

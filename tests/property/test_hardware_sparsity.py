@@ -157,8 +157,8 @@ def test_the_input_gradient_is_the_forward_pass_of_the_transpose(
     seed: int, layer: LayerSpec, text: str, density: float
 ) -> None:
     mask = random_mask(seed, layer, density)
-    turned = conv("turned", layer.out_channels, layer.out_height, layer.in_channels, layer.kernel_height, 1, 0)
-    turned = replace(turned, padding=layer.kernel_height // 2)
+    kernel = layer.kernel_height
+    turned = conv("turned", layer.out_channels, layer.out_height, layer.in_channels, kernel, 1, kernel // 2)
     machine, flipped = KINDS[text], mask.transpose(1, 0, 2, 3)
     assert cycles(layer, Phase.BP, machine, mask) == cycles(turned, Phase.FP, machine, flipped)
 
@@ -172,33 +172,46 @@ def test_blocks_are_as_useful_transposed(seed: int, layer: LayerSpec, density: f
     assert blocks.measure(mask, SMALL).passes == turned.transposed().measure(mask, SMALL).passes
 
 
-EXPECTED: dict[str, Skipping] = {
-    "elements": Elements(barrier_tiles=4, sync_cycles=1, work_stealing_percent=0),
-    "stolen": Elements(barrier_tiles=7, sync_cycles=0, work_stealing_percent=100),
-    "blocks": Blocks(4, 8, compacts=False, pads=True),
-    "compacted": Blocks(4, 8, compacts=True, pads=True),
-}
+EDGES = [(19, 40, 3), (8, 32, 1), (3, 7, 2)]
 
 
-@pytest.mark.parametrize("name", EXPECTED)
-@pytest.mark.parametrize("shape", [(19, 40, 3), (8, 32, 1), (3, 7, 2)])
-def test_expectations_are_the_mean_over_masks(name: str, shape: tuple[int, int, int]) -> None:
-    """Monte Carlo within four standard errors (hardware.md C.7), edges included."""
-    generator, skipping = np.random.default_rng(7), EXPECTED[name]
-    found = []
+def mean_passes(skipping: Skipping, shape: tuple[int, int, int], unit: tuple[int, int]) -> tuple[float, float]:
+    """Return mean and four standard errors over random masks of 30 % of units."""
+    generator, found = np.random.default_rng(7), []
     for _ in range(400):
-        if "elem" in name or name == "stolen":
-            mask = generator.random(shape) < 0.3
-        else:
-            blocks = generator.random((math.ceil(shape[0] / 4), math.ceil(shape[1] / 8), shape[2])) < 0.3
-            mask = blocks.repeat(4, axis=0).repeat(8, axis=1)[: shape[0], : shape[1]]
+        units = generator.random((math.ceil(shape[0] / unit[0]), math.ceil(shape[1] / unit[1]), shape[2])) < 0.3
+        mask = units.repeat(unit[0], axis=0).repeat(unit[1], axis=1)[: shape[0], : shape[1]]
         found.append(skipping.measure(mask, SMALL).passes)
+    return float(np.mean(found)), 4 * float(np.std(found)) / math.sqrt(len(found)) + 1e-4
+
+
+@pytest.mark.parametrize("shape", EDGES)
+@pytest.mark.parametrize(
+    ("skipping", "unit"),
+    [
+        (Elements(barrier_tiles=4, sync_cycles=1, work_stealing_percent=0), (1, 1)),
+        (Blocks(4, 8, compacts=False, pads=True), (4, 8)),
+        (Blocks(4, 8, compacts=True, pads=True), (4, 8)),
+        (Blocks(5, 3, compacts=False, pads=True), (5, 3)),
+        (Blocks(5, 3, compacts=True, pads=True), (5, 3)),
+    ],
+    ids=repr,
+)
+def test_expectations_are_the_mean_over_masks(
+    skipping: Skipping, unit: tuple[int, int], shape: tuple[int, int, int]
+) -> None:
+    """Monte Carlo within four standard errors (hardware.md C.7), edges included."""
+    mean, error = mean_passes(skipping, shape, unit)
+    assert abs(mean - skipping.expect(shape, 0.3, SMALL).passes) <= error
+
+
+@pytest.mark.parametrize("shape", [(19, 48, 3), (8, 32, 1), (3, 7, 2)])
+def test_stolen_work_is_rounded_up_window_by_window(shape: tuple[int, int, int]) -> None:
+    skipping = Elements(barrier_tiles=4, sync_cycles=0, work_stealing_percent=60)
+    windows = math.ceil(shape[0] / 8) * math.ceil(math.ceil(shape[1] / 16) * shape[2] / 4)
+    mean, error = mean_passes(skipping, shape, (1, 1))
     expected = skipping.expect(shape, 0.3, SMALL).passes
-    rounding = 0.5 * math.ceil(shape[0] / 8) * math.ceil(shape[2] * shape[1] / 16 / 7) if name == "stolen" else 0
-    if name == "stolen":  # the mask rounds stolen work up, window by window; the expectation does not round
-        assert expected <= np.mean(found) + 1e-9 <= expected + 2 * rounding + 1e-9 + 4 * math.ceil(shape[0] / 8)
-    else:
-        assert abs(np.mean(found) - expected) <= 4 * np.std(found) / math.sqrt(len(found)) + 1e-9
+    assert expected - error <= mean <= expected + windows + error
 
 
 @pytest.mark.parametrize("by_lane", [False, True])

@@ -1,0 +1,135 @@
+"""The command line of ``hardware``, as a user calls it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hardware.__main__ import main
+from tests.unit.hardware.networks import BYOL, network
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(name="traced")
+def fixture_traced(tmp_path: Path) -> str:
+    path = tmp_path / "resnet18.json"
+    path.write_text(network(BYOL).text, encoding="utf-8")
+    return str(path)
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    assert main(arguments) == code
+    captured = capsys.readouterr()
+    return captured.err if code else captured.out
+
+
+def numbers(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    return json.loads(call(capsys, *arguments, "--json"))
+
+
+def test_a_fresh_process_needs_numpy_and_nothing_else() -> None:
+    code = "import sys, hardware.__main__; print({'torch', 'scipy', 'lightly', 'bench', 'methods'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+    command = ["-m", "hardware", "gemm", "--dataflow", "systolic_ws", "-M", "1024", "-N", "64", "-K", "27", "--json"]
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["cycles"] == 2_236
+
+
+@pytest.mark.parametrize(("flow", "cycles"), [("core", 2_048), ("systolic_os", 5_696), ("systolic_ws", 2_236)])
+def test_gemm(capsys: pytest.CaptureFixture[str], flow: str, cycles: int) -> None:
+    arguments = ("gemm", "--dataflow", flow, "--rows", "32", "--columns", "32", "-M", "1024", "-N", "64", "-K", "27")
+    assert numbers(capsys, *arguments)["cycles"] == cycles
+    assert "[cycles]" in call(capsys, *arguments)
+
+
+def test_step(capsys: pytest.CaptureFixture[str], traced: str) -> None:
+    arguments = ("step", "--preset", "chip28nm", "--workload", traced, "--batch", "8", "--density", "0.2")
+    found = numbers(capsys, *arguments)
+    assert found["batch_images"] == 8
+    assert found["cycles"] == sum(part["cycles"] for name, part in found["parts"].items() if name != "step")
+    assert found["seconds"] == found["cycles"] / 400e6
+    table = call(capsys, *arguments)
+    heading = table.splitlines()[0]
+    assert heading.count("[") == heading.count("]") == 8  # a unit in every column of numbers
+    for words in ("batch 8 images", "Published:", "Assumed (ours):", "Not modelled:"):
+        assert words in table
+
+
+def test_a_run_costs_more_than_its_last_step(capsys: pytest.CaptureFixture[str], traced: str) -> None:
+    arguments = ("step", "--preset", "chip28nm", "--workload", traced, "--batch", "8", "--density", "0.2")
+    last, run = (
+        numbers(capsys, *arguments),
+        numbers(capsys, *arguments, "--ramp", "0.7", "0.3", "0.68", "--points", "9"),
+    )
+    assert last["cycles"] < run["cycles"] < run["parts"]["step"]["dense_cycles"]
+
+
+def test_masks_of_a_run(capsys: pytest.CaptureFixture[str], traced: str, tmp_path: Path) -> None:
+    """A file with one half-pruned layer, the other kept whole; the target as it was."""
+    masks = {}
+    for branch in ("online", "target"):
+        for layer in network().layers[1:3]:
+            kept = np.ones(layer.weights, np.bool_)
+            if branch == "online" and layer.name == "layer1.0.conv1":
+                kept.reshape(layer.weight_shape)[:, :32] = False
+            masks[f"final/{branch}/{layer.name}"] = np.packbits(kept)
+    path = tmp_path / "masks.npz"
+    np.savez(path, **masks)  # type: ignore[arg-type]
+    arguments = ("--preset", "chip28nm", "--workload", traced, "--batch", "8", "--masks", str(path))
+    found = numbers(capsys, "step", *arguments)["parts"]
+    assert found["target FP"]["speed_up"] == 1.0
+    assert found["FP"]["macs"] - found["FP"]["effective_macs"] == 2 * 8 * 37_748_736 / 2
+    layers = numbers(capsys, "layer", *arguments)["layers"]
+    assert layers["layer1.0.conv1 FP"]["speed_up"] == pytest.approx(2, rel=1e-3)
+    assert layers["layer1.0.conv2 FP"]["speed_up"] == 1.0
+    for extra, words in (
+        (("--point", "point9"), "no masks point9/online/*; its points are final"),
+        (("--density", "0.5"), "--masks with densities"),
+    ):
+        assert words in call(capsys, "step", *arguments, *extra, code=2)
+    assert "--ramp with --masks" in call(capsys, "step", *arguments, "--ramp", "1", "0", "1", code=2)
+    np.savez(path, **{"final/online/conv1": np.zeros(3, np.uint8)})
+    assert "cannot hold 1728 packed weights" in call(capsys, "step", *arguments, code=2)
+    path.write_bytes(b"nothing")
+    assert "Give a masks.npz of a run" in call(capsys, "step", *arguments, code=2)
+
+
+def test_explain_can_be_checked_with_a_pencil(capsys: pytest.CaptureFixture[str], traced: str) -> None:
+    base = ("layer", "--workload", traced, "--batch", "1", "--set", "array.fill_cycles=0", "--preset")
+    text = call(capsys, *base, "chip28nm", "--explain", "layer4.0.conv2", "FP")
+    assert "passes left: 2,304.00" in text  # 16 x 16 tiles x 9
+    assert "array cycles: passes x 16 x" in text
+    assert "= 36,864.0" in text
+    assert "+ transposition 0 = 2,375,680" in text  # 2,359,296 weights, 8,192 inputs, 8,192 outputs
+    text = call(capsys, *base, "systolic32", "--explain", "layer2.0.conv1", "BP")
+    assert text.count("product M = 256, N = 64") == 4  # a 3 x 3 kernel at stride 2 falls into four
+    assert "computes nothing" in call(capsys, *base, "chip28nm", "--explain", "conv1", "BP", code=2)
+    assert "choose from FP, BP, WU" in call(capsys, *base, "chip28nm", "--explain", "conv1", "XY", code=2)
+
+
+def test_sweep(capsys: pytest.CaptureFixture[str], traced: str) -> None:
+    arguments = ("sweep", "--preset", "chip28nm", "--workload", traced, "--densities", "1", "0.1")
+    axes = ("--vary", "array.rows=16,32", "--vary", "memory.dram_bandwidth=8,64")
+    found = numbers(capsys, *arguments, *axes)["configurations"]
+    assert len(found) == 2 * 2 * 2
+    assert {item["speed_up"] for item in found if item["density"] == 1.0} == {1.0}
+    assert "array.rows=16 memory.dram_bandwidth=8 density=0.1" in call(capsys, *arguments, *axes)
+    assert "write KEY=VALUE,VALUE" in call(capsys, *arguments, "--vary", "array.rows", code=2)
+
+
+def test_what_cannot_be_is_refused(capsys: pytest.CaptureFixture[str], traced: str) -> None:
+    step = ("step", "--workload", traced, "--preset")
+    assert "choose from chip28nm, nm_core" in call(capsys, *step, "tpu", code=2)
+    assert "there is no entry colour" in call(capsys, *step, "chip28nm", "--set", "array.colour=1", code=2)
+    assert "Give the path of a traced workload" in call(
+        capsys, "step", "--preset", "chip28nm", "--workload", "absent", code=2
+    )
+    assert "M is 0" in call(capsys, "gemm", "--dataflow", "core", "-M", "0", "-N", "1", "-K", "1", code=2)
+    with pytest.raises(SystemExit, match="2"):
+        main([*step, "chip28nm", "--density", "1.5"])

@@ -1,0 +1,185 @@
+"""Laws of the whole step: hardware.md D.9, items 6, 11, 12; D.4 on the weight gradient; schedules."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hardware import comparison, presets
+from hardware.cost import Phase, State
+from hardware.gates import GateRate
+from hardware.ledger import Cost
+from hardware.schedule import CubicRamp
+from hardware.sparsity import Density, Mask
+from hardware.step import LAYER_PARTS, amdahl_limit, jobs, phase_cost, resolved, step
+from hardware.strict import HardwareError
+from hardware.workload import Part, Workload
+from tests.unit.hardware.networks import BITMAP, BYOL, ELEMENTS, SIMCLR, bare, conv, network
+
+CHIP = presets.machine("chip28nm")
+ELEMENT = presets.machine("chip28nm", [ELEMENTS, BITMAP])
+PAIR = Workload(
+    name="pair",
+    layers=(
+        replace(conv("stem", 3, 8, 16, 3, 1, 1), is_first=True),
+        conv("a", 16, 8, 32, 3, 2, 1),
+        conv("b", 32, 4, 16, 3, 1, 1, reads="a"),
+        replace(conv("head", 16, 1, 64, 1, 1, 0), part=Part.PROJECTOR),
+        replace(conv("guess", 64, 1, 64, 1, 1, 0), part=Part.PREDICTOR),
+    ),
+    step=replace(BYOL, batch=4, mask_update_period_steps=10, loss_macs=12345),
+)
+densities = st.floats(0.05, 0.95)
+
+
+def with_step(**changes: int | bool) -> Workload:
+    return replace(PAIR, step=replace(PAIR.step, **changes))
+
+
+@given(densities, densities)
+def test_parts_add_up(online: float, target: float) -> None:
+    """Each part of the layers is the sum over layers and passes; heads where they belong; no hidden overlap."""
+    states, others = comparison.uniform(PAIR, online), comparison.uniform(PAIR, target)
+    found = step(PAIR, ELEMENT, states, others)
+    online_states, target_states = resolved(PAIR, states), resolved(PAIR, others)
+    for phase in Phase:
+        alone = [
+            phase_cost(layer, phase, ELEMENT, 4, state) for layer, state in zip(PAIR.layers, online_states, strict=True)
+        ]
+        assert found.parts[phase.value].cycles == pytest.approx(2 * sum(cost.cycles for cost in alone))
+        assert found.parts[phase.value].joules == pytest.approx(2 * sum(cost.joules for cost in alone))
+    forward = [
+        phase_cost(layer, Phase.FP, ELEMENT, 4, state, is_kept=False).cycles
+        for layer, state in zip(PAIR.layers[:-1], target_states, strict=False)
+    ]
+    assert found.parts["target FP"].cycles == pytest.approx(2 * sum(forward))
+    assert found.total.cycles == pytest.approx(sum(cost.cycles for cost in found.parts.values()))
+
+
+@given(densities)
+def test_two_passes_cost_twice_one(density: float) -> None:
+    states = comparison.uniform(PAIR, density)
+    one, two = (step(with_step(online_passes=passes), ELEMENT, states, states).parts for passes in (1, 2))
+    for name in ("FP", "BP", "WU"):
+        assert two[name].cycles == pytest.approx(2 * one[name].cycles)
+
+
+@given(st.floats(0.05, 0.3))
+def test_a_tied_twin_is_trained_with_its_own_masks(density: float) -> None:
+    states = comparison.uniform(PAIR, density)
+    plain = with_step(target_passes=0, target_is_ema=False)
+    twin = with_step(online_passes=1, twin_passes=1, target_passes=0, target_is_ema=False)
+    without_predictor = replace(plain, layers=plain.layers[:-1]), replace(twin, layers=twin.layers[:-1])
+    same = [step(item, ELEMENT, states, states).parts["BP"].cycles for item in without_predictor]
+    assert same[0] == pytest.approx(same[1])
+    dense_twin = step(without_predictor[1], ELEMENT, states, {}).parts["BP"].cycles
+    assert dense_twin > same[1]
+
+
+@given(densities, st.integers(1, 50))
+def test_a_dense_weight_gradient_is_charged_at_its_share(density: float, period: int) -> None:
+    states = comparison.uniform(PAIR, density)
+
+    def wu(*, regrows: bool, is_dense: bool) -> float:
+        workload = with_step(
+            mask_update_period_steps=period, regrowth_needs_dense_gradient=regrows, weight_gradient_is_dense=is_dense
+        )
+        return step(workload, ELEMENT, states, states).parts["WU"].cycles
+
+    masked, dense = wu(regrows=False, is_dense=False), wu(regrows=False, is_dense=True)
+    assert wu(regrows=True, is_dense=False) == pytest.approx((1 - 1 / period) * masked + dense / period)
+    assert dense == pytest.approx(step(PAIR, ELEMENT, {}, {}).parts["WU"].cycles)
+    assert wu(regrows=True, is_dense=True) == pytest.approx(dense)
+
+
+@given(densities, densities)
+def test_no_step_beats_amdahl(online: float, target: float) -> None:
+    """With dense weight gradients and a dense target the bounds of hardware.md D.8 hold; dimensions divide here."""
+    work = network(replace(BYOL, weight_gradient_is_dense=True))
+    machine = bare(ELEMENTS, "array.flattens_stem=true")
+    states, others = comparison.uniform(work, online), comparison.uniform(work, target)
+    dense, sparse = step(work, machine, {}, {}), step(work, machine, states, others)
+
+    def layers(parts: dict[str, Cost]) -> float:
+        return sum(parts[name].cycles for name in LAYER_PARTS)
+
+    speed_up = layers(dense.parts) / layers(sparse.parts)
+    assert speed_up <= amdahl_limit(work, states, others) < 3.997
+    assert speed_up <= layers(dense.parts) / sparse.parts["WU"].cycles
+    assert amdahl_limit(work, states, {}) < 2.0
+    simclr = replace(work, step=replace(SIMCLR, weight_gradient_is_dense=True))
+    assert amdahl_limit(simclr, states, others) < 2.997
+
+
+def test_filters_shrink_their_consumer_too() -> None:
+    """Half the filters of `a`: half its work, and half that of `b`, which alone reads it."""
+    mask = np.ones((32, 16, 3, 3), np.bool_)
+    mask[1::2] = False
+    for weights in (Mask(mask), Density(1.0, outputs=0.5)):
+        found = resolved(PAIR, {"a": State(weights)})
+        assert found[2].weights.alive(16, 32) == (16, 16)
+        assert found[3].weights.alive(64, 16) == (64, 16)
+        work = jobs(PAIR, {"a": State(weights)}, {})
+        assert sum(times for job, times in work.items() if job.phase is Phase.FP) == 2 * 5 + 2 * 4
+
+
+def test_a_mask_behind_removed_filters_loses_its_columns() -> None:
+    filters, weights = np.ones((32, 16, 3, 3), np.bool_), np.ones((16, 32, 3, 3), np.bool_)
+    filters[:8] = False
+    found = resolved(PAIR, {"a": State(Mask(filters)), "b": State(Mask(weights))})
+    assert found[2].weights.ones((16, 32, 9)) == 16 * 24 * 9
+
+
+@given(densities)
+def test_gates_help_only_a_machine_that_skips_them(density: float) -> None:
+    states = {"a": State(gate=GateRate(density, 0.25)), "b": State(gate=GateRate(density, 0.25))}
+    deaf = replace(CHIP, array=replace(CHIP.array, skips_gates=False))
+    assert step(PAIR, deaf, states, {}).parts["FP"].cycles == step(PAIR, deaf, {}, {}).parts["FP"].cycles
+    assert step(PAIR, CHIP, states, {}).parts["FP"].cycles <= step(PAIR, CHIP, {}, {}).parts["FP"].cycles
+
+
+def test_the_ledger_of_overheads_by_hand() -> None:
+    """1,000 weights' worth of traffic is easy; here those of PAIR, byte by byte, at 8 bytes per cycle."""
+    parts = step(PAIR, CHIP, comparison.uniform(PAIR, 0.5), {}).parts
+    weights = sum(layer.weights for layer in PAIR.layers)
+    averaged = weights - 64 * 64
+    pruned = 32 * 16 * 9 + 16 * 32 * 9
+    assert parts["optimizer"].dram_bytes == weights * (2 * 2 + 2 * 2 + 1 + 2)
+    assert parts["moving average"].dram_bytes == averaged * 7
+    assert parts["moving average"].cycles == averaged * 7 / 8
+    assert parts["mask update"].dram_bytes == pytest.approx((pruned * 2 + pruned / 8) / 10)
+    assert parts["loss"].cycles == 13  # 12,345 / 1,024
+    assert parts["batch norm"].dram_bytes == 0  # everything fits
+    passes = [(16 * 64, 12), (32 * 16, 12), (16 * 16, 12), (64, 12), (64, 8)]  # 4 x 2 trained, 2 x 2 forward only
+    assert parts["batch norm"].cycles == 4 * sum(outputs * times for outputs, times in passes) / 32
+    assert step(PAIR, CHIP, {}, {}).parts["mask update"] == Cost()
+    assert step(with_step(target_is_ema=False), CHIP, {}, {}).parts["moving average"] == Cost()
+
+
+def test_masks_of_another_network_are_refused() -> None:
+    with pytest.raises(HardwareError, match="has no layer conv9"):
+        step(PAIR, CHIP, {"conv9": State(Density(0.5))}, {})
+
+
+@given(densities, st.floats(0, 1), st.floats(0, 1))
+def test_a_ramp_falls_from_its_start_to_its_end(final: float, one: float, other: float) -> None:
+    start, end = sorted((one, other))
+    ramp = CubicRamp(1.0, final, start, end)
+    samples = ramp.samples(50)
+    assert samples == sorted(samples, reverse=True)
+    assert all(final <= density <= 1.0 for density in samples)
+    assert ramp.density(1.0) == final
+    if start > 0:
+        assert ramp.density(0.0) == 1.0
+    middle = CubicRamp(0.9, 0.1, 0.0, 1.0).density(0.5)
+    assert middle == pytest.approx(0.1 + 0.8 / 8)
+
+
+@given(densities)
+def test_an_average_lies_between_its_steps(density: float) -> None:
+    steps = [step(PAIR, CHIP, comparison.uniform(PAIR, value), {}) for value in (1.0, density)]
+    row = comparison.beside(steps[0], comparison.average(steps))["step"]
+    assert row.sparse.cycles == pytest.approx(sum(item.total.cycles for item in steps) / 2)
+    assert row.speed_up <= comparison.beside(*steps)["step"].speed_up or row.speed_up == pytest.approx(1.0, abs=0.05)
