@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from bench.judged import JudgedTable
+from bench.record import Record
 
 
 def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
@@ -11,7 +12,6 @@ def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
     facts = [record.facts for record in table.records]
     provenance = [record.provenance for record in table.records]
     changed = " with changes" if any(item.get("git_dirty") for item in provenance) else ""
-    seconds = table.wall_seconds
     return (
         ("table", f"{table.spec.name}, profile {table.spec.profile}, data {table.spec.data}"),
         (
@@ -38,8 +38,20 @@ def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
         ("commit", _distinct(str(item.get("git_commit", "unknown")) for item in provenance) + changed),
         ("sources", _distinct(str(item.get("source_digest", "unknown")) for item in provenance)),
         ("data source", _distinct(str(item.get("data_source", "unknown")) for item in provenance)),
-        ("time", f"{seconds:.0f} s" if seconds is not None else "not measured"),
     )
+
+
+def cost(table: JudgedTable) -> str:
+    """Return what the table took, in one sentence."""
+    seconds = [_number(record, "cpu_seconds") for record in table.records]
+    memory = [_number(record, "peak_memory_bytes") / 2**30 for record in table.records]
+    runs = f"Its {len(seconds)} runs took {sum(seconds):.0f} s of CPU time, and at most {max(memory, default=0.0):.1f} GiB."
+    return runs if table.wall_seconds is None else f"Time: {table.wall_seconds:.0f} s on the wall. {runs}"
+
+
+def _number(record: Record, name: str) -> float:
+    value = record.provenance.get(name)
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _distinct(values: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.claims import JudgedClaim
 from bench.judged import METRICS, JudgedTable, Row, Sample
-from bench.report.heading import heading
+from bench.report.heading import cost, heading
 from bench.report.worth import METRIC_TITLES, worth
 from bench.verdict import Judgement
 
@@ -105,7 +105,7 @@ def page(table: JudgedTable) -> Page:
         ),
         claim_reasons=tuple((item.claim.name, _claim_reason(item)) for item in table.claims),
         worth=tuple(worth(table)),
-        notes=(*([small] if small else []), *table.notes),
+        notes=(cost(table), *([small] if small else []), *table.notes),
     )
 
 

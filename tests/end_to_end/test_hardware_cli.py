@@ -72,7 +72,7 @@ def test_a_run_costs_more_than_its_last_step(capsys: pytest.CaptureFixture[str],
 
 def test_masks_of_a_run(capsys: pytest.CaptureFixture[str], traced: str, tmp_path: Path) -> None:
     """A file with one half-pruned layer, the other kept whole; the target as it was."""
-    masks = {}
+    masks: dict[str, Any] = {}
     for branch in ("online", "target"):
         for layer in network().layers[1:3]:
             kept = np.ones(layer.weights, np.bool_)
@@ -80,7 +80,7 @@ def test_masks_of_a_run(capsys: pytest.CaptureFixture[str], traced: str, tmp_pat
                 kept.reshape(layer.weight_shape)[:, :32] = False
             masks[f"final/{branch}/{layer.name}"] = np.packbits(kept)
     path = tmp_path / "masks.npz"
-    np.savez(path, **masks)  # type: ignore[arg-type]
+    np.savez(path, **masks)
     arguments = ("--preset", "chip28nm", "--workload", traced, "--batch", "8", "--masks", str(path))
     found = numbers(capsys, "step", *arguments)["parts"]
     assert found["target FP"]["speed_up"] == 1.0

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from hardware import presets
 from hardware.accelerator import EnergyTable, Machine, Memory, Per
-from hardware.compression import Bitmap, BlockValues, Csr, Dense, Format, NofMValues
+from hardware.compression import Bitmap, Csr, Dense, Format
 from hardware.cost import DENSE_STATE, Phase, State, compute
 from hardware.energy import joules
+from hardware.grouped_values import BlockValues, NofMValues
 from hardware.memory import Operands, Order, candidates, timing, traffic
 from hardware.sparsity import Density, Mask
 from hardware.step import phase_cost

@@ -1,6 +1,7 @@
 """Laws of the whole step: hardware.md D.9, items 6, 11, 12; D.4 on the weight gradient; schedules."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ PAIR = Workload(
 densities = st.floats(0.05, 0.95)
 
 
-def with_step(**changes: int | bool) -> Workload:
+def with_step(**changes: Any) -> Workload:
     return replace(PAIR, step=replace(PAIR.step, **changes))
 
 

@@ -42,9 +42,9 @@ def broken(**changes: Any) -> dict[str, Any]:
     table: dict[str, Any] = json.loads(network().text)
     for path, value in changes.items():
         *outer, last = path.split("__")
-        place = table
+        place: Any = table
         for key in outer:
-            place = place[int(key)] if isinstance(place, list) else place[key]
+            place = place[int(key) if key.isdigit() else key]
         place[last] = value
     return table
 
