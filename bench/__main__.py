@@ -30,12 +30,14 @@ class Places:
         out: folder for runs, cache and tables.
         jobs: one-thread worker processes; as many as cores unless given.
         checkpoint_seconds: between two checkpoints of a run; changes no number.
+        accelerator: where to train; the jobs share it.
     """
 
     data_dir: Path | None = field(default_factory=_data_dir)
     out: Path = Path("out")
     jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     checkpoint_seconds: float = 10.0
+    accelerator: Literal["cpu", "cuda", "auto"] = "cpu"
 
     @property
     def place(self) -> commands.Place:
@@ -50,6 +52,7 @@ class Places:
             data_dir=self.data_dir or out / "data",
             jobs=self.jobs,
             checkpoint_seconds=self.checkpoint_seconds,
+            accelerator=self.accelerator,
         )
 
 

@@ -8,7 +8,7 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 from torch.optim import SGD, Optimizer
 
-from bench import encoders
+from bench import encoders, record
 from bench.config import UNTRAINED, Run
 from bench.frameworks import FRAMEWORKS, Framework, Wiring
 from methods import METHODS, granularity, masking
@@ -26,6 +26,12 @@ def fabric_for(run: Run, *, accelerator: str = "cpu", devices: int = 1, nodes: i
     )
     fabric.launch()
     return fabric
+
+
+def env_class_for(run: Run, fabric: Fabric) -> str:
+    """Return the class of environments that this run belongs to."""
+    device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else ""
+    return record.env_class(threads=torch.get_num_threads(), precision=run.optimizer.precision, device=device)
 
 
 def framework_for(run: Run, *, gather: bool = False) -> Framework:

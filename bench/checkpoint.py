@@ -16,24 +16,25 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be read, or that belongs to another run."""
 
 
-def save(path: Path, run: Run, data_fingerprint: str, state: State) -> None:
+def save(path: Path, run: Run, data_fingerprint: str, env_class: str, state: State) -> None:
     """Write a checkpoint atomically; the bytes are read back before the older file is replaced.
 
     Args:
         path: the file.
         run: the run it belongs to.
         data_fingerprint: of the images it was trained on.
+        env_class: of the environment it was trained in.
         state: nested dictionaries and lists of tensors, numbers and strings: all that ``weights_only`` reads.
     """
     stream = io.BytesIO()
-    torch.save({"identity": _identity(run, data_fingerprint), "state": state}, stream)
+    torch.save({"identity": _identity(run, data_fingerprint, env_class), "state": state}, stream)
     payload = stream.getvalue()
     torch.load(io.BytesIO(payload), weights_only=True)
     record.write_atomically(path, payload)
 
 
-def load(path: Path, run: Run, data_fingerprint: str) -> State | None:
-    """Return the state, or ``None`` if there is none or if it was written by other code or on other data.
+def load(path: Path, run: Run, data_fingerprint: str, env_class: str) -> State | None:
+    """Return the state, or ``None`` if there is none, or if other code, data or environment wrote it.
 
     Raises:
         CheckpointError: the file is unreadable, or belongs to another run.
@@ -55,7 +56,7 @@ def load(path: Path, run: Run, data_fingerprint: str) -> State | None:
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({error}). Delete it; the run then starts anew."
         ) from error
-    expected = _identity(run, data_fingerprint)
+    expected = _identity(run, data_fingerprint, env_class)
     if identity["run"] != expected["run"]:
         raise CheckpointError(
             f"{path}: belongs to another run ({identity['run']}), not to {run.run_id}. "
@@ -64,10 +65,10 @@ def load(path: Path, run: Run, data_fingerprint: str) -> State | None:
     return state if identity == expected else None
 
 
-def _identity(run: Run, data_fingerprint: str) -> dict[str, str]:
+def _identity(run: Run, data_fingerprint: str, env_class: str) -> dict[str, str]:
     return {
         "run": run.canonical_text,
         "source_digest": record.source_digest(),
-        "env_class": record.env_class(threads=torch.get_num_threads(), precision=run.optimizer.precision),
+        "env_class": env_class,
         "data_fingerprint": data_fingerprint,
     }

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bench import data, estimate, job
 from bench.claims import load_claims
 from bench.config import Run, SparsitySpec
@@ -51,12 +53,14 @@ class Place:
         data_dir: where the images lie, and where missing ones are downloaded to.
         jobs: one-thread worker processes.
         checkpoint_seconds: between two checkpoints of a run.
+        accelerator: ``cpu``, ``cuda`` or ``auto``; the jobs share it.
     """
 
     out: Path
     data_dir: Path
     jobs: int
     checkpoint_seconds: float
+    accelerator: str
 
     @property
     def context(self) -> job.Context:
@@ -66,7 +70,13 @@ class Place:
             data_dir=self.data_dir,
             cache_dir=self.out / "cache",
             checkpoint_seconds=self.checkpoint_seconds,
+            accelerator=self.accelerator,
         )
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether everything runs on the CPU."""
+        return self.accelerator == "cpu" or (self.accelerator == "auto" and not torch.cuda.is_available())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +85,7 @@ class Images:
 
     name: str
     banner: str = ""
+    note: str = ""
 
 
 def resolve_images(name: str, profile: str, place: Place) -> Images:
@@ -93,9 +104,10 @@ def resolve_images(name: str, profile: str, place: Place) -> Images:
         return Images(
             name=STAND_IN,
             banner=(
-                f"STAND-IN DATA: {name} is not here ({error}) Every number below comes from scikit-learn's handwritten "
-                f"digits instead, says nothing about {name}, and is judged only against the stand-in's own references."
+                f"STAND-IN DATA: scikit-learn's handwritten digits, not {name}, which is neither here nor fetched. "
+                f"Nothing below says anything about {name}; it is judged only against the stand-in's own references."
             ),
+            note=f"{name}: {error}",
         )
     return Images(name=name)
 
@@ -131,14 +143,14 @@ def make_table(
     if only_stored:
         outcomes, notes = _stored_outcomes(wanted, place)
     else:
-        outcomes, notes = perform(wanted, place, force=force, allowed_on_cpu=profile != "paper")
+        outcomes, notes = perform(wanted, place, force=force or profile != "paper")
     judged = assemble(
         spec,
         outcomes,
         references=references,
         tolerances=load_tolerances(spec.name, spec.profile, spec.data),
         claims=load_claims(spec.name),
-        notes=notes,
+        notes=[*notes, *([images.note] if images.note else [])],
         banner=images.banner,
         wall_seconds=time.monotonic() - began,
     )
@@ -148,8 +160,12 @@ def make_table(
     return judged.exit_code(strict=strict)
 
 
-def perform(runs: Sequence[Run], place: Place, *, force: bool, allowed_on_cpu: bool) -> tuple[list[Outcome], list[str]]:
-    """Return the outcomes of runs, doing only what no record of the present code and data answers, and notes."""
+def perform(runs: Sequence[Run], place: Place, *, force: bool) -> tuple[list[Outcome], list[str]]:
+    """Return the outcomes of runs, doing only what no record of the present code and data answers, and notes.
+
+    Raises:
+        UsageError: there is something to do on a CPU, and no ``force``.
+    """
     dataset = data.load(runs[0].data, place.data_dir, place.context.cache_dir)  # also builds the cache, once
     images = len(dataset.train.images)
     notes = _set_aside(runs, place.context.runs_dir, dataset.fingerprint)
@@ -157,7 +173,7 @@ def perform(runs: Sequence[Run], place: Place, *, force: bool, allowed_on_cpu: b
     todo = found.missing + found.outdated
     if found.outdated:
         notes.append(f"The code changed since {len(found.outdated)} of the records were made: those were run again.")
-    if todo and not allowed_on_cpu and not force:
+    if todo and place.is_cpu and not force:
         hours = estimate.hours(todo, images, jobs=place.jobs)
         raise UsageError(
             f"that would take about {hours:,.0f} hours here (steps x measured milliseconds, {place.jobs} jobs): "
@@ -228,7 +244,7 @@ def record_references(name: str, profile: str, place: Place, *, cells: str, seed
 
 def _record(spec: TableSpec, seeds: Sequence[int], place: Place) -> list[Failed]:
     """Make and store the references of a table; return what failed."""
-    outcomes, _ = perform(spec.runs(seeds), place, force=True, allowed_on_cpu=True)
+    outcomes, _ = perform(spec.runs(seeds), place, force=True)
     for outcome in outcomes:
         if isinstance(outcome, Record):
             save_reference(REFERENCES, spec.name, spec.profile, spec.data, outcome)
@@ -245,7 +261,7 @@ def repeat_references(name: str, profile: str, place: Place, *, cells: Sequence[
     whole = TABLES[name](profile, images)
     chosen = {run.cell: run for pattern in cells for run in whole.select(pattern).cells}
     spec = dataclasses.replace(whole, cells=tuple(chosen.values()))
-    outcomes, notes = perform(spec.runs([0]), place, force=True, allowed_on_cpu=True)
+    outcomes, notes = perform(spec.runs([0]), place, force=True)
     judged = assemble(
         spec,
         outcomes,
@@ -284,7 +300,7 @@ def make_run(
         evaluation=dataclasses.replace(run.evaluation, **_given({"probe": probe})),
         seed=seed,
     )
-    (outcome,), notes = perform([run], place, force=True, allowed_on_cpu=True)
+    (outcome,), notes = perform([run], place, force=True)
     for note in notes:
         print(note, file=sys.stderr)
     if isinstance(outcome, Record):

@@ -3,6 +3,7 @@
 import datetime as dt
 import io
 import math
+import os
 import platform
 import resource
 import subprocess
@@ -50,6 +51,7 @@ def perform(run: Run, context: Context, tick: train.Tick) -> Record:
     Raises:
         DataError, TrainingError, CheckpointError, ValueError, OSError: with the way out in the message.
     """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, CUDA refuses deterministic algorithms
     torch.use_deterministic_algorithms(mode=True)
     started, clock, cpu = dt.datetime.now(dt.UTC), time.monotonic(), time.process_time()
     folder = record_path(context.runs_dir, run.run_id).parent
@@ -72,7 +74,7 @@ def perform(run: Run, context: Context, tick: train.Tick) -> Record:
         facts=trained.facts | scores,
         provenance={
             "source_digest": record.source_digest(),
-            "env_class": record.env_class(threads=torch.get_num_threads(), precision=run.optimizer.precision),
+            "env_class": build.env_class_for(run, fabric),
             "python": platform.python_version(),
             "host": platform.node(),
             "started": started.isoformat(timespec="seconds"),

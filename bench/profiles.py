@@ -85,8 +85,8 @@ def _small(*, width: float, batch_images: int, epochs: int, byol_epochs: int, by
     """Return recipes for small encoders, after Lightly's CIFAR-10 script.
 
     From ``docs/source/getting_started/benchmarks/cifar10_benchmark.py``: SGD with learning rate 0.06, momentum 0.9 and
-    weight decay 5e-4, a cosine, heads of 512 and 1024 (here times the width). Ours, chosen on a dozen
-    single runs (results/README.md, Pilot): SimCLR's temperature 0.2 (theirs 0.5), and BYOL's EMA start (theirs 0.99), doubled
+    weight decay 5e-4, a cosine, heads of 512 and 1024 (here times the width). Ours, chosen on a dozen single runs
+    (results/README.md, Pilot): SimCLR's temperature 0.2 (theirs 0.5), and BYOL's EMA start (theirs 0.99), doubled
     learning rate with half an epoch of warm-up, and longer training: its target has to leave its random start.
     """
     optimizer = OptimizerSpec(

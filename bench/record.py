@@ -106,10 +106,10 @@ def source_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def env_class(*, threads: int, precision: str) -> str:
-    """Return the class of machines on which one seed gives identical bits."""
+def env_class(*, threads: int, precision: str, device: str = "") -> str:
+    """Return the class of machines on which one seed gives identical bits; ``device`` names an accelerator, if any."""
     versions = "/".join(f"{name}{importlib.metadata.version(name)}" for name in ("torch", "torchvision", "lightly"))
-    return f"{platform.machine()}/{_cpu_model()}/{versions}/t{threads}/{precision}"
+    return f"{platform.machine()}/{_cpu_model()}/{versions}/t{threads}/{precision}{device and f'/{device}'}"
 
 
 @functools.cache

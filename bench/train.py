@@ -138,14 +138,15 @@ def pretrain(
         scheduler=scheduler,
         training_macs=TrainingMacs(framework.branches, _shape(dataset), framework.passes),
     )
-    state = checkpoint.load(path, run, dataset.fingerprint)
+    env_class = build.env_class_for(run, fabric)
+    state = checkpoint.load(path, run, dataset.fingerprint, env_class)
     if state is not None:
         training.restore(state)
 
     def save() -> None:
         training.cpu_seconds += clock.lap()
         if fabric.is_global_zero:
-            checkpoint.save(path, run, dataset.fingerprint, training.state())
+            checkpoint.save(path, run, dataset.fingerprint, env_class, training.state())
 
     def step_loss(step: int) -> float:
         """Forward and backward of one optimizer step; return the mean loss over micro-batches and ranks."""

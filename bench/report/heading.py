@@ -45,7 +45,8 @@ def cost(table: JudgedTable) -> str:
     """Return what the table took, in one sentence."""
     seconds = [_number(record, "cpu_seconds") for record in table.records]
     memory = [_number(record, "peak_memory_bytes") / 2**30 for record in table.records]
-    runs = f"Its {len(seconds)} runs took {sum(seconds):.0f} s of CPU time, and at most {max(memory, default=0.0):.1f} GiB."
+    most = max(memory, default=0.0)
+    runs = f"Its {len(seconds)} runs took {sum(seconds):.0f} s of CPU time, and at most {most:.1f} GiB."
     return runs if table.wall_seconds is None else f"Time: {table.wall_seconds:.0f} s on the wall. {runs}"
 
 

@@ -94,7 +94,8 @@ def test_masks_of_a_run(capsys: pytest.CaptureFixture[str], traced: str, tmp_pat
     ):
         assert words in call(capsys, "step", *arguments, *extra, code=2)
     assert "--ramp with --masks" in call(capsys, "step", *arguments, "--ramp", "1", "0", "1", code=2)
-    np.savez(path, **{"final/online/conv1": np.zeros(3, np.uint8)})
+    wrong: dict[str, Any] = {"final/online/conv1": np.zeros(3, np.uint8)}
+    np.savez(path, **wrong)
     assert "cannot hold 1728 packed weights" in call(capsys, "step", *arguments, code=2)
     path.write_bytes(b"nothing")
     assert "Give a masks.npz of a run" in call(capsys, "step", *arguments, code=2)

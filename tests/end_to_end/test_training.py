@@ -176,8 +176,10 @@ def test_a_checkpoint_on_other_data_is_not_continued(tmp_path: Path) -> None:
         pretrained(run, tmp_path, stop_at(3))
     path = tmp_path / "checkpoint.pt"
     fingerprint = dataset_of(run, tmp_path / "cache").fingerprint
-    assert checkpoint.load(path, run, fingerprint) is not None
-    assert checkpoint.load(path, run, "other pictures") is None
+    env_class = build.env_class_for(run, build.fabric_for(run))
+    assert checkpoint.load(path, run, fingerprint, env_class) is not None
+    assert checkpoint.load(path, run, "other pictures", env_class) is None
+    assert checkpoint.load(path, run, fingerprint, "another machine") is None
 
 
 def test_a_checkpoint_holds_a_shared_weight_once(tmp_path: Path) -> None:
@@ -187,4 +189,5 @@ def test_a_checkpoint_holds_a_shared_weight_once(tmp_path: Path) -> None:
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]["framework"]
     owned = {name for name in state if name.startswith("target.")}
     assert owned
-    assert all(name.endswith(".mask") for name in owned)
+    buffers = (".mask", ".running_mean", ".running_var", ".num_batches_tracked")
+    assert all(name.endswith(buffers) for name in owned)

@@ -15,9 +15,9 @@ from hardware.cost import DENSE_STATE, Phase, State, compute
 from hardware.energy import joules
 from hardware.grouped_values import BlockValues, NofMValues
 from hardware.memory import Operands, Order, candidates, timing, traffic
-from hardware.sparsity import Density, Mask
 from hardware.step import phase_cost
 from hardware.strict import HardwareError
+from hardware.weights import Density, Mask
 from hardware.workload import LayerSpec
 from tests.unit.hardware.networks import BITMAP, ELEMENTS, conv
 

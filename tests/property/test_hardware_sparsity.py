@@ -15,8 +15,9 @@ from hardware.cost import DENSE_STATE, Phase, State, compute, living_part, neede
 from hardware.elements import Elements
 from hardware.gates import GateMask, GateRate
 from hardware.n_of_m import NofM, NofMOutputs
-from hardware.sparsity import Bools, Density, Mask, Skipping, Tile
+from hardware.sparsity import Bools, Skipping, Tile
 from hardware.strict import HardwareError
+from hardware.weights import Density, Mask
 from hardware.workload import LayerSpec
 from tests.unit.hardware.networks import ALIGNED, ELEMENTS, PLAIN, TRANSPOSABLE, bare, conv
 

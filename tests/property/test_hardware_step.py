@@ -13,9 +13,9 @@ from hardware.cost import Phase, State
 from hardware.gates import GateRate
 from hardware.ledger import Cost
 from hardware.schedule import CubicRamp
-from hardware.sparsity import Density, Mask
 from hardware.step import LAYER_PARTS, amdahl_limit, jobs, phase_cost, resolved, step
 from hardware.strict import HardwareError
+from hardware.weights import Density, Mask
 from hardware.workload import Part, Workload
 from tests.unit.hardware.networks import BITMAP, BYOL, ELEMENTS, SIMCLR, bare, conv, network
 

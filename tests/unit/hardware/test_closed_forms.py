@@ -8,8 +8,8 @@ import pytest
 from hardware import presets
 from hardware.accelerator import Dataflow
 from hardware.cost import DENSE_STATE, Gemm, Phase, State, compute, gemm_cycles, gemms, needed_macs
-from hardware.sparsity import Density
 from hardware.step import amdahl_limit, phase_cost
+from hardware.weights import Density
 from hardware.workload import LayerSpec, StepSpec
 from tests.unit.hardware.networks import BYOL, SIMCLR, bare, network, resnet18
 
