@@ -121,6 +121,16 @@ def test_strict_two_of_four_halves_its_phases(seed: int, density: float, tiles_k
     assert cycles(layer, Phase.FP, bare(BY_LANE), random) <= cycles(layer, Phase.FP, machine, random)
 
 
+def test_only_a_transposable_mask_helps_the_input_gradient() -> None:
+    """A Latin pattern is two of four along both axes; the machine must be told to look for it."""
+    layer = conv("layer", 64, 8, 64, 3, 1, 1)
+    both_ways = np.add.outer(np.arange(64), np.arange(64)) % 4 < 2
+    mask = np.broadcast_to(both_ways[:, :, None, None], layer.weight_shape)
+    dense = compute(layer, Phase.BP, bare(PLAIN), 2, DENSE_STATE).cycles
+    assert cycles(layer, Phase.BP, bare(NOFM), mask) == dense
+    assert cycles(layer, Phase.BP, bare(TRANSPOSABLE), mask) == dense / 2
+
+
 def test_a_few_dense_groups_spoil_fixed_hardware() -> None:
     """With 1 % of dense groups a 32 x 32 tile conforms with 0.99^256 = 0.076: 4 % are saved (hardware.md D.5)."""
     skipping = NofM(2, 4, falls_back_by_lane=False, is_transposable=False)
@@ -300,6 +310,11 @@ def test_gates(layer: LayerSpec, phase: Phase, keep: float, base: float) -> None
     assert gated(1.0, base) == gated(keep, 1.0) == dense
     assert gated(0.0, base) == pytest.approx(base * dense)
     assert gated(keep, base) <= dense
+
+
+def test_lock_step_opens_more_gates() -> None:
+    """1 - (1 - 0.1)^(3 pixels x 2 groups) = 0.468559."""
+    assert GateRate(0.1, 0.0).computed_share(32, 3, 2) == pytest.approx(0.468559)
 
 
 @given(seeds, st.integers(1, 9), st.integers(1, 7), densities, st.integers(1, 4), st.integers(1, 3))

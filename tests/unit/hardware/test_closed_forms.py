@@ -11,7 +11,7 @@ from hardware.cost import DENSE_STATE, Gemm, Phase, State, compute, gemm_cycles,
 from hardware.step import amdahl_limit, phase_cost
 from hardware.weights import Density
 from hardware.workload import LayerSpec, StepSpec
-from tests.unit.hardware.networks import BYOL, SIMCLR, bare, network, resnet18
+from tests.unit.hardware.networks import BYOL, SIMCLR, bare, conv, network, resnet18
 
 LAYERS = resnet18()
 BY_NAME = {layer.name: layer for layer in LAYERS}
@@ -147,3 +147,16 @@ def test_two_of_four_without_the_weight_gradient() -> None:
     assert round((fp + bp + wu) / (halved + bp + wu), 3) == 1.200
     assert round((fp + bp + wu) / (halved + bp / 2 + wu), 3) == 1.500
     assert round((fp + bp + wu) / ((fp + bp) / 4 + wu), 3) == 1.999  # 2:8
+
+
+@pytest.mark.parametrize("size", [5, 6, 7])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 2, 1), (1, 2, 0), (5, 3, 2), (3, 1, 0), (2, 2, 0)])
+def test_the_decomposition_meets_every_input_with_every_tap_that_reaches_it(
+    size: int, kernel: int, stride: int, padding: int
+) -> None:
+    """Counted position by position; border positions count as if the error map went on with zeros."""
+    layer = conv("layer", 2, size, 3, kernel, stride, padding)
+    one = sum((place + padding - tap) % stride == 0 for place in range(size) for tap in range(kernel))
+    products = list(gemms(layer, Phase.BP, 4, inserts_zeros=False))
+    assert sum(gemm.m * gemm.k for gemm in products) == 4 * one**2 * 3
+    assert all(gemm.n == 2 for gemm in products)

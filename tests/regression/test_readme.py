@@ -1,0 +1,35 @@
+"""The README shows the stored table, column for column, and names commands that exist."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SHOWN = ("cell", "verdict", "linear", "linear, stored", "kNN", "density", "MACs", "training MACs")
+README = (ROOT / "README.md").read_text()
+
+
+def excerpt(markdown: str) -> str:
+    """Return the columns of the results that a README has room for."""
+    (section,) = re.findall(r"^## Results.*?\n\n(.*?)\n\n", markdown, flags=re.MULTILINE | re.DOTALL)
+    lines = [[entry.strip() for entry in line.strip("|").split("|")] for line in section.splitlines()]
+    places = [lines[0].index(name) for name in SHOWN]
+    return "\n".join("| " + " | ".join(line[place] for place in places) + " |" for line in lines)
+
+
+def test_the_readme_shows_the_stored_table() -> None:
+    stored = (ROOT / "results/tables/cifar10-smoke-cifar10.md").read_text()
+    assert excerpt(stored) in README
+
+
+def test_every_session_the_readme_names_exists() -> None:
+    sessions = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), flags=re.MULTILINE))
+    named = {name for line in re.findall(r"nox -s ([a-z0-9_ ]+)", README) for name in line.split()}
+    assert named
+    assert named <= sessions
+
+
+def test_the_readme_says_which_python() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == ">=3.11"
+    assert "Python 3.11" in README
