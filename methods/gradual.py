@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 
 from methods import masking, scores
 from methods.allocation import global_
-from methods.base import Branches, Facts, Setting, SparseMethod, require_elementwise
+from methods.base import Branches, Facts, Setting, SparseMethod, require_elementwise, require_one_mask
 from methods.granularity import select
 from methods.schedule import Cubic
 
@@ -22,8 +22,7 @@ class Gradual(SparseMethod):
 
     def __init__(self, setting: Setting) -> None:
         require_elementwise(setting, "gradual")
-        if setting.gap:
-            raise ValueError(f"gradual writes one mask to both branches: gap {setting.gap} must be 0.")
+        require_one_mask(setting, "gradual")
         self._setting = setting
         self._update_steps: list[int] = []
         self._densities: list[float] = []

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from methods import masking, scores
-from methods.base import Branches, Setting, SparseMethod, require_elementwise
+from methods.base import Branches, Setting, SparseMethod, require_elementwise, require_one_mask
 from methods.granularity import select
 
 Allocation = Callable[[Mapping[str, torch.Size], float], dict[str, int]]
@@ -24,8 +24,7 @@ class StaticMask(SparseMethod):
 
     def __init__(self, setting: Setting, *, allocation: Allocation) -> None:
         require_elementwise(setting, "static")
-        if setting.gap:
-            raise ValueError(f"static writes one mask to both branches: gap {setting.gap} must be 0.")
+        require_one_mask(setting, "static")
         self._setting = setting
         self._allocation = allocation
 

@@ -90,8 +90,7 @@ class Synchronized(SparseMethod):
     def before_forward(self, step: int) -> None:
         """Watch the dense gradient in the steps that grow."""
         if self._grows(step):
-            for module in self._branches.learners:
-                masking.watch(module, enabled=True)
+            self._branches.watch()
 
     def on_gradient(self, step: int, optimizer: Optimizer) -> bool:
         """Rewrite both masks, when due."""
@@ -140,9 +139,7 @@ class Synchronized(SparseMethod):
         online = self._largest(online_scores, density)
         target = self._largest(target_scores, self._target_density(density))
         if self._grows(step):
-            growth = scores.gradient_magnitude(masking.dense_gradient(*branches.learners))
-            for module in branches.learners:
-                masking.watch(module, enabled=False)
+            growth = scores.gradient_magnitude(branches.dense_gradient())
             online = {
                 name: prune_and_regrow(mask, online_scores[name], growth[name], fraction)
                 for name, mask in online.items()

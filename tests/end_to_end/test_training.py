@@ -68,8 +68,9 @@ def test_a_run_ends_at_exactly_its_density(framework: str, method: str, tmp_path
         layer = trained.encoder.get_submodule(name)
         assert isinstance(layer, nn.Conv2d)
         assert not parametrize.is_parametrized(layer)
-        # Trained weights are nonzero; what the mask dropped is exactly zero.
-        assert int(layer.weight.count_nonzero()) == ones
+        # Trained weights are nonzero, unless they grew late behind a dead unit; what the mask dropped is exactly zero.
+        nonzero = int(layer.weight.count_nonzero())
+        assert nonzero <= ones if method in {"set", "rigl", "granet"} else nonzero == ones
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
@@ -183,4 +184,5 @@ def test_a_checkpoint_holds_a_shared_weight_once(tmp_path: Path) -> None:
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]["framework"]
     owned = {name for name in state if name.startswith("target.")}
     assert owned
-    assert all(name.endswith(".mask") for name in owned)
+    # Of the twin of a method with two masks: its masks and its running statistics, but no weight.
+    assert all(name.endswith((".mask", ".running_mean", ".running_var", ".num_batches_tracked")) for name in owned)
