@@ -19,7 +19,7 @@ from bench import augment, build, checkpoint
 from bench.config import Run
 from bench.data import Dataset
 from bench.frameworks import Framework
-from methods import macs, masking
+from methods import granularity, macs, masking
 from methods.base import SparseMethod
 from methods.macs import TrainingMacs
 
@@ -290,4 +290,14 @@ def _facts(run: Run, dataset: Dataset, training: _Training, encoder: nn.Module) 
         "loss_digest": hashlib.sha256(losses.tobytes()).hexdigest(),
         "loss_curve": [round(float(loss), 6) for loss in losses[:: max(1, training.step // 50)]],
         "curves": {name: [round(value, 6) for value in values] for name, values in facts.curves.items()},
+        **_left_dense(run, framework),
     }
+
+
+def _left_dense(run: Run, framework: Framework) -> dict[str, object]:
+    """Name the prunable layers that a pattern does not fit; of single weights there is nothing to say."""
+    shapes = granularity.parse(run.sparsity.granularity)
+    if shapes == granularity.Elementwise():
+        return {}
+    latents = masking.latent(framework.online)
+    return {"layers_left_dense": [path for path, weight in latents.items() if not shapes.fits(weight.shape)]}

@@ -99,7 +99,8 @@ class Setting:
 
     Attributes:
         density: fraction of the prunable weights kept at the end, in (0, 1].
-        gap: density of the target's mask minus density of the online mask (synchronized pruning).
+        gap: density of the target's mask minus density of the online mask (synchronized pruning); with an N:M
+            pattern, fraction of its groups that are dense minus that of the online encoder.
         granularity: which shapes may go.
         start_fraction: first update of a density ramp.
         end_fraction: last update of a density ramp.

@@ -20,7 +20,14 @@ FRAMEWORKS = {
 
 
 def tiny_run(
-    framework: str, method: str, *, density: float = 0.2, gap: float = 0.0, seed: int = 0, epochs: int = 5
+    framework: str,
+    method: str,
+    *,
+    granularity: str = "element",
+    density: float = 0.2,
+    gap: float = 0.0,
+    seed: int = 0,
+    epochs: int = 5,
 ) -> Run:
     """Return a run of 20 optimizer steps, 4 an epoch; masks change at steps 6 to 14. ``dense`` ignores the density."""
     dense = method == "dense"
@@ -28,7 +35,7 @@ def tiny_run(
         framework=FRAMEWORKS[framework],
         sparsity=SparsitySpec(
             method=method,
-            granularity="-" if dense else "element",
+            granularity="-" if dense else granularity,
             density=1.0 if dense else density,
             gap=gap,
         ),

@@ -74,6 +74,32 @@ def test_a_run_ends_at_exactly_its_density(framework: str, method: str, tmp_path
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("method", ["static_uniform", "gradual", "synchronized"])
+def test_an_exported_encoder_is_exactly_2_of_4(framework: str, method: str, tmp_path: Path) -> None:
+    run = tiny_run(framework, method, granularity="2:4", density=0.5, gap=gap_of(method))
+    whole = pretrained(run, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(run, tmp_path / "cut", stop_at(9))
+    assert pretrained(run, tmp_path / "cut").facts == whole.facts
+    layers = whole.facts["kept_per_layer"]
+    assert isinstance(layers, dict)
+    assert layers
+    assert whole.facts["layers_left_dense"] == []
+    for name in layers:
+        weight = whole.encoder.get_submodule(name).get_parameter("weight")
+        groups = (weight != 0).movedim(1, -1).reshape(-1, 4).sum(dim=1)
+        assert bool((groups == 2).all())
+
+
+def test_a_layer_that_a_pattern_does_not_fit_is_listed(tmp_path: Path) -> None:
+    # What reads the stem or the first block has 4 input channels.
+    facts = pretrained(tiny_run("simclr", "gradual", granularity="2:8", density=0.25), tmp_path).facts
+    left, online = facts["layers_left_dense"], facts["kept_per_layer"]
+    assert isinstance(online, dict)
+    assert left == [name for name in online if name.startswith(("layer1", "layer2.0.conv1", "layer2.0.shortcut"))]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("method", ["gradual", "synchronized"])
 def test_the_last_mask_update_happens_and_leaves_time_to_recover(framework: str, method: str, tmp_path: Path) -> None:
     run = tiny_run(framework, method, gap=gap_of(method))

@@ -220,7 +220,7 @@ def test_static_masks_have_exactly_the_allocated_counts(
     assert masking.counts(pair.online) == allocation(layers, density)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["dense", "set", "rigl", "granet"])
 def test_other_granularities_are_refused_with_the_way_out(name: str) -> None:
     density = setting_of(name).density
     with pytest.raises(ValueError, match=r"prunes single weights, but the granularity is 2:4: use"):
