@@ -115,12 +115,13 @@ def pretrain(
         TrainingError: the loss is not finite.
         CheckpointError: the checkpoint is unreadable or another run's.
     """
-    images, spec = dataset.train.images, run.optimizer
+    images, labels, spec = dataset.train.images, dataset.train.labels, run.optimizer
     steps_per_epoch = run.steps_per_epoch(len(images))
     total_steps = spec.epochs * steps_per_epoch
     views = augment.build(run.views, seed=run.seed, images=len(images))
 
     framework = build.framework_for(run, gather=fabric.world_size > 1)
+    framework.require(batch_images=spec.batch_images, train_images=len(images))
     method = build.method_for(run)
     method.attach(framework.branches, total_steps)
     optimizer = build.optimizer_for(run, framework)
@@ -155,7 +156,8 @@ def pretrain(
             view0, view1 = views.views(images[samples].to(fabric.device), samples, epoch)
             last = micro == spec.accumulate_batches - 1
             with fabric.no_backward_sync(module, enabled=not last):
-                loss = (module.loss(view0, view1) + method.penalty()) / spec.accumulate_batches
+                loss = module.loss(view0, view1, labels[samples].to(fabric.device))
+                loss = (loss + method.penalty()) / spec.accumulate_batches
                 fabric.backward(loss)
             reduced = fabric.all_reduce(loss.detach())
             assert isinstance(reduced, Tensor)

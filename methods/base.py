@@ -21,7 +21,7 @@ class Branches:
     Attributes:
         online: sees view 0, receives gradients, is exported.
         target: sees view 1: the EMA copy (BYOL, MoCo) or the tied twin (SimCLR, Barlow Twins).
-        tied: True if both hold the same ``Parameter`` objects, each with its own mask buffers.
+        tied: True if both hold the same ``Parameter`` objects, each with its own mask buffers, and both are trained.
     """
 
     online: nn.Module

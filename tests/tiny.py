@@ -15,6 +15,13 @@ from bench.config import (
 
 FRAMEWORKS = {
     "simclr": FrameworkSpec(name="simclr", hidden_dim=16, output_dim=16, temperature=0.2),
+    "moco": FrameworkSpec(
+        name="moco", hidden_dim=16, output_dim=16, temperature=0.2, ema_start=0.9, ema_end=0.9, queue_size=24
+    ),
+    "barlow_twins": FrameworkSpec(
+        name="barlow_twins", hidden_dim=16, output_dim=16, redundancy_weight=0.005, loss_scale=0.1
+    ),
+    "supervised": FrameworkSpec(name="supervised", hidden_dim=0, output_dim=10),
     "byol": FrameworkSpec(name="byol", hidden_dim=16, output_dim=16, prediction_dim=16, ema_start=0.9, ema_end=1.0),
 }
 
