@@ -41,6 +41,7 @@ RECIPES: dict[str, tuple[View, View]] = {
     "barlow_twins": (_BYOL, _BYOL_2),
     "simsiam": (_SIMSIAM, _SIMSIAM),
     "vicreg": (_VICREG, _VICREG),
+    "supervised": (_PROBE, _PROBE),  # crop and flip alone
     "digits": (_DIGITS, _DIGITS),
     "probe": (_PROBE, _PROBE),
 }
@@ -51,6 +52,10 @@ def _byol() -> Any:
         BYOLView1Transform(input_size=SIZE, gaussian_blur=0.0),
         BYOLView2Transform(input_size=SIZE, gaussian_blur=0.0),
     )
+
+
+def _probe() -> Any:
+    return SimCLRTransform(input_size=SIZE, cj_prob=0.0, random_gray_scale=0.0, gaussian_blur=0.0)
 
 
 def _simclr() -> Any:
@@ -64,6 +69,7 @@ LIGHTLY: dict[str, Callable[[], Any]] = {
     "barlow_twins": _byol,
     "simsiam": lambda: SimSiamTransform(input_size=SIZE, gaussian_blur=0.0),
     "vicreg": lambda: VICRegTransform(input_size=SIZE, gaussian_blur=0.0),
+    "supervised": _probe,
     "digits": lambda: SimCLRTransform(
         input_size=SIZE,
         cj_bright=_DIGITS.brightness,
@@ -75,7 +81,7 @@ LIGHTLY: dict[str, Callable[[], Any]] = {
         gaussian_blur=0.0,
         hf_prob=_DIGITS.flip,
     ),
-    "probe": lambda: SimCLRTransform(input_size=SIZE, cj_prob=0.0, random_gray_scale=0.0, gaussian_blur=0.0),
+    "probe": _probe,
 }
 
 

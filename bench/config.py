@@ -49,18 +49,19 @@ class ViewSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameworkSpec:
-    """Which SSL framework, with its own constants. A field that a framework does not use stays ``None``.
+    """Which framework, with its own constants. A field that a framework does not use stays ``None``.
 
     Attributes:
         name: a key of ``bench.frameworks.FRAMEWORKS``.
-        hidden_dim: width of the projection head's hidden layer.
-        output_dim: width of the embedding the loss sees.
+        hidden_dim: width of the projection head's hidden layers; 0 where there are none (supervised).
+        output_dim: width of the embedding the loss sees; supervised: number of classes.
         temperature: of NT-Xent.
         prediction_dim: hidden width of the prediction head.
         ema_start: target momentum at step 0; it rises along a cosine to ``ema_end``.
         ema_end: target momentum at the last step.
-        queue_size: MoCo's memory bank.
+        queue_size: keys in MoCo's memory bank.
         redundancy_weight: lambda of Barlow Twins.
+        loss_scale: factor on the loss of Barlow Twins.
     """
 
     name: str
@@ -72,6 +73,7 @@ class FrameworkSpec:
     ema_end: float | None = None
     queue_size: int | None = None
     redundancy_weight: float | None = None
+    loss_scale: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,8 @@ from bench.config import (
 )
 from bench.stand_in import STAND_IN
 
+CIFAR10_CLASSES = 10  # and the stand-in's
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
@@ -88,6 +90,11 @@ def _small(*, width: float, batch_images: int, epochs: int, byol_epochs: int, by
     weight decay 5e-4, a cosine, heads of 512 and 1024 (here times the width). Ours, chosen on a dozen single runs
     (results/README.md, Pilot): SimCLR's temperature 0.2 (theirs 0.5), and BYOL's EMA start (theirs 0.99), doubled
     learning rate with half an epoch of warm-up, and longer training: its target has to leave its random start.
+
+    ``moco``, ``barlow_twins`` and ``supervised`` have SimCLR's learning rate, not one of their own choosing yet. MoCo:
+    head as SimCLR's, temperature 0.2 of MoCo v2, BYOL's EMA start, and four batches of keys, as the stand-in has 1,297
+    images. Barlow Twins: heads of 2048 times the width, lambda 0.005 (Lightly's and the paper's), the loss scaled as
+    in solo-learn's CIFAR recipe.
     """
     optimizer = OptimizerSpec(
         name="sgd", learning_rate=0.06, weight_decay=5e-4, batch_images=batch_images, epochs=epochs
@@ -96,6 +103,32 @@ def _small(*, width: float, batch_images: int, epochs: int, byol_epochs: int, by
     return {
         "simclr": Recipe(
             framework=FrameworkSpec(name="simclr", hidden_dim=hidden, output_dim=128, temperature=0.2),
+            optimizer=optimizer,
+        ),
+        "moco": Recipe(
+            framework=FrameworkSpec(
+                name="moco",
+                hidden_dim=hidden,
+                output_dim=128,
+                temperature=0.2,
+                ema_start=byol_ema,
+                ema_end=0.999,
+                queue_size=4 * batch_images,
+            ),
+            optimizer=optimizer,
+        ),
+        "barlow_twins": Recipe(
+            framework=FrameworkSpec(
+                name="barlow_twins",
+                hidden_dim=4 * hidden,
+                output_dim=4 * hidden,
+                redundancy_weight=0.005,
+                loss_scale=0.1,
+            ),
+            optimizer=optimizer,
+        ),
+        "supervised": Recipe(
+            framework=FrameworkSpec(name="supervised", hidden_dim=0, output_dim=CIFAR10_CLASSES),
             optimizer=optimizer,
         ),
         "byol": Recipe(
@@ -110,6 +143,18 @@ def _small(*, width: float, batch_images: int, epochs: int, byol_epochs: int, by
             optimizer=dataclasses.replace(optimizer, learning_rate=0.12, warmup_epochs=0.5, epochs=byol_epochs),
         ),
     }
+
+
+def _sgd(learning_rate: float) -> OptimizerSpec:
+    """Return the schedule of ``_lars`` with SGD and weight decay 1e-4."""
+    return OptimizerSpec(
+        name="sgd",
+        learning_rate=learning_rate,
+        weight_decay=1e-4,
+        batch_images=256,
+        epochs=1000,
+        warmup_epochs=10,
+    )
 
 
 def _lars(learning_rate: float, weight_decay: float) -> OptimizerSpec:
@@ -145,6 +190,10 @@ PROFILES: dict[str, Profile] = {
     ),
     # solo-learn's CIFAR recipes (scripts/pretrain/cifar/{simclr,byol}.yaml), the code base of the SyncCP authors:
     # SimCLR lr 0.4, wd 1e-4, temperature 0.2, heads 2048-256; BYOL lr 1.0, wd 1e-5, heads 4096-256, EMA 0.99 to 1.
+    # mocov2plus.yaml: SGD lr 0.3, wd 1e-4, temperature 0.2, heads 2048-256, EMA 0.99 to 0.999; but its queue of 32,768
+    # holds two thirds of CIFAR-10, so ours is 8,192, Lightly's larger one. barlow.yaml: lr 0.3, wd 1e-4, heads
+    # 2048-2048, loss scaled by 0.1, lambda 0.0051 (the code's default). Supervised: He et al. 2016 (ResNet),
+    # section 3.4: SGD, lr 0.1 at batch 256, wd 1e-4; epochs, warm-up and cosine are those of the other rows.
     "paper": Profile(
         encoder=EncoderSpec(name="resnet-18", width=1.0),
         train_images=0,
@@ -153,6 +202,32 @@ PROFILES: dict[str, Profile] = {
             "simclr": Recipe(
                 framework=FrameworkSpec(name="simclr", hidden_dim=2048, output_dim=256, temperature=0.2),
                 optimizer=_lars(0.4, 1e-4),
+            ),
+            "moco": Recipe(
+                framework=FrameworkSpec(
+                    name="moco",
+                    hidden_dim=2048,
+                    output_dim=256,
+                    temperature=0.2,
+                    ema_start=0.99,
+                    ema_end=0.999,
+                    queue_size=8192,
+                ),
+                optimizer=_sgd(0.3),
+            ),
+            "barlow_twins": Recipe(
+                framework=FrameworkSpec(
+                    name="barlow_twins",
+                    hidden_dim=2048,
+                    output_dim=2048,
+                    redundancy_weight=0.0051,
+                    loss_scale=0.1,
+                ),
+                optimizer=_lars(0.3, 1e-4),
+            ),
+            "supervised": Recipe(
+                framework=FrameworkSpec(name="supervised", hidden_dim=0, output_dim=CIFAR10_CLASSES),
+                optimizer=_sgd(0.1),
             ),
             "byol": Recipe(
                 framework=FrameworkSpec(

@@ -19,7 +19,7 @@ from bench import augment, build, checkpoint
 from bench.config import Run
 from bench.data import Dataset
 from bench.frameworks import Framework
-from methods import macs, masking
+from methods import granularity, macs, masking
 from methods.base import SparseMethod
 from methods.macs import TrainingMacs
 
@@ -115,12 +115,13 @@ def pretrain(
         TrainingError: the loss is not finite.
         CheckpointError: the checkpoint is unreadable or another run's.
     """
-    images, spec = dataset.train.images, run.optimizer
+    images, labels, spec = dataset.train.images, dataset.train.labels, run.optimizer
     steps_per_epoch = run.steps_per_epoch(len(images))
     total_steps = spec.epochs * steps_per_epoch
     views = augment.build(run.views, seed=run.seed, images=len(images))
 
     framework = build.framework_for(run, gather=fabric.world_size > 1)
+    framework.require(batch_images=spec.batch_images, train_images=len(images))
     method = build.method_for(run)
     method.attach(framework.branches, total_steps)
     optimizer = build.optimizer_for(run, framework)
@@ -158,7 +159,8 @@ def pretrain(
             view0, view1 = views.views(images[samples].to(fabric.device), samples, epoch)
             last = micro == spec.accumulate_batches - 1
             with fabric.no_backward_sync(module, enabled=not last):
-                loss = (module.loss(view0, view1) + method.penalty()) / spec.accumulate_batches
+                loss = module.loss(view0, view1, labels[samples].to(fabric.device))
+                loss = (loss + method.penalty()) / spec.accumulate_batches
                 fabric.backward(loss)
             reduced = fabric.all_reduce(loss.detach())
             assert isinstance(reduced, Tensor)
@@ -293,4 +295,14 @@ def _facts(run: Run, dataset: Dataset, training: _Training, encoder: nn.Module) 
         "loss_digest": hashlib.sha256(losses.tobytes()).hexdigest(),
         "loss_curve": [round(float(loss), 6) for loss in losses[:: max(1, training.step // 50)]],
         "curves": {name: [round(value, 6) for value in values] for name, values in facts.curves.items()},
+        **_left_dense(run, framework),
     }
+
+
+def _left_dense(run: Run, framework: Framework) -> dict[str, object]:
+    """Name the prunable layers that a pattern does not fit; of single weights there is nothing to say."""
+    shapes = granularity.parse(run.sparsity.granularity)
+    if shapes == granularity.Elementwise():
+        return {}
+    latents = masking.latent(framework.online)
+    return {"layers_left_dense": [path for path, weight in latents.items() if not shapes.fits(weight.shape)]}

@@ -6,7 +6,9 @@ from functools import partial
 from methods.allocation import erk, uniform
 from methods.base import Branches, Facts, Setting, SparseMethod
 from methods.dense import Dense
+from methods.drop_and_grow import DropAndGrow
 from methods.gradual import Gradual
+from methods.gradual_regrow import GradualRegrow
 from methods.static import StaticMask
 from methods.synchronized import Synchronized
 
@@ -14,7 +16,10 @@ METHODS: dict[str, Callable[[Setting], SparseMethod]] = {
     "dense": Dense,
     "static_erk": partial(StaticMask, allocation=erk),
     "static_uniform": partial(StaticMask, allocation=uniform),
+    "set": partial(DropAndGrow, growth="random", replaces_step=False),
+    "rigl": partial(DropAndGrow, growth="gradient", replaces_step=True),
     "gradual": Gradual,
+    "granet": GradualRegrow,
     "synchronized": Synchronized,
 }
 

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from methods.granularity import Elementwise, budget
+from methods.granularity import Elementwise, Granularity, budget
 
 
 def uniform(shapes: Mapping[str, torch.Size], density: float) -> dict[str, int]:
@@ -73,6 +73,39 @@ def global_(scores: Mapping[str, Tensor], density: float) -> dict[str, int]:
     return _at_least_one({name: int(part.count_nonzero()) for name, part in zip(scores, parts, strict=True)})
 
 
+def ranked(scores: Mapping[str, Tensor], level: float, granularity: Granularity) -> dict[str, int]:
+    """Return how many of its highest scores each layer keeps at a level of the granularity.
+
+    Single weights compete over the whole network (``global_``). Groups compete within their layer, each of which
+    has the same fraction of dense ones; layers that do not fit stay dense. Source: Meng et al. 2023 (SyncCP), the
+    authors' ``ContrastiveMask`` and ``ContrastiveNM``.
+
+    Raises:
+        ValueError: as ``global_``; or no layer fits.
+    """
+    if granularity == Elementwise():
+        return global_(scores, level)
+    density = granularity.density(level)
+    ones = {name: score.numel() for name, score in scores.items()}
+    fit = fitting({name: score.shape for name, score in scores.items()}, granularity)
+    return ones | {name: granularity.attainable(shape, density) for name, shape in fit.items()}
+
+
+def fitting(shapes: Mapping[str, torch.Size], granularity: Granularity) -> dict[str, torch.Size]:
+    """Return the layers that the granularity can prune.
+
+    Raises:
+        ValueError: if there is none; a run that prunes nothing must not look like one that does.
+    """
+    fit = {name: shape for name, shape in shapes.items() if granularity.fits(shape)}
+    if not fit:
+        raise ValueError(
+            f"{granularity.name} fits none of the {len(shapes)} prunable layers: widen the encoder, choose another "
+            "pattern, or use 'element'."
+        )
+    return fit
+
+
 def _total(shapes: Mapping[str, torch.Size]) -> int:
     return sum(shape.numel() for shape in shapes.values())
 
@@ -100,4 +133,4 @@ def _at_least_one(counts: dict[str, int]) -> dict[str, int]:
     return counts
 
 
-__all__ = ["erk", "global_", "uniform"]
+__all__ = ["erk", "fitting", "global_", "ranked", "uniform"]

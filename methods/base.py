@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ class Branches:
     Attributes:
         online: sees view 0, receives gradients, is exported.
         target: sees view 1: the EMA copy (BYOL, MoCo) or the tied twin (SimCLR, Barlow Twins).
-        tied: True if both hold the same ``Parameter`` objects, each with its own mask buffers.
+        tied: True if both hold the same ``Parameter`` objects, each with its own mask buffers, and both are trained.
     """
 
     online: nn.Module
@@ -32,10 +33,25 @@ class Branches:
         """The modules whose gradients move the latents: both of a tied pair, else the online one."""
         return (self.online, self.target) if self.tied else (self.online,)
 
-    def write(self, masks: Masks, optimizer: Optimizer | None = None, *, target: Masks | None = None) -> None:
+    def write(
+        self,
+        masks: Masks,
+        optimizer: Optimizer | None = None,
+        *,
+        target: Masks | None = None,
+        candidates: Literal["all", "active"] = "all",
+    ) -> None:
         """Write ``masks`` to the online encoder and ``target`` (default: the same) to the target.
 
         A tied latent acts as long as either mask keeps it, and its optimizer state is settled by that.
+
+        Args:
+            masks: of the online encoder.
+            optimizer: to be settled; ``None`` before it exists.
+            target: of the target.
+            candidates: what a weight is that may come back. ``all``: the latent it had, which lives on unseen.
+                ``active``: 0, because only active weights have a value; every latent that does not act becomes 0,
+                in both branches.
 
         Raises:
             ValueError: as ``masking.write``.
@@ -45,6 +61,26 @@ class Branches:
         masking.write(self.target, masks if target is None else target)
         if optimizer is not None:
             masking.settle(self.online, before, self._acting(), optimizer)
+        if candidates == "active":
+            masking.forget(self.online, self._acting())
+            if not self.tied:
+                masking.forget(self.target, masking.read(self.target))
+
+    def watch(self) -> None:
+        """Start summing the dense gradient of whatever moves the latents. Call it before the forward pass."""
+        for module in self.learners:
+            masking.watch(module, enabled=True)
+
+    def dense_gradient(self) -> dict[str, Tensor]:
+        """Return the dense gradient, of both modules of a tied pair together, and stop watching.
+
+        Raises:
+            RuntimeError: as ``masking.dense_gradient``.
+        """
+        gradient = masking.dense_gradient(*self.learners)
+        for module in self.learners:
+            masking.watch(module, enabled=False)
+        return gradient
 
     def _acting(self) -> Masks:
         acting = masking.read(self.online)
@@ -54,16 +90,20 @@ class Branches:
         return acting
 
 
+START_FRACTION, END_FRACTION = 0.30, 0.68  # scaled from the SyncCP authors' N:M script: epochs 30 and 68 of 100
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """What one cell of a table chooses for its method. Fractions are of the optimizer steps of the run.
 
     Attributes:
         density: fraction of the prunable weights kept at the end, in (0, 1].
-        gap: density of the target's mask minus density of the online mask (synchronized pruning).
+        gap: density of the target's mask minus density of the online mask (synchronized pruning); with an N:M
+            pattern, fraction of its groups that are dense minus that of the online encoder.
         granularity: which shapes may go.
-        start_fraction: first mask update. Scaled from the authors' N:M script: epoch 30 of 100.
-        end_fraction: last mask update. Same source: epoch 68 of 100.
+        start_fraction: first update of a density ramp.
+        end_fraction: last update of a density ramp.
         period_fraction: distance of two mask updates.
         seed: seed of the method's own random generator (random masks, random growth).
     """
@@ -72,8 +112,8 @@ class Setting:
     seed: int
     gap: float = 0.0
     granularity: Granularity = field(default_factory=Elementwise)
-    start_fraction: float = 0.30
-    end_fraction: float = 0.68
+    start_fraction: float = START_FRACTION
+    end_fraction: float = END_FRACTION
     period_fraction: float = 1 / 40
 
     def __post_init__(self) -> None:
@@ -163,4 +203,36 @@ def require_elementwise(setting: Setting, method: str) -> None:
         )
 
 
-__all__ = ["Branches", "Facts", "Masks", "Setting", "SparseMethod", "require_elementwise"]
+def require_no_ramp(setting: Setting, method: str) -> None:
+    """Refuse a setting that chooses the window of a density ramp for ``method``, which has none.
+
+    Raises:
+        ValueError: unless both fractions have their defaults.
+    """
+    if (setting.start_fraction, setting.end_fraction) != (START_FRACTION, END_FRACTION):
+        raise ValueError(
+            f"{method} keeps one density and has a window of its own, but the setting asks for a ramp from "
+            f"{setting.start_fraction} to {setting.end_fraction} of the run: leave both out."
+        )
+
+
+def require_one_mask(setting: Setting, method: str) -> None:
+    """Refuse a density gap for ``method``, which writes one mask to both branches.
+
+    Raises:
+        ValueError: if there is a gap.
+    """
+    if setting.gap:
+        raise ValueError(f"{method} writes one mask to both branches: gap {setting.gap} must be 0.")
+
+
+__all__ = [
+    "Branches",
+    "Facts",
+    "Masks",
+    "Setting",
+    "SparseMethod",
+    "require_elementwise",
+    "require_no_ramp",
+    "require_one_mask",
+]

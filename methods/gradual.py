@@ -6,8 +6,8 @@ from typing import Any
 from torch.optim import Optimizer
 
 from methods import masking, scores
-from methods.allocation import global_
-from methods.base import Branches, Facts, Setting, SparseMethod, require_elementwise
+from methods.allocation import fitting, ranked
+from methods.base import Branches, Facts, Setting, SparseMethod, require_one_mask
 from methods.granularity import select
 from methods.schedule import Cubic
 
@@ -18,38 +18,44 @@ class Gradual(SparseMethod):
     All latents are ranked at every update, so a pruned weight may come back (PocketFlow#130: ranking the
     pruned weights again would let no weight return). Source: Zhu & Gupta 2017, with one threshold for the
     network instead of one per layer, as GraNet's ``GMP``.
+
+    With an N:M pattern the ramp is of the groups that are still dense, in each layer the largest, from all to none.
     """
 
     def __init__(self, setting: Setting) -> None:
-        require_elementwise(setting, "gradual")
-        if setting.gap:
-            raise ValueError(f"gradual writes one mask to both branches: gap {setting.gap} must be 0.")
+        require_one_mask(setting, "gradual")
         self._setting = setting
+        self._final_level = setting.granularity.level(setting.density)
         self._update_steps: list[int] = []
         self._densities: list[float] = []
 
     def attach(self, branches: Branches, total_steps: int) -> None:
-        """Plan the ramp; the masks stay ones until it starts."""
+        """Plan the ramp; the masks stay ones until it starts.
+
+        Raises:
+            ValueError: if the granularity fits no layer: not only when the ramp starts.
+        """
         setting = self._setting
+        fitting({path: weight.shape for path, weight in masking.latent(branches.online).items()}, setting.granularity)
         self._branches = branches
-        self._density = Cubic.over(
+        self._level = Cubic.over(
             total_steps,
             setting.start_fraction,
             setting.end_fraction,
             setting.period_fraction,
             initial=1.0,
-            final=setting.density,
+            final=self._final_level,
         )
 
     def on_gradient(self, step: int, optimizer: Optimizer) -> bool:
         """Prune, when due."""
-        if self._density.is_due(step):
-            density = self._density.value(step)
+        if self._level.is_due(step):
+            level, granularity = self._level.value(step), self._setting.granularity
             magnitudes = scores.magnitude(masking.latent(self._branches.online))
-            masks = select(magnitudes, global_(magnitudes, density), self._setting.granularity)
+            masks = select(magnitudes, ranked(magnitudes, level, granularity), granularity)
             self._branches.write(masks, optimizer)
             self._update_steps.append(step)
-            self._densities.append(density)
+            self._densities.append(granularity.density(level))
         return True
 
     def facts(self) -> Facts:

@@ -33,6 +33,24 @@ class Granularity(abc.ABC):
         """The text that ``parse`` turns back into this value."""
 
     @abc.abstractmethod
+    def fits(self, shape: torch.Size) -> bool:
+        """Return whether a weight of this shape can be pruned; if not, its layer stays dense."""
+
+    @abc.abstractmethod
+    def level(self, density: float) -> float:
+        """Return the level, the number in [0, 1] that schedules move, of a finished run of this density.
+
+        Level 1 keeps everything.
+
+        Raises:
+            ValueError: if no finished run has this density.
+        """
+
+    @abc.abstractmethod
+    def density(self, level: float) -> float:
+        """Return the density at a level, of the layers that fit."""
+
+    @abc.abstractmethod
     def attainable(self, shape: torch.Size, density: float) -> int:
         """Return the ones that ``keep`` will leave in a weight of ``shape`` at about ``density``.
 
@@ -61,6 +79,18 @@ class Elementwise(Granularity):
         """``element``."""
         return "element"
 
+    def fits(self, shape: torch.Size) -> bool:  # noqa: ARG002
+        """Return True: any shape does."""
+        return True
+
+    def level(self, density: float) -> float:
+        """Return the density itself."""
+        return density
+
+    def density(self, level: float) -> float:
+        """Return the level itself."""
+        return level
+
     def attainable(self, shape: torch.Size, density: float) -> int:
         """Return ``floor(density * N + 1/2)``."""
         return budget(shape.numel(), density)
@@ -86,8 +116,9 @@ class NofM(Granularity):
     """At most ``n`` of every ``m`` consecutive input channels, at a fixed output channel and kernel position.
 
     A group is either n:m or fully dense, so densities between n/m and 1 are reached by dense groups: those
-    with the highest sum of scores (source: Meng et al. 2023, SyncCP, the authors' ``ContrastiveNM``). At
-    density n/m every group is exactly n:m. Weights have shape (out, in / groups, ...) or (out, in).
+    with the highest sum of scores (source: Meng et al. 2023, SyncCP, the authors' ``ContrastiveNM``). The level
+    is the fraction of dense groups. A finished run is at level 0: every group is exactly n:m, density n/m.
+    Weights have shape (out, in / groups, ...) or (out, in).
     """
 
     n: int
@@ -101,6 +132,23 @@ class NofM(Granularity):
     def name(self) -> str:
         """For example ``2:4``."""
         return f"{self.n}:{self.m}"
+
+    def fits(self, shape: torch.Size) -> bool:
+        """Return whether the input channels of a group divide by m: no pattern may straddle two kernel positions."""
+        return len(shape) >= 2 and shape[1] % self.m == 0
+
+    def level(self, density: float) -> float:
+        """Return 0, for the one density n/m; to two decimals, as in a cell's name."""
+        if abs(density - self.n / self.m) > 0.005:
+            raise ValueError(
+                f"{self.name} keeps exactly {self.n} of every {self.m} weights, but the setting asks for density "
+                f"{density}: use {self.n / self.m:.2f}, or the granularity 'element'."
+            )
+        return 0.0
+
+    def density(self, level: float) -> float:
+        """Return n/m, and what the dense groups keep beyond it."""
+        return self.n / self.m + (1.0 - self.n / self.m) * level
 
     def attainable(self, shape: torch.Size, density: float) -> int:
         """Return the nearest reachable count; half a dense group rounds up."""
@@ -116,7 +164,9 @@ class NofM(Granularity):
         return self.n * groups + (self.m - self.n) * dense_groups
 
     def keep(self, score: Tensor, count: int) -> Tensor:
-        """Return the ``n`` highest of each group, and whole groups to fill up to ``count``."""
+        """Return the ``n`` highest of each group, and whole groups to fill up to ``count``; any shape may be full."""
+        if count == score.numel():
+            return Elementwise().keep(score, count)
         groups = self._groups(score.shape)
         dense_groups, rest = divmod(count - self.n * groups, self.m - self.n)
         if rest or not 0 <= dense_groups <= groups:
@@ -133,7 +183,7 @@ class NofM(Granularity):
         return kept.reshape(channels_last.shape).movedim(-1, 1).contiguous()
 
     def _groups(self, shape: torch.Size) -> int:
-        if len(shape) < 2 or shape[1] % self.m:
+        if not self.fits(shape):
             raise ValueError(
                 f"NofM({self.n}, {self.m}) cannot group a weight of shape {tuple(shape)}: its input channels "
                 f"(dimension 1) must divide by {self.m}. "

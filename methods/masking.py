@@ -158,6 +158,13 @@ def settle(encoder: nn.Module, before: Masks, after: Masks, optimizer: Optimizer
                 value.mul_(stays)
 
 
+@torch.no_grad()
+def forget(encoder: nn.Module, acting: Masks) -> None:
+    """Set every latent that does not act to 0: should it come back, it starts from nothing."""
+    for path, parameter in latent(encoder).items():
+        parameter.masked_fill_(acting[path] == 0, 0.0)
+
+
 def latent(encoder: nn.Module) -> dict[str, nn.Parameter]:
     """Return the dense parameters behind the masks: what the optimizer and the EMA move."""
     return {path: encoder.get_parameter(f"{path}.parametrizations.weight.original") for path in _masked(encoder)}

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 import torch
 
 from methods import masking, scores
-from methods.base import Branches, Setting, SparseMethod, require_elementwise
-from methods.granularity import select
+from methods.allocation import fitting, uniform
+from methods.base import Branches, Setting, SparseMethod, require_one_mask
+from methods.granularity import Elementwise, select
 
 Allocation = Callable[[Mapping[str, torch.Size], float], dict[str, int]]
 
@@ -17,21 +18,31 @@ class StaticMask(SparseMethod):
     The masks come from ``setting.seed`` alone, so they are the same on all ranks. Source: Mocanu et al.
     2018 and Evci et al. 2020 ("static"), who draw each weight by chance instead.
 
+    An N:M pattern keeps random n of every m weights; layers that it does not fit stay dense.
+
     Args:
         setting: density and seed; a gap is refused, because there is one mask.
-        allocation: ``allocation.erk`` or ``allocation.uniform``.
+        allocation: ``allocation.erk`` or ``allocation.uniform``; a pattern has one density in all layers, and so
+            only ``uniform``.
     """
 
     def __init__(self, setting: Setting, *, allocation: Allocation) -> None:
-        require_elementwise(setting, "static")
-        if setting.gap:
-            raise ValueError(f"static writes one mask to both branches: gap {setting.gap} must be 0.")
+        if setting.granularity != Elementwise() and allocation is not uniform:
+            raise ValueError(
+                f"{setting.granularity.name} keeps as much in every layer, so there is nothing to allocate: "
+                "use static_uniform, or the granularity 'element'."
+            )
+        require_one_mask(setting, "static")
         self._setting = setting
+        self._density = setting.granularity.density(setting.granularity.level(setting.density))
         self._allocation = allocation
 
     def attach(self, branches: Branches, total_steps: int) -> None:  # noqa: ARG002
         """Draw the masks."""
         latents = masking.latent(branches.online)
         generator = torch.Generator().manual_seed(self._setting.seed)
-        ones = self._allocation({name: weight.shape for name, weight in latents.items()}, self._setting.density)
-        branches.write(select(scores.random(latents, generator), ones, self._setting.granularity))
+        granularity = self._setting.granularity
+        shapes = fitting({name: weight.shape for name, weight in latents.items()}, granularity)
+        ones = {name: weight.numel() for name, weight in latents.items()}
+        ones |= self._allocation(shapes, self._density)
+        branches.write(select(scores.random(latents, generator), ones, granularity))

@@ -8,9 +8,9 @@ import torch
 from torch.optim import Optimizer
 
 from methods import masking, scores
-from methods.allocation import erk, global_
-from methods.base import Branches, Facts, Setting, SparseMethod, require_elementwise
-from methods.granularity import select
+from methods.allocation import erk, fitting, ranked
+from methods.base import Branches, Facts, Setting, SparseMethod
+from methods.granularity import Elementwise, select
 from methods.overlap import overlap
 from methods.regrow import prune_and_regrow
 from methods.schedule import CosineFraction, Cubic
@@ -33,11 +33,17 @@ class Synchronized(SparseMethod):
 
     Pruned latents live on (every latent is ranked at every update) and come back at their own value.
 
+    With an N:M pattern (the authors' ``ContrastiveMNM``) the ramp is of the *fraction of dense groups*: in each
+    layer those of the largest averages, the target's fraction higher by the gap, all others n:m; nothing is
+    exchanged. Theirs stops at 1 % of the groups, so that its encoder is not n:m; here the online encoder ends at
+    none, and the target at ``gap``.
+
     Args:
         setting: ``density`` is the final one of the online encoder; the target keeps ``min(1, density +
-            gap)``.
-        initial_density: of the online encoder before the ramp. Source: the authors' N:M script, the only
-            one that prunes. A setting that asks for more starts, and stays, at its own density.
+            gap)``. With a pattern, ``gap`` is a fraction of the groups.
+        initial_density: of the online encoder before the ramp; with a pattern, the fraction of dense groups.
+            Source: the authors' N:M script, the only one that prunes. A setting that asks for more starts, and
+            stays, at its own density.
         momentum: of the magnitude averages. Same source.
         prune_rate: fraction of each layer's active weights exchanged at the first update; it falls along a
             cosine to ``prune_rate_end`` at the last one. Same source; 0 exchanges nothing.
@@ -53,12 +59,12 @@ class Synchronized(SparseMethod):
         prune_rate: float = 0.50,
         prune_rate_end: float = 0.005,
     ) -> None:
-        require_elementwise(setting, "synchronized")
         self._setting = setting
-        self._initial_density = max(initial_density, setting.density)
+        self._final_level = setting.granularity.level(setting.density)
+        self._initial_level = max(initial_density, self._final_level)
         self._momentum = momentum
-        self._prune_rate = prune_rate
-        self._prune_rate_end = min(prune_rate, prune_rate_end)
+        self._prune_rate = prune_rate if setting.granularity == Elementwise() else 0.0
+        self._prune_rate_end = min(self._prune_rate, prune_rate_end)
         self._update_steps: list[int] = []
         self._curves: dict[str, list[float]] = {}
 
@@ -71,17 +77,13 @@ class Synchronized(SparseMethod):
         """Plan the ramp and draw the first masks: ERK, random, nested, because both rank the same scores."""
         setting = self._setting
         span = (total_steps, setting.start_fraction, setting.end_fraction, setting.period_fraction)
-        self._density = Cubic.over(*span, initial=self._initial_density, final=setting.density)
+        self._level = Cubic.over(*span, initial=self._initial_level, final=self._final_level)
         self._exchange = CosineFraction.over(*span, initial=self._prune_rate, final=self._prune_rate_end)
         self._branches = branches
         latents = masking.latent(branches.online)
-        shapes = {name: weight.shape for name, weight in latents.items()}
         drawn = scores.random(latents, torch.Generator().manual_seed(setting.seed))
-        density = self._initial_density
-        branches.write(
-            select(drawn, erk(shapes, density), setting.granularity),
-            target=select(drawn, erk(shapes, self._target_density(density)), setting.granularity),
-        )
+        level = self._initial_level
+        branches.write(self._erk(drawn, level), target=self._erk(drawn, self._target_level(level)))
         # A tied pair has one set of latents, hence one average; it is updated once.
         self._averages = {"online": EmaMagnitude(latents, self._momentum)}
         if not branches.tied:
@@ -90,18 +92,17 @@ class Synchronized(SparseMethod):
     def before_forward(self, step: int) -> None:
         """Watch the dense gradient in the steps that grow."""
         if self._grows(step):
-            for module in self._branches.learners:
-                masking.watch(module, enabled=True)
+            self._branches.watch()
 
     def on_gradient(self, step: int, optimizer: Optimizer) -> bool:
         """Rewrite both masks, when due."""
-        if self._density.is_due(step):
+        if self._level.is_due(step):
             self._update(step, optimizer)
         return True
 
     def on_step(self, step: int) -> None:
         """Average the magnitudes, as long as they are still needed."""
-        if step < self._density.end_step:
+        if step < self._level.end_step:
             self._averages["online"].update(masking.latent(self._branches.online))
             if not self._branches.tied:
                 self._averages["target"].update(masking.latent(self._branches.target))
@@ -126,38 +127,46 @@ class Synchronized(SparseMethod):
         self._update_steps = list(state["update_steps"])
         self._curves = {name: list(values) for name, values in state["curves"].items()}
 
-    def _target_density(self, density: float) -> float:
-        return min(1.0, density + self._setting.gap)
+    def _target_level(self, level: float) -> float:
+        return min(1.0, level + self._setting.gap)
 
     def _grows(self, step: int) -> bool:
-        return self._density.is_due(step) and self._exchange.value(step) > 0.0
+        return self._level.is_due(step) and self._exchange.value(step) > 0.0
 
     def _update(self, step: int, optimizer: Optimizer) -> None:
         branches = self._branches
-        density, fraction = self._density.value(step), self._exchange.value(step)
+        level, fraction = self._level.value(step), self._exchange.value(step)
         online_scores = self._averages["online"].scores
         target_scores = online_scores if branches.tied else self._averages["target"].scores
-        online = self._largest(online_scores, density)
-        target = self._largest(target_scores, self._target_density(density))
+        online = self._largest(online_scores, level)
+        target = self._largest(target_scores, self._target_level(level))
         if self._grows(step):
-            growth = scores.gradient_magnitude(masking.dense_gradient(*branches.learners))
-            for module in branches.learners:
-                masking.watch(module, enabled=False)
+            growth = scores.gradient_magnitude(branches.dense_gradient())
             online = {
                 name: prune_and_regrow(mask, online_scores[name], growth[name], fraction)
                 for name, mask in online.items()
             }
         branches.write(online, optimizer, target=target)
-        self._record(step, density, fraction, online, target)
+        self._record(step, level, fraction, online, target)
 
-    def _largest(self, magnitudes: Mapping[str, torch.Tensor], density: float) -> masking.Masks:
-        return select(magnitudes, global_(magnitudes, density), self._setting.granularity)
+    def _erk(self, drawn: Mapping[str, torch.Tensor], level: float) -> masking.Masks:
+        """Give each layer its share by ERK: of weights or, with a pattern, of dense groups; those with high scores."""
+        granularity = self._setting.granularity
+        shapes = fitting({name: score.shape for name, score in drawn.items()}, granularity)
+        ones = {name: score.numel() for name, score in drawn.items()}
+        for name, count in erk(shapes, level).items():
+            ones[name] = granularity.attainable(shapes[name], granularity.density(count / ones[name]))
+        return select(drawn, ones, granularity)
 
-    def _record(self, step: int, density: float, fraction: float, online: masking.Masks, target: masking.Masks) -> None:
+    def _largest(self, magnitudes: Mapping[str, torch.Tensor], level: float) -> masking.Masks:
+        granularity = self._setting.granularity
+        return select(magnitudes, ranked(magnitudes, level, granularity), granularity)
+
+    def _record(self, step: int, level: float, fraction: float, online: masking.Masks, target: masking.Masks) -> None:
         self._update_steps.append(step)
         point = {
-            "online_density": density,
-            "target_density": self._target_density(density),
+            "online_density": self._setting.granularity.density(level),
+            "target_density": self._setting.granularity.density(self._target_level(level)),
             "exchanged_fraction": fraction,
             **{f"overlap_{name}": value for name, value in asdict(overlap(online, target)).items()},
         }

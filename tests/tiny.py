@@ -15,12 +15,26 @@ from bench.config import (
 
 FRAMEWORKS = {
     "simclr": FrameworkSpec(name="simclr", hidden_dim=16, output_dim=16, temperature=0.2),
+    "moco": FrameworkSpec(
+        name="moco", hidden_dim=16, output_dim=16, temperature=0.2, ema_start=0.9, ema_end=0.9, queue_size=24
+    ),
+    "barlow_twins": FrameworkSpec(
+        name="barlow_twins", hidden_dim=16, output_dim=16, redundancy_weight=0.005, loss_scale=0.1
+    ),
+    "supervised": FrameworkSpec(name="supervised", hidden_dim=0, output_dim=10),
     "byol": FrameworkSpec(name="byol", hidden_dim=16, output_dim=16, prediction_dim=16, ema_start=0.9, ema_end=1.0),
 }
 
 
 def tiny_run(
-    framework: str, method: str, *, density: float = 0.2, gap: float = 0.0, seed: int = 0, epochs: int = 5
+    framework: str,
+    method: str,
+    *,
+    granularity: str = "element",
+    density: float = 0.2,
+    gap: float = 0.0,
+    seed: int = 0,
+    epochs: int = 5,
 ) -> Run:
     """Return a run of 20 optimizer steps, 4 an epoch; masks change at steps 6 to 14. ``dense`` ignores the density."""
     dense = method == "dense"
@@ -28,7 +42,7 @@ def tiny_run(
         framework=FRAMEWORKS[framework],
         sparsity=SparsitySpec(
             method=method,
-            granularity="-" if dense else "element",
+            granularity="-" if dense else granularity,
             density=1.0 if dense else density,
             gap=gap,
         ),

@@ -1,17 +1,23 @@
-"""One file a framework, from Lightly's parts."""
+"""One file a framework, from Lightly's parts; and supervised training, to compare with."""
 
 from collections.abc import Callable
 
 from torch import nn
 
 from bench.config import FrameworkSpec
+from bench.frameworks.barlow_twins import BarlowTwins
 from bench.frameworks.base import Framework, Wiring
 from bench.frameworks.byol import BYOL
+from bench.frameworks.moco import MoCo
 from bench.frameworks.simclr import SimCLR
+from bench.frameworks.supervised import Supervised
 
 FRAMEWORKS: dict[str, Callable[[nn.Module, int, FrameworkSpec, Wiring], Framework]] = {
     "simclr": SimCLR,
+    "moco": MoCo,
     "byol": BYOL,
+    "barlow_twins": BarlowTwins,
+    "supervised": Supervised,
 }
 
 __all__ = ["FRAMEWORKS", "Framework", "Wiring"]

@@ -1,4 +1,4 @@
-"""What every SSL framework offers the training loop."""
+"""What every framework offers the training loop."""
 
 import abc
 from dataclasses import dataclass
@@ -41,8 +41,25 @@ class Framework(nn.Module, abc.ABC):
         return Branches(online=self.online, target=self.target, tied=self.tied)
 
     @abc.abstractmethod
-    def loss(self, view0: Tensor, view1: Tensor) -> Tensor:
-        """Return the scalar loss, in float32, of two batches of views ``[B, 3, H, W]``."""
+    def loss(self, view0: Tensor, view1: Tensor, labels: Tensor) -> Tensor:
+        """Return the scalar loss, in float32.
+
+        Args:
+            view0: ``[B, 3, H, W]``, for the online encoder.
+            view1: ``[B, 3, H, W]``, of the same images, for the target.
+            labels: ``[B]``, int64. For supervised training alone: a test demands that others do not look at them.
+        """
+
+    def require(self, *, batch_images: int, train_images: int) -> None:
+        """Refuse a run of these sizes, if need be.
+
+        Args:
+            batch_images: images of one micro-batch over all ranks.
+            train_images: images of an epoch.
+
+        Raises:
+            ValueError: the framework cannot train so.
+        """
 
     def update_target(self, step: int, total_steps: int) -> None:
         """Move the target after the weight step. Nothing to do where the weights are shared."""

@@ -35,7 +35,7 @@ class BYOL(Framework):
         deactivate_requires_grad(self.target_projection)
         self.criterion = NegativeCosineSimilarity()
 
-    def loss(self, view0: Tensor, view1: Tensor) -> Tensor:
+    def loss(self, view0: Tensor, view1: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
         """Return the sum of the two symmetric terms; their mean cost 11 points (lightly PR #1286; deviation 9)."""
         prediction0 = self.prediction(self.projection(self.online(view0)))
         prediction1 = self.prediction(self.projection(self.online(view1)))

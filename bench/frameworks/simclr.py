@@ -25,7 +25,7 @@ class SimCLR(Framework):
         self.projection = SimCLRProjectionHead(features, spec.hidden_dim, spec.output_dim)
         self.criterion = NTXentLoss(temperature=spec.temperature, gather_distributed=wiring.gather)
 
-    def loss(self, view0: Tensor, view1: Tensor) -> Tensor:
+    def loss(self, view0: Tensor, view1: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
         """Return NT-Xent (eq. 1). Views go through separately: BatchNorm sees one view at a time, as in Lightly."""
         z0 = self.projection(self.online(view0))
         z1 = self.projection(self.target(view1))

@@ -19,7 +19,10 @@ def two_ranks(framework: str, method: str, folder: Path, script: str = "tests/en
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
 
 
-@pytest.mark.parametrize(("framework", "method"), [("simclr", "synchronized"), ("byol", "synchronized")])
+@pytest.mark.parametrize(
+    ("framework", "method"),
+    [("simclr", "synchronized"), ("byol", "synchronized"), ("moco", "rigl"), ("barlow_twins", "granet")],
+)
 def test_ranks_end_with_the_same_masks_and_weights(framework: str, method: str, tmp_path: Path) -> None:
     first, second = two_ranks(framework, method, tmp_path)
     assert first == second

@@ -88,9 +88,7 @@ def test_the_sgd_probe_learns_what_can_be_learnt() -> None:
     labels = torch.arange(3).repeat(40)
     noise = torch.randint(0, 40, (120, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     images = (80 * labels[:, None, None, None] + noise).to(torch.uint8)
-    encoder = torch.nn.Sequential(
-        torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.BatchNorm1d(48)
-    )
+    encoder = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.BatchNorm1d(48))
     encoder.train()
     encoder(normalise(images))
     queries = evaluate.features(encoder, images, normalise=normalise)

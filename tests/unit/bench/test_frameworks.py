@@ -5,16 +5,33 @@ import torch
 from lightly.loss import NegativeCosineSimilarity, NTXentLoss
 from lightly.models.utils import update_momentum
 from torch import nn
+from torch.nn.functional import cross_entropy, normalize
 
+from bench.augment import RECIPES
 from bench.config import EncoderSpec, FrameworkSpec
 from bench.encoders import build
 from bench.frameworks import FRAMEWORKS, Wiring
+from bench.frameworks.barlow_twins import BarlowTwins
 from bench.frameworks.byol import BYOL
+from bench.frameworks.moco import MoCo
 from bench.frameworks.simclr import SimCLR
+from bench.frameworks.supervised import Supervised
+from bench.profiles import PROFILES, Profile
 from methods import masking
 
 SIMCLR = FrameworkSpec(name="simclr", hidden_dim=16, output_dim=8, temperature=0.2)
 BYOL_SPEC = FrameworkSpec(name="byol", hidden_dim=16, output_dim=8, prediction_dim=12, ema_start=0.9, ema_end=1.0)
+SPECS = {
+    "simclr": SIMCLR,
+    "moco": FrameworkSpec(
+        name="moco", hidden_dim=16, output_dim=8, temperature=0.2, ema_start=0.9, ema_end=0.8, queue_size=24
+    ),
+    "byol": BYOL_SPEC,
+    "barlow_twins": FrameworkSpec(
+        name="barlow_twins", hidden_dim=16, output_dim=8, redundancy_weight=0.005, loss_scale=0.1
+    ),
+    "supervised": FrameworkSpec(name="supervised", hidden_dim=0, output_dim=10),
+}
 
 
 def encoder(seed: int = 0) -> tuple[nn.Module, int]:
@@ -24,9 +41,10 @@ def encoder(seed: int = 0) -> tuple[nn.Module, int]:
     return module, features
 
 
-def views(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def views(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(8, 3, 32, 32, generator=generator), torch.randn(8, 3, 32, 32, generator=generator)
+    first, second = (torch.randn(8, 3, 32, 32, generator=generator) for _ in range(2))
+    return first, second, torch.arange(8) % 4
 
 
 def test_dense_simclr_with_a_twin_is_bit_identical_to_simclr_without() -> None:
@@ -38,8 +56,8 @@ def test_dense_simclr_with_a_twin_is_bit_identical_to_simclr_without() -> None:
         for part in (framework, nn.ModuleList([plain, projection]))
     ]
     for seed in range(3):
-        view0, view1 = views(seed)
-        loss = framework.loss(view0, view1)
+        view0, view1, labels = views(seed)
+        loss = framework.loss(view0, view1, labels)
         expected = NTXentLoss(temperature=0.2)(projection(plain(view0)), projection(plain(view1)))
         assert torch.equal(loss, expected)
         for optimizer, value in zip(optimizers, (loss, expected), strict=True):
@@ -76,12 +94,12 @@ def test_byol_sums_the_two_terms_and_crosses_the_views() -> None:
     assert isinstance(framework, BYOL)
     masks = {name: (torch.rand_like(mask) < 0.5).float() for name, mask in masking.read(module).items()}
     masking.write(framework.target, masks)
-    view0, view1 = views()
+    view0, view1, labels = views()
     predicted = [framework.prediction(framework.projection(framework.online(view))) for view in (view0, view1)]
     wanted = [framework.target_projection(framework.target(view)).detach() for view in (view0, view1)]
     similarity = NegativeCosineSimilarity()
     expected = similarity(predicted[0], wanted[1]) + similarity(predicted[1], wanted[0])
-    torch.testing.assert_close(framework.loss(view0, view1), expected)
+    torch.testing.assert_close(framework.loss(view0, view1, labels), expected)
 
 
 def test_byol_sends_no_gradient_into_the_target() -> None:
@@ -127,11 +145,160 @@ def test_byol_without_its_constants_is_refused() -> None:
 
 def test_two_frameworks_do_not_share_a_loss() -> None:
     losses = set()
-    for name, spec in (("simclr", SIMCLR), ("byol", BYOL_SPEC)):
+    for name, spec in SPECS.items():
         module, features = encoder()
         torch.manual_seed(1)
         losses.add(round(float(FRAMEWORKS[name](module, features, spec, Wiring()).loss(*views()).detach()), 4))
-    assert len(losses) == len(("simclr", "byol"))
+    assert len(losses) == len(SPECS) == len(FRAMEWORKS)
+
+
+@pytest.mark.parametrize("name", [name for name in FRAMEWORKS if name != "supervised"])
+def test_a_self_supervised_loss_does_not_look_at_labels(name: str) -> None:
+    losses = []
+    for labels in (torch.zeros(8, dtype=torch.int64), torch.arange(8) - 100):
+        module, features = encoder()
+        torch.manual_seed(1)
+        losses.append(FRAMEWORKS[name](module, features, SPECS[name], Wiring()).loss(*views()[:2], labels))
+    assert torch.equal(*losses)
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_gradients_reach_what_is_trained_and_nothing_else(name: str) -> None:
+    """And each branch sees as many views as is said, and counted for the training MACs."""
+    module, features = encoder()
+    framework = FRAMEWORKS[name](module, features, SPECS[name], Wiring())
+    seen = {"online": 0, "target": 0}
+    framework.online.register_forward_hook(lambda *_: seen.update(online=seen["online"] + 1))
+    framework.target.register_forward_hook(lambda *_: seen.update(target=seen["target"] + 1))
+    framework.loss(*views()).backward()
+    assert all(weight.grad is not None for weight in framework.online.parameters())
+    assert all(weight.grad is None for weight in framework.target.parameters() if not weight.requires_grad)
+    passes = framework.passes
+    assert seen == {"online": passes.online, "target": passes.target_trained + passes.target_forward}
+    assert framework.tied == (passes.target_trained > 0)
+
+
+def test_moco_asks_with_view_0_and_answers_with_view_1_and_the_queue() -> None:
+    module, features = encoder()
+    framework = MoCo(module, features, SPECS["moco"], Wiring())
+    masks = {name: (torch.rand_like(mask) < 0.5).float() for name, mask in masking.read(module).items()}
+    masking.write(framework.target, masks)
+    view0, view1, labels = views()
+    queue = framework.unsaved_buffers()["bank"].clone()
+    query = normalize(framework.projection(framework.online(view0)), dim=1)
+    key = normalize(framework.target_projection(framework.target(view1)), dim=1).detach()
+    logits = torch.cat([(query * key).sum(dim=1, keepdim=True), query @ queue.T], dim=1) / 0.2
+    expected = cross_entropy(logits, torch.zeros(8, dtype=torch.int64))
+    torch.testing.assert_close(framework.loss(view0, view1, labels), expected)
+    torch.testing.assert_close(framework.unsaved_buffers()["bank"][:8], key)
+    assert torch.equal(framework.unsaved_buffers()["bank"][8:], queue[8:])
+    assert framework.unsaved_buffers()["bank_ptr"].tolist() == [8]
+    assert not any("bank" in name for name in framework.state_dict())
+
+
+def test_mocos_queue_turns_over_without_losing_a_key() -> None:
+    module, features = encoder()
+    framework = MoCo(module, features, SPECS["moco"], Wiring())
+    start = framework.unsaved_buffers()["bank"].clone()
+    for seed in range(3):
+        framework.loss(*views(seed))
+        assert framework.unsaved_buffers()["bank_ptr"].tolist() == [8 * (seed + 1) % 24]
+        assert torch.equal(framework.unsaved_buffers()["bank"][8 * (seed + 1) :], start[8 * (seed + 1) :])
+    whole = framework.unsaved_buffers()["bank"].clone()
+    framework.loss(*views(3))
+    assert not torch.equal(framework.unsaved_buffers()["bank"][:8], whole[:8])
+    assert torch.equal(framework.unsaved_buffers()["bank"][8:], whole[8:])
+
+
+@pytest.mark.parametrize(("batch", "images", "suits"), [(8, 96, True), (24, 96, True), (7, 96, False), (8, 95, False)])
+def test_mocos_queue_must_suit_batch_and_images(batch: int, images: int, *, suits: bool) -> None:
+    module, features = encoder()
+    framework = MoCo(module, features, SPECS["moco"], Wiring())
+    if suits:
+        framework.require(batch_images=batch, train_images=images)
+        return
+    with pytest.raises(ValueError, match=r"queue of 24 keys does not suit .* at most a quarter of the images"):
+        framework.require(batch_images=batch, train_images=images)
+
+
+def test_mocos_ema_ends_at_its_end() -> None:
+    module, features = encoder()
+    framework = MoCo(module, features, SPECS["moco"], Wiring())
+    with torch.no_grad():
+        for weight in masking.latent(framework.online).values():
+            weight.add_(1.0)
+    expected = copy.deepcopy(framework.target)
+    update_momentum(framework.online, expected, m=0.8)
+    framework.update_target(step=9, total_steps=10)
+    for name, weight in masking.latent(framework.target).items():
+        assert torch.equal(weight, masking.latent(expected)[name])
+
+
+def test_barlow_twins_is_the_papers_formula_and_scaled() -> None:
+    module, features = encoder()
+    framework = BarlowTwins(module, features, SPECS["barlow_twins"], Wiring())
+    view0, view1, labels = views()
+    first, second = (framework.projection(framework.online(view)) for view in (view0, view1))
+    first, second = ((z - z.mean(0)) / (z.var(0, unbiased=False) + 1e-5).sqrt() for z in (first, second))
+    correlation = first.T @ second / len(first)
+    on = (correlation.diagonal() - 1).square().sum()
+    off = (correlation - torch.diag(correlation.diagonal())).square().sum()
+    torch.testing.assert_close(framework.loss(view0, view1, labels), 0.1 * (on + 0.005 * off))
+
+
+def test_the_target_mask_of_barlow_twins_is_used_for_view_1() -> None:
+    losses = []
+    for mask_value in (1.0, 0.0):
+        module, features = encoder()
+        framework = BarlowTwins(module, features, SPECS["barlow_twins"], Wiring(own_statistics=True))
+        masks = masking.read(framework.target)
+        masking.write(framework.target, {name: torch.full_like(mask, mask_value) for name, mask in masks.items()})
+        losses.append(framework.loss(*views()))
+        assert all(bool(mask.all()) for mask in masking.read(framework.online).values())
+    assert not torch.equal(*losses)
+
+
+def test_supervised_is_cross_entropy_on_view_0_and_the_target_changes_nothing() -> None:
+    module, features = encoder()
+    framework = Supervised(module, features, SPECS["supervised"], Wiring())
+    masks = masking.read(framework.target)
+    masking.write(framework.target, {name: torch.zeros_like(mask) for name, mask in masks.items()})
+    view0, view1, labels = views()
+    expected = cross_entropy(framework.classifier(framework.online(view0)), labels)
+    torch.testing.assert_close(framework.loss(view0, torch.full_like(view1, float("nan")), labels), expected)
+    assert not torch.equal(framework.loss(view0, view1, labels.flip(0)), expected)
+    assert all(
+        theirs is ours
+        for ours, theirs in zip(framework.online.parameters(), framework.target.parameters(), strict=True)
+    )
+
+
+def test_a_label_without_an_output_is_refused() -> None:
+    module, features = encoder()
+    framework = Supervised(module, features, SPECS["supervised"], Wiring())
+    with pytest.raises(ValueError, match=r"label 10, but the classifier has 10 outputs. Set output_dim"):
+        framework.loss(*views()[:2], torch.full((8,), 10))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("moco", "moco needs temperature"), ("barlow_twins", "needs redundancy")]
+)
+def test_a_framework_without_its_constants_is_refused(name: str, message: str) -> None:
+    module, features = encoder()
+    with pytest.raises(ValueError, match=message):
+        FRAMEWORKS[name](module, features, FrameworkSpec(name=name, hidden_dim=16, output_dim=8), Wiring())
+
+
+@pytest.mark.parametrize("profile", PROFILES.values())
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_every_profile_has_a_recipe_that_can_be_built(name: str, profile: Profile) -> None:
+    recipe = profile.recipes[name]
+    module, features = encoder()
+    framework = FRAMEWORKS[name](module, features, recipe.framework, Wiring())
+    framework.require(batch_images=recipe.optimizer.batch_images, train_images=profile.train_images or 50_000)
+    assert profile.views("cifar10", name).recipe in RECIPES
+    if profile.stand_in_epochs:
+        framework.require(batch_images=recipe.optimizer.batch_images, train_images=1297)
 
 
 def test_the_encoder_has_the_cifar_stem_and_its_relu() -> None:
