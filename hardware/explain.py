@@ -1,0 +1,121 @@
+"""One layer and phase, written out so that it can be checked with a pencil; and tables as text."""
+
+from collections.abc import Mapping, Sequence
+
+from hardware import memory
+from hardware.accelerator import Machine
+from hardware.comparison import Row
+from hardware.cost import Phase, State, compute, gemm_cycles, gemms, living_part, needed_macs
+from hardware.strict import HardwareError
+from hardware.workload import LayerSpec
+
+# What the closed form of each phase multiplies: (along rows, along columns, pixels summed or in parallel).
+FORMS = {
+    Phase.FP: "ceil(C/columns) x ceil(K/rows) x R S passes, each for ceil(N Ho Wo / (pixels x cores))",
+    Phase.BP: "ceil(K/columns) x ceil(C/rows) x R S passes, each for ceil(N Ho Wo / (pixels x cores))",
+    Phase.WU: "ceil(K/rows) x ceil(C/pixels) x R S passes, each for ceil(N Ho Wo / (columns x cores))",
+}
+
+
+def explain(layer: LayerSpec, phase: Phase, machine: Machine, images: int, state: State) -> list[str]:
+    """Return the calculation line by line, as the model performs it.
+
+    Raises:
+        HardwareError: if nothing is computed in this phase, or the state does not fit.
+    """
+    macs, needed = needed_macs(layer, phase, images, state)
+    living = living_part(layer, machine.array, state)
+    if not macs or living is None:
+        raise HardwareError(
+            f"{layer.name} computes nothing in {phase.value}: it reads the image, or no weight is left."
+        )
+    part, state = living
+    array = machine.array
+    cost, moved = (
+        compute(part, phase, machine, images, state),
+        memory.traffic(part, phase, machine, images, state, is_kept=True),
+    )
+    timed = memory.timing(machine, cost, moved)
+    shape = f"K = {part.out_channels}, C = {part.in_channels}, R S = {part.kernel}, groups = {part.groups}"
+    return [
+        f"{layer.name}, {phase.value}, on {machine.name}",
+        f"shape: {shape}, N = {images}, H W = {part.in_pixels}, Ho Wo = {part.out_pixels}",
+        f"MACs: {macs:,} dense, {needed:,.1f} needed, {cost.executed_macs:,.1f} executed",
+        f"array: {array.rows} rows x {array.columns} columns x {array.pixels} pixels x {array.cores} cores",
+        *(_systolic(part, phase, machine, images) if array.is_systolic else _core(phase, machine, cost.work.passes)),
+        f"array cycles: {_systolic_or_core(machine, cost.repeats)}{cost.cycles:,.1f}",
+        (
+            f"DRAM bytes ({moved.order.value}): left {moved.left:,} + right {moved.right:,} + out {moved.out:,} "
+            f"+ transposition {moved.extra:,} = {moved.total:,}"
+        ),
+        (
+            f"DRAM cycles: {moved.total:,} / {machine.dram_bytes_per_cycle:g} = "
+            f"{moved.total / machine.dram_bytes_per_cycle:,.1f}"
+        ),
+        f"cycles with memory: {timed.cycles:,.1f}, of which stalls {timed.stall_cycles:,.1f}",
+        (
+            f"utilisation: {needed:,.1f} / ({cost.cycles:,.1f} x {array.peak_macs_per_cycle}) = "
+            f"{needed / (cost.cycles * array.peak_macs_per_cycle):.4f}"
+        ),
+    ]
+
+
+def _core(phase: Phase, machine: Machine, passes: float) -> list[str]:
+    return [
+        f"dense form: {FORMS[phase]}, + fill {machine.array.fill_cycles}",
+        f"skipping: {machine.skipping}",
+        f"passes left: {passes:,.2f}",
+    ]
+
+
+def _systolic(layer: LayerSpec, phase: Phase, machine: Machine, images: int) -> list[str]:
+    return [
+        f"product M = {gemm.m:,}, N = {gemm.n:,}, K = {gemm.k:,}: {gemm_cycles(machine.array, gemm):,} cycles"
+        for gemm in gemms(layer, phase, images, inserts_zeros=machine.array.inserts_zeros)
+    ]
+
+
+def _systolic_or_core(machine: Machine, repeats: int) -> str:
+    if machine.array.is_systolic:
+        return "sum of the products = "
+    return f"passes x {repeats:,} x open gates and trained images + fill = "
+
+
+HEADINGS = (
+    ("part", ""),
+    ("dense [cycles]", "{0.dense.cycles:,.0f}"),
+    ("sparse [cycles]", "{0.sparse.cycles:,.0f}"),
+    ("speed-up [x]", "{0.speed_up:.3f}"),
+    ("MACs reduction [x]", "{0.macs_reduction:.3f}"),
+    ("conversion [ratio]", "{0.conversion:.3f}"),
+    ("stalls [% of cycles]", "{1:.1f}"),
+    ("DRAM [MB]", "{2:,.2f}"),
+    ("energy [mJ]", "{3:,.3f}"),
+)
+
+
+def table(rows: Mapping[str, Row]) -> str:
+    """Return rows of parts as an aligned text table, units in the headings."""
+    lines = [[heading for heading, _ in HEADINGS]]
+    for name, row in rows.items():
+        values = (row, 100 * row.stall_share, row.sparse.dram_bytes / 1e6, row.sparse.joules * 1e3)
+        lines.append([name, *(form.format(*values) for _, form in HEADINGS[1:])])
+    return aligned(lines)
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Return cells as text: the first column to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) if place else cell.ljust(width) for place, (cell, width) in enumerate(cells))
+        for cells in (list(zip(line, widths, strict=True)) for line in lines)
+    )
+
+
+def caption(machine: Machine) -> str:
+    """Return what must stand under every table."""
+    return (
+        f"Machine: {machine.name}.\nPublished: {machine.caption.published}.\n"
+        f"Assumed (ours): {machine.caption.assumed}.\n"
+        "Not modelled: activation functions, pooling, residual sums, biases, sorting in a mask update."
+    )
