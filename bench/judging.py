@@ -1,5 +1,6 @@
 """From outcomes and references to a judged table; pure, so that a stored table can be judged again."""
 
+import dataclasses
 import json
 import math
 from collections import Counter, defaultdict
@@ -11,7 +12,7 @@ from bench.config import Run
 from bench.judged import METRICS, SHOWN_FACTS, JudgedTable, Row, Sample
 from bench.outcome import Failed, NotRun, Outcome
 from bench.power import Design
-from bench.record import Record, plain
+from bench.record import Record
 from bench.table import TableSpec
 from bench.tolerances import Tolerances
 from bench.verdict import (
@@ -55,9 +56,7 @@ def assemble(
         ValueError: an outcome belongs to no cell of the table, or two to one run.
     """
     by_cell = _by_cell(spec, outcomes or ())
-    stored = {
-        run.cell: [item for item in references if _setting(item.run) == _setting(plain(run))] for run in spec.cells
-    }
+    stored = {run.cell: [item for item in references if _is_of(item, run)] for run in spec.cells}
     fresh = {cell: [item for item in found if isinstance(item, Record)] for cell, found in by_cell.items()}
     decided = {
         run.cell: _without_statistics(run, by_cell[run.cell], stored[run.cell], references) for run in spec.cells
@@ -92,16 +91,27 @@ def assemble(
     )
 
 
+def _is_of(record: Record, run: Run) -> bool:
+    """Whether a record is of this cell: by its name, which a knob that was added since then does not change."""
+    return dataclasses.replace(run, seed=_seed(record)).run_id == record.run_id
+
+
 def _setting(run: Mapping[str, object]) -> str:
-    """Return a run without its seed, as a text that survives a trip through JSON."""
-    return json.dumps({key: value for key, value in run.items() if key != "seed"}, sort_keys=True)
+    """Return a run without its seed and without what is off, as a text: a new knob is off in every older run."""
+
+    def on(value: object) -> object:
+        return {key: on(entry) for key, entry in value.items() if entry} if isinstance(value, Mapping) else value
+
+    return json.dumps(on({key: value for key, value in run.items() if key != "seed"}), sort_keys=True)
 
 
 def _by_cell(spec: TableSpec, outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
-    cells = {_setting(plain(run)): run.cell for run in spec.cells}
     found: dict[str, list[Outcome]] = {name: [] for name in spec.names}
     for outcome in outcomes:
-        cell = cells.get(_setting(outcome.run), "") if isinstance(outcome, Record) else outcome.cell
+        if isinstance(outcome, Record):
+            cell = next((run.cell for run in spec.cells if _is_of(outcome, run)), "")
+        else:
+            cell = outcome.cell
         if cell not in found:
             raise ValueError(f"table {spec.name}: {outcome.run_id} is a run of none of the requested cells.")
         found[cell].append(_checked(outcome, cell) if isinstance(outcome, Record) else outcome)
