@@ -7,8 +7,13 @@ os.environ |= {
     "MKL_NUM_THREADS": "1",
 }  # before torch; inherited by the tests' own processes
 
+import signal
+
 import torch
 from hypothesis import settings
+
+# A job in the background, as CI may be, is born deaf to Ctrl-C, and so would be the processes that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(1)
 torch.use_deterministic_algorithms(mode=True)

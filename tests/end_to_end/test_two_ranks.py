@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def two_ranks(framework: str, method: str, folder: Path, script: str = "tests/end_to_end/two_ranks.py") -> list[Any]:
     command = [sys.executable, script, framework, method, str(folder)]
     environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
 
