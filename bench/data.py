@@ -128,7 +128,8 @@ def _checked(found: Found, cache_dir: Path) -> Found:
         decoded = _decoded(found, cache_dir)
     except DataError as error:
         return dataclasses.replace(found, note=str(error), is_usable=False)
-    return dataclasses.replace(found, verified=decoded.verified, note=decoded.note)
+    place = f" ({found.path})" if found.path else ""
+    return dataclasses.replace(found, verified=decoded.verified, note=f"{decoded.note}{place}")
 
 
 def download(name: str, data_dir: Path) -> Found:
@@ -216,7 +217,7 @@ def _decoded(found: Found, cache_dir: Path) -> Decoded:
     if official:
         return decoded
     verdict = _verdict(found.name, decoded)
-    note = f"image folder {found.path}{verdict and ', ' + verdict}"
+    note = f"image folder{verdict and ', ' + verdict}"  # no path: it goes into records
     return dataclasses.replace(decoded, verified=verdict == VERIFIED, note=note)
 
 

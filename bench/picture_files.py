@@ -74,7 +74,7 @@ class ImageFolder(PictureFiles):
                 "classes. Add or remove the folder."
             )
         train, test = (self._split(split, classes) for split in SPLITS)
-        return Decoded(classes, train, test, verified=False, note=f"image folder {self.path}")
+        return Decoded(classes, train, test, verified=False, note="image folder")
 
     def _classes(self, split: str) -> tuple[str, ...]:
         folder = self.path / split
@@ -134,7 +134,7 @@ class OfficialFiles(PictureFiles):
             key = "labels" if "labels" in batches[0] else "fine_labels"
             labels = np.concatenate([batch[key] for batch in batches])
             splits.append(canonical(pixels.transpose(0, 2, 3, 1), label_of[labels]))
-        note = f"official files {self.path}, checksums verified"
+        note = "official files, checksums verified"
         return Decoded(classes, splits[0], splits[1], verified=True, note=note)
 
     @property
