@@ -114,7 +114,7 @@ def test_a_knob_that_was_added_since_does_not_orphan_references() -> None:
         framework = record.run["framework"]
         assert isinstance(framework, dict)
         known = {name: value for name, value in framework.items() if name != "queue_size"}
-        return dataclasses.replace(record, run=record.run | {"framework": known})
+        return dataclasses.replace(record, run={**record.run, "framework": known})
 
     table = _assembled(
         [*DENSE_NEW, *SPARSE_NEW], [older(DENSE_REFERENCES[0]), *DENSE_REFERENCES[1:], *SPARSE_REFERENCES]
