@@ -6,6 +6,8 @@ All three allocations share two policies (ours, so that counts add up exactly):
   remainder.
 * Every layer keeps at least one weight, taken from the layer that then keeps most.
 
+Blocks take the place of weights in both: N is then the number of blocks.
+
 Which counts a layer gets does not depend on the order of the layers, except where two layers tie exactly
 (equal remainders, equal scores, equal largest counts): then the first layer wins.
 """
@@ -19,17 +21,22 @@ from torch import Tensor
 from methods.granularity import Elementwise, Granularity, budget
 
 
-def uniform(shapes: Mapping[str, torch.Size], density: float) -> dict[str, int]:
+def uniform(shapes: Mapping[str, torch.Size], density: float, *, unit: int = 1) -> dict[str, int]:
     """Return ``density * N_l`` ones per layer, each rounded down or up so that the sum is exact.
 
+    Args:
+        shapes: of the weights.
+        density: fraction kept.
+        unit: the weights of a block, which come and go as one; every layer must divide.
+
     Raises:
-        ValueError: if the density is outside (0, 1], or keeps fewer weights than there are layers.
+        ValueError: if the density is outside (0, 1], or keeps fewer units than there are layers.
     """
-    quotas = {name: density * shape.numel() for name, shape in shapes.items()}
-    return _rounded(quotas, budget(_total(shapes), density))
+    kept = budget(_total(shapes) // unit, density)
+    return _rounded({name: density * shape.numel() for name, shape in shapes.items()}, kept, unit)
 
 
-def erk(shapes: Mapping[str, torch.Size], density: float, power: float = 1.0) -> dict[str, int]:
+def erk(shapes: Mapping[str, torch.Size], density: float, *, power: float = 1.0, unit: int = 1) -> dict[str, int]:
     """Return the Erdos-Renyi-kernel allocation: small layers stay denser.
 
     Layer density is proportional to ``(sum(shape) / prod(shape)) ** power``; layers that would exceed 1
@@ -37,10 +44,17 @@ def erk(shapes: Mapping[str, torch.Size], density: float, power: float = 1.0) ->
     2018 for the version without kernels. Published code then draws each weight by chance; the counts here
     are exact.
 
+    Args:
+        shapes: of the weights.
+        density: fraction kept.
+        power: 0 is ``uniform``.
+        unit: the weights of a block, which come and go as one; every layer must divide. The formula sees the
+            weights: blocks only round.
+
     Raises:
-        ValueError: if the density is outside (0, 1], or keeps fewer weights than there are layers.
+        ValueError: if the density is outside (0, 1], or keeps fewer units than there are layers.
     """
-    ones = budget(_total(shapes), density)
+    kept = budget(_total(shapes) // unit, density)
     raw = {name: (sum(shape) / shape.numel()) ** power for name, shape in shapes.items()}
     dense: set[str] = set()
     scale = 0.0
@@ -57,7 +71,7 @@ def erk(shapes: Mapping[str, torch.Size], density: float, power: float = 1.0) ->
         name: float(shape.numel()) if name in dense else scale * raw[name] * shape.numel()
         for name, shape in shapes.items()
     }
-    return _rounded(quotas, ones)
+    return _rounded(quotas, kept, unit)
 
 
 def global_(scores: Mapping[str, Tensor], density: float) -> dict[str, int]:
@@ -76,19 +90,25 @@ def global_(scores: Mapping[str, Tensor], density: float) -> dict[str, int]:
 def ranked(scores: Mapping[str, Tensor], level: float, granularity: Granularity) -> dict[str, int]:
     """Return how many of its highest scores each layer keeps at a level of the granularity.
 
-    Single weights compete over the whole network (``global_``). Groups compete within their layer, each of which
-    has the same fraction of dense ones; layers that do not fit stay dense. Source: Meng et al. 2023 (SyncCP), the
-    authors' ``ContrastiveMask`` and ``ContrastiveNM``.
+    Units that are alike (weights, blocks) compete over the whole network (``global_``); others within their layer
+    (``alike``). Layers that do not fit stay dense. Source: Meng et al. 2023 (SyncCP), the authors' ``ContrastiveMask``
+    and ``ContrastiveNM``.
 
     Raises:
         ValueError: as ``global_``; or no layer fits.
     """
-    if granularity == Elementwise():
-        return global_(scores, level)
-    density = granularity.density(level)
-    ones = {name: score.numel() for name, score in scores.items()}
     fit = fitting({name: score.shape for name, score in scores.items()}, granularity)
-    return ones | {name: granularity.attainable(shape, density) for name, shape in fit.items()}
+    ones = {name: score.numel() for name, score in scores.items()}
+    if granularity.unit is None:
+        return ones | alike(fit, level, granularity)
+    units = global_({name: granularity.pooled(scores[name]) for name in fit}, level)
+    return ones | {name: granularity.unit * count for name, count in units.items()}
+
+
+def alike(shapes: Mapping[str, torch.Size], level: float, granularity: Granularity) -> dict[str, int]:
+    """Return the ones per layer if each rounds the same density by itself."""
+    density = granularity.density(level)
+    return {name: granularity.attainable(shape, density) for name, shape in shapes.items()}
 
 
 def fitting(shapes: Mapping[str, torch.Size], granularity: Granularity) -> dict[str, torch.Size]:
@@ -110,19 +130,23 @@ def _total(shapes: Mapping[str, torch.Size]) -> int:
     return sum(shape.numel() for shape in shapes.values())
 
 
-def _rounded(quotas: Mapping[str, float], total: int) -> dict[str, int]:
-    """Round by largest remainder (Hamilton's method); ``sorted`` is stable, so ties go to the first layer."""
+def _rounded(quotas: Mapping[str, float], kept: int, unit: int) -> dict[str, int]:
+    """Round quotas to ``kept`` units by largest remainder (Hamilton's method); return the weights in them.
+
+    ``sorted`` is stable, so ties go to the first layer.
+    """
+    quotas = {name: quota / unit for name, quota in quotas.items()}
     counts = {name: math.floor(quota) for name, quota in quotas.items()}
     by_remainder = sorted(quotas, key=lambda name: counts[name] - quotas[name])
-    for name in by_remainder[: total - sum(counts.values())]:
+    for name in by_remainder[: kept - sum(counts.values())]:
         counts[name] += 1
-    return _at_least_one(counts)
+    return {name: unit * count for name, count in _at_least_one(counts).items()}
 
 
 def _at_least_one(counts: dict[str, int]) -> dict[str, int]:
     if sum(counts.values()) < len(counts):
         raise ValueError(
-            f"{sum(counts.values())} weights cannot give each of {len(counts)} layers one: "
+            f"{sum(counts.values())} units cannot give each of {len(counts)} layers one: "
             "raise the density or widen the encoder."
         )
     for name, count in counts.items():
@@ -133,4 +157,4 @@ def _at_least_one(counts: dict[str, int]) -> dict[str, int]:
     return counts
 
 
-__all__ = ["erk", "fitting", "global_", "ranked", "uniform"]
+__all__ = ["alike", "erk", "fitting", "global_", "ranked", "uniform"]

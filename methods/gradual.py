@@ -19,7 +19,8 @@ class Gradual(SparseMethod):
     pruned weights again would let no weight return). Source: Zhu & Gupta 2017, with one threshold for the
     network instead of one per layer, as GraNet's ``GMP``.
 
-    With an N:M pattern the ramp is of the groups that are still dense, in each layer the largest, from all to none.
+    Blocks compete like weights, by the sums of their magnitudes; filters within their layer. With an N:M pattern the
+    ramp is of the groups that are still dense, in each layer the largest, from all to none.
     """
 
     def __init__(self, setting: Setting) -> None:

@@ -1,15 +1,21 @@
 """Static random sparsity: masks drawn once, never changed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 
 from methods import masking, scores
-from methods.allocation import fitting, uniform
+from methods.allocation import alike, fitting, uniform
 from methods.base import Branches, Setting, SparseMethod, require_one_mask
-from methods.granularity import Elementwise, select
+from methods.granularity import select
 
-Allocation = Callable[[Mapping[str, torch.Size], float], dict[str, int]]
+
+class Allocation(Protocol):
+    """How much each layer keeps: ``allocation.erk`` or ``allocation.uniform``."""
+
+    def __call__(self, shapes: Mapping[str, torch.Size], density: float, *, unit: int) -> dict[str, int]:
+        """Return the ones per layer, in whole units."""
 
 
 class StaticMask(SparseMethod):
@@ -18,23 +24,24 @@ class StaticMask(SparseMethod):
     The masks come from ``setting.seed`` alone, so they are the same on all ranks. Source: Mocanu et al.
     2018 and Evci et al. 2020 ("static"), who draw each weight by chance instead.
 
-    An N:M pattern keeps random n of every m weights; layers that it does not fit stay dense.
+    An N:M pattern keeps random n of every m weights; of blocks and filters, random ones are kept. Layers that the
+    granularity does not fit stay dense.
 
     Args:
         setting: density and seed; a gap is refused, because there is one mask.
-        allocation: ``allocation.erk`` or ``allocation.uniform``; a pattern has one density in all layers, and so
-            only ``uniform``.
+        allocation: ``allocation.erk`` or ``allocation.uniform``; patterns and filters have one density in all layers,
+            and so only ``uniform``.
     """
 
     def __init__(self, setting: Setting, *, allocation: Allocation) -> None:
-        if setting.granularity != Elementwise() and allocation is not uniform:
+        if setting.granularity.unit is None and allocation is not uniform:
             raise ValueError(
                 f"{setting.granularity.name} keeps as much in every layer, so there is nothing to allocate: "
-                "use static_uniform, or the granularity 'element'."
+                "use static_uniform, or the granularity 'element' or a block."
             )
         require_one_mask(setting, "static")
         self._setting = setting
-        self._density = setting.granularity.density(setting.granularity.level(setting.density))
+        self._level = setting.granularity.level(setting.density)
         self._allocation = allocation
 
     def attach(self, branches: Branches, total_steps: int) -> None:  # noqa: ARG002
@@ -44,5 +51,8 @@ class StaticMask(SparseMethod):
         granularity = self._setting.granularity
         shapes = fitting({name: weight.shape for name, weight in latents.items()}, granularity)
         ones = {name: weight.numel() for name, weight in latents.items()}
-        ones |= self._allocation(shapes, self._density)
+        if granularity.unit is None:
+            ones |= alike(shapes, self._level, granularity)
+        else:
+            ones |= self._allocation(shapes, self._level, unit=granularity.unit)
         branches.write(select(scores.random(latents, generator), ones, granularity))

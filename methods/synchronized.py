@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from methods import masking, scores
 from methods.allocation import erk, fitting, ranked
 from methods.base import Branches, Facts, Setting, SparseMethod
-from methods.granularity import Elementwise, select
+from methods.granularity import select
 from methods.overlap import overlap
 from methods.regrow import prune_and_regrow
 from methods.schedule import CosineFraction, Cubic
@@ -38,6 +38,10 @@ class Synchronized(SparseMethod):
     exchanged. Theirs stops at 1 % of the groups, so that its encoder is not n:m; here the online encoder ends at
     none, and the target at ``gap``.
 
+    With blocks everything above holds of blocks, which are ranked, dropped and grown by the sums of their scores;
+    with filters too, but that every layer keeps the same share. Source: ours; the authors' structured version
+    (``contrastive_grp_sparse.py``) is an empty stub that cannot be constructed (deviation 18).
+
     Args:
         setting: ``density`` is the final one of the online encoder; the target keeps ``min(1, density +
             gap)``. With a pattern, ``gap`` is a fraction of the groups.
@@ -63,7 +67,7 @@ class Synchronized(SparseMethod):
         self._final_level = setting.granularity.level(setting.density)
         self._initial_level = max(initial_density, self._final_level)
         self._momentum = momentum
-        self._prune_rate = prune_rate if setting.granularity == Elementwise() else 0.0
+        self._prune_rate = prune_rate if setting.granularity.is_whole else 0.0
         self._prune_rate_end = min(self._prune_rate, prune_rate_end)
         self._update_steps: list[int] = []
         self._curves: dict[str, list[float]] = {}
@@ -134,7 +138,7 @@ class Synchronized(SparseMethod):
         return self._level.is_due(step) and self._exchange.value(step) > 0.0
 
     def _update(self, step: int, optimizer: Optimizer) -> None:
-        branches = self._branches
+        branches, granularity = self._branches, self._setting.granularity
         level, fraction = self._level.value(step), self._exchange.value(step)
         online_scores = self._averages["online"].scores
         target_scores = online_scores if branches.tied else self._averages["target"].scores
@@ -143,17 +147,21 @@ class Synchronized(SparseMethod):
         if self._grows(step):
             growth = scores.gradient_magnitude(branches.dense_gradient())
             online = {
-                name: prune_and_regrow(mask, online_scores[name], growth[name], fraction)
+                name: prune_and_regrow(mask, online_scores[name], growth[name], fraction, granularity)
+                if granularity.fits(mask.shape)
+                else mask
                 for name, mask in online.items()
             }
         branches.write(online, optimizer, target=target)
         self._record(step, level, fraction, online, target)
 
     def _erk(self, drawn: Mapping[str, torch.Tensor], level: float) -> masking.Masks:
-        """Give each layer its share by ERK: of weights or, with a pattern, of dense groups; those with high scores."""
+        """Give each layer its share by ERK: of weights, blocks, filters or, with a pattern, of dense groups."""
         granularity = self._setting.granularity
         shapes = fitting({name: score.shape for name, score in drawn.items()}, granularity)
         ones = {name: score.numel() for name, score in drawn.items()}
+        if granularity.unit is not None:
+            return select(drawn, ones | erk(shapes, level, unit=granularity.unit), granularity)
         for name, count in erk(shapes, level).items():
             ones[name] = granularity.attainable(shapes[name], granularity.density(count / ones[name]))
         return select(drawn, ones, granularity)

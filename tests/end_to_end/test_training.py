@@ -14,7 +14,7 @@ from bench.checkpoint import CheckpointError
 from bench.frameworks import FRAMEWORKS
 from bench.train import TrainingError
 from methods import METHODS
-from methods.granularity import budget
+from methods.granularity import budget, parse
 from tests.tiny import dataset_of, pretrained, tiny_run
 
 CELLS = [(framework, method) for framework in FRAMEWORKS for method in METHODS]
@@ -89,6 +89,37 @@ def test_an_exported_encoder_is_exactly_2_of_4(framework: str, method: str, tmp_
         weight = whole.encoder.get_submodule(name).get_parameter("weight")
         groups = (weight != 0).movedim(1, -1).reshape(-1, 4).sum(dim=1)
         assert bool((groups == 2).all())
+
+
+@pytest.mark.parametrize("framework", ["simclr", "byol"])
+@pytest.mark.parametrize("granularity", ["block4x4", "filter"])
+def test_an_exported_encoder_consists_of_whole_units(framework: str, granularity: str, tmp_path: Path) -> None:
+    run = tiny_run(framework, "synchronized", granularity=granularity, density=0.25, gap=0.3)
+    whole = pretrained(run, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(run, tmp_path / "cut", stop_at(9))
+    assert pretrained(run, tmp_path / "cut").facts == whole.facts
+    layers = whole.facts["kept_per_layer"]
+    assert isinstance(layers, dict)
+    assert whole.facts["layers_left_dense"] == []
+    shapes, kept = parse(granularity), 0
+    for name, ones in layers.items():
+        weight = whole.encoder.get_submodule(name).get_parameter("weight")
+        units = shapes.pooled((weight != 0).float())
+        assert set(units.unique().tolist()) <= {0.0, weight.numel() / units.numel()}
+        assert int(units.sum()) == ones
+        kept += ones
+    total, size = whole.facts["prunable_weights"], shapes.unit or 1  # filters: every layer divides by 4
+    assert isinstance(total, int)
+    assert kept == size * budget(total // size, 0.25)
+
+
+def test_a_layer_that_a_block_does_not_fit_is_listed(tmp_path: Path) -> None:
+    # What reads or makes the 4 channels of the stem.
+    facts = pretrained(tiny_run("simclr", "static_erk", granularity="block8x8", density=0.25), tmp_path).facts
+    left, online = facts["layers_left_dense"], facts["kept_per_layer"]
+    assert isinstance(online, dict)
+    assert left == [name for name in online if name.startswith(("layer1", "layer2.0.conv1", "layer2.0.shortcut"))]
 
 
 def test_a_layer_that_a_pattern_does_not_fit_is_listed(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ TESTS_FAILED = 1  # pytest's exit code; a mutant that cannot even be imported gi
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_mutant_is_killed(name: str, tmp_path: Path) -> None:
     mutant = MUTANTS[name]
-    for part in ("bench", "methods", "tests"):
+    for part in ("bench", "methods", "hardware", "tests"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "results", tmp_path / "results", ignore=shutil.ignore_patterns("references"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
