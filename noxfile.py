@@ -66,6 +66,12 @@ def cifar10_table(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["environment"])
+def structured_table(session: nox.Session) -> None:
+    """Train, evaluate, judge and print the table of structured sparsity: granularity x method x framework."""
+    python(session, "-m", "bench", "table", "structured", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
 def regression(session: nox.Session) -> None:
     """Rerun a few stored references and compare exactly."""
     python(session, "-m", "bench", "regression", *session.posargs)
@@ -73,5 +79,5 @@ def regression(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none", requires=["environment"])
 def record(session: nox.Session) -> None:
-    """Make the stored references of the CIFAR-10 table anew; say why in the commit."""
-    python(session, "-m", "bench", "record", "cifar10", *session.posargs)
+    """Make the stored references of a table anew, of CIFAR-10's unless ``--`` names another; say why in the commit."""
+    python(session, "-m", "bench", "record", *session.posargs)

@@ -196,7 +196,7 @@ class Regression(Places):
 
     name: tyro.conf.Positional[str] = "cifar10"
     profile: ProfileName = "smoke"
-    cells: tuple[str, ...] = commands.REGRESSION_CELLS
+    cells: tuple[str, ...] = ()
     data: str | None = None
 
     def act(self) -> int:

@@ -24,20 +24,11 @@ from bench.record import Record
 from bench.references import FIRST_USER_SEED, REFERENCES, load_references, save_reference
 from bench.report import show, write
 from bench.table import TableSpec, parse_cell
-from bench.tables import TABLES
+from bench.tables import TABLES, Table
 from bench.tolerances import load_tolerances
 from methods import METHODS
 
 MINIMUM_REFERENCE_SEEDS = 5
-# What `nox -s regression` repeats: each method and each framework once, the hardest settings.
-REGRESSION_CELLS = (
-    "simclr/untrained/*",
-    "simclr/dense/*",
-    "simclr/synchronized/element/d0.02*",
-    "byol/static_erk/element/d0.02",
-    "byol/gradual/element/d0.02",
-    "byol/synchronized/element/d0.10*",
-)
 
 
 class UsageError(Exception):
@@ -112,6 +103,17 @@ def resolve_images(name: str, profile: str, place: Place) -> Images:
     return Images(name=name)
 
 
+def find_table(name: str) -> Table:
+    """Return a table by its name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in TABLES:
+        raise UsageError(f"table {name!r} is unknown. Choose from {', '.join(TABLES)}.")
+    return TABLES[name]
+
+
 def make_table(
     name: str,
     profile: str,
@@ -130,10 +132,9 @@ def make_table(
         KeyboardInterrupt: exit code 130.
     """
     began = time.monotonic()
-    if name not in TABLES:
-        raise UsageError(f"table {name!r} is unknown. Choose from {', '.join(TABLES)}.")
-    images = resolve_images(name, profile, place)
-    spec = TABLES[name](profile, images.name).select(cells)
+    table = find_table(name)
+    images = resolve_images(table.data, profile, place)
+    spec = table(profile, images.name).select(cells)
     count = PROFILES[profile].seeds if seeds is None else seeds
     if count < 1:
         raise UsageError(f"--seeds {count}: at least one seed is needed.")
@@ -222,20 +223,21 @@ def record_references(name: str, profile: str, place: Place, *, cells: str, seed
     """Make a table's references with the committed code; return the exit code.
 
     Raises:
-        UsageError: tracked files differ from the commit, or too few seeds.
+        UsageError: no such table, tracked files differ from the commit, or too few seeds.
     """
+    table = find_table(name)
     if job.git_state()["git_dirty"]:
         raise UsageError(
             "references come only from committed code, and tracked files differ from the commit. Commit first."
         )
     if seeds < MINIMUM_REFERENCE_SEEDS:
         raise UsageError(f"--seeds {seeds}: a reference needs at least {MINIMUM_REFERENCE_SEEDS} seeds a cell.")
-    made = resolve_images(name, profile, place).name
+    made = resolve_images(table.data, profile, place).name
     both = (made, STAND_IN) if profile == "smoke" and made != STAND_IN else (made,)
     failures = [
         failure
         for images in ((data_name,) if data_name else both)
-        for failure in _record(TABLES[name](profile, images).select(cells), range(seeds), place)
+        for failure in _record(table(profile, images).select(cells), range(seeds), place)
     ]
     for failure in failures:
         print(f"{failure.run_id}: {failure.reason}", file=sys.stderr)
@@ -256,10 +258,21 @@ def repeat_references(name: str, profile: str, place: Place, *, cells: Sequence[
 
     On the machine class of the references every digest must be the same; elsewhere the counts must be, and the
     accuracies must not deviate.
+
+    Args:
+        name: of the table.
+        profile: its size.
+        place: where to work.
+        cells: patterns; the table's ``regression_cells`` where there are none.
+        data_name: whose references; the table's own data set, or the stand-in for it, unless given.
+
+    Raises:
+        UsageError: no such table.
     """
-    images = data_name or resolve_images(name, profile, place).name
-    whole = TABLES[name](profile, images)
-    chosen = {run.cell: run for pattern in cells for run in whole.select(pattern).cells}
+    table = find_table(name)
+    images = data_name or resolve_images(table.data, profile, place).name
+    whole = table(profile, images)
+    chosen = {run.cell: run for pattern in cells or table.regression_cells for run in whole.select(pattern).cells}
     spec = dataclasses.replace(whole, cells=tuple(chosen.values()))
     outcomes, notes = perform(spec.runs([0]), place, force=True)
     judged = assemble(

@@ -10,6 +10,14 @@ DATA = "cifar10"
 FRAMEWORKS = ("simclr", "byol")
 DENSE = (UNTRAINED, "dense")
 SPARSE = ("static_erk", "gradual", "synchronized")
+REGRESSION_CELLS = (
+    "simclr/untrained/*",
+    "simclr/dense/*",
+    "simclr/synchronized/element/d0.02*",
+    "byol/static_erk/element/d0.02",
+    "byol/gradual/element/d0.02",
+    "byol/synchronized/element/d0.10*",
+)
 
 
 def table(profile: str, data: str) -> TableSpec:

@@ -156,6 +156,29 @@ def test_the_stand_in_is_announced_above_and_inside_the_table(tmp_path: Path) ->
     assert "NOT_RUN" in missing.stdout
 
 
+def test_the_structured_table_is_made_and_names_its_granularities(tmp_path: Path) -> None:
+    """It is called otherwise than its data; judged where its references for the stand-in are stored."""
+    done = bench("table", "structured", "--cells", "*/untrained/*", "--out", str(tmp_path))
+    references = ROOT / "results/references/structured/smoke/digits"
+    assert done.returncode == int(not references.exists()), done.stderr
+    assert "structured, profile smoke, data digits" in done.stdout
+    assert (tmp_path / "tables/structured-smoke-digits.md").exists()
+    missing = bench("table", "structured", "--stored", "--cells", "simclr/*/filter/*", "--out", str(tmp_path))
+    assert missing.returncode == 1
+    for method in ("static_uniform", "gradual", "synchronized"):
+        assert f"simclr/{method}/filter/d0.25" in missing.stdout
+
+
+@pytest.mark.parametrize("shape", ["block4x4", "filter"])
+def test_a_structured_run_keeps_exactly_its_units(shape: str, tmp_path: Path) -> None:
+    cell = f"byol/synchronized/{shape}/d0.25+g0.30"
+    done = bench("run", cell, *SMALL, "--train-images", "96", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)["facts"]
+    assert facts["density_prunable"] == 0.25
+    assert facts["layers_left_dense"] == []
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An image folder that calls itself CIFAR-10 and holds a few pictures of noise."""
@@ -202,6 +225,9 @@ def test_only_smoke_may_fall_back_to_the_stand_in(tmp_path: Path) -> None:
         (("table", "--seeds", "0"), "--seeds 0"),
         (("table", "--jobs", "0"), "--jobs 0"),
         (("run", "simclr/magic/element/d0.10", "--data", "digits"), "method 'magic' is unknown"),
+        (("run", "simclr/gradual/block3x3/d0.10", "--data", "digits"), "block3x3 fits none of the 11 prunable layers"),
+        (("regression", "imagenet"), "table 'imagenet' is unknown. Choose from cifar10, structured"),
+        (("record", "imagenet"), "table 'imagenet' is unknown. Choose from cifar10, structured"),
         (("run", "simclr/gradual/element/d1.70", "--data", "digits"), "density 1.7 is outside"),
         (("run", "swav/dense/-/d1.00", "--data", "digits"), "framework 'swav' is unknown"),
         (("run", "simclr/dense", "--data", "digits"), "FRAMEWORK/METHOD/GRANULARITY/POINT"),

@@ -2,10 +2,13 @@ import dataclasses
 
 import pytest
 
+from bench import build, encoders
 from bench.config import Run
 from bench.profiles import PROFILES
 from bench.table import CellName, parse_cell
 from bench.tables import TABLES
+from methods import granularity, masking
+from methods.allocation import alike
 from tests.made_up_tables import made_up_run, made_up_spec
 
 DENSE = made_up_run()
@@ -33,8 +36,48 @@ def test_another_form_is_no_cell(name: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("name", TABLES)
 def test_every_cell_of_every_table_parses_back(name: str, profile: str) -> None:
-    for cell in TABLES[name](profile, name).names:
+    for cell in TABLES[name](profile, TABLES[name].data).names:
         assert str(parse_cell(cell)) == cell
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_cell_of_every_table_can_be_built_and_prunes_every_layer(name: str) -> None:
+    for run in TABLES[name]("smoke", TABLES[name].data).cells:
+        shapes = granularity.parse(run.sparsity.granularity)
+        build.method_for(run)
+        masked = masking.latent(build.framework_for(run).online)
+        assert all(shapes.fits(weight.shape) for weight in masked.values())
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_regression_set_is_small_and_knows_its_cells(name: str) -> None:
+    table = TABLES[name]
+    spec = table("smoke", table.data)
+    chosen = {cell for pattern in table.regression_cells for cell in spec.select(pattern).names}
+    assert {parse_cell(cell).framework for cell in chosen} == {parse_cell(cell).framework for cell in spec.names}
+    methods = {parse_cell(cell).method for cell in spec.names} - {"untrained", "dense"}
+    assert methods <= {parse_cell(cell).method for cell in chosen}
+    assert len(chosen) <= 6
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_rows_of_the_structured_table_are_equally_dense(profile: str) -> None:
+    """In weights, not only in blocks or filters: no row has an advantage from rounding."""
+    cells = TABLES["structured"](profile, "cifar10").cells
+    encoder, _ = encoders.build(cells[0].encoder)
+    masking.install(encoder)
+    shapes = {path: weight.shape for path, weight in masking.latent(encoder).items()}
+    total = sum(shape.numel() for shape in shapes.values())
+    for run in cells:
+        if run.sparsity.granularity != "-":
+            kept = alike(shapes, run.sparsity.density, granularity.parse(run.sparsity.granularity))
+            assert sum(kept.values()) == total * run.sparsity.density
+
+
+def test_structured_smoke_runs_have_the_steps_that_a_mask_schedule_needs() -> None:
+    for run in TABLES["structured"]("smoke", "cifar10").cells:
+        steps = run.optimizer.epochs * run.steps_per_epoch(run.data.train_images)
+        assert steps >= (0 if run.sparsity.method == "untrained" else 200)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""Structured sparsity on CIFAR-10: what the shape of the zeros costs, per method and framework, at one density."""
+
+import dataclasses
+
+from bench.config import UNTRAINED, SparsitySpec
+from bench.profiles import PROFILES, Profile
+from bench.table import TableSpec
+
+NAME = "structured"
+DATA = "cifar10"
+
+FRAMEWORKS = ("simclr", "byol")
+DENSE = (UNTRAINED, "dense")
+# Filters have one density in all layers, and rows are compared: so random masks are uniform everywhere.
+SPARSE = ("static_uniform", "gradual", "synchronized")
+GRANULARITIES = ("element", "block4x4", "block8x1", "filter")  # all fit every layer from width 1/8 on
+DENSITY = 0.25  # every layer divides: filters too are exactly as dense as the other rows
+REGRESSION_CELLS = (
+    "simclr/synchronized/block4x4/*",
+    "simclr/gradual/filter/*",
+    "byol/static_uniform/block8x1/*",
+    "byol/synchronized/filter/*",
+)
+
+# The smoke profile of the CIFAR-10 table with half the batch and half the images seen: a table of 28 cells in as long.
+SMOKE_BATCH_IMAGES = 32
+SMOKE_EPOCHS = 2
+SMOKE_STAND_IN_EPOCHS = 6
+
+
+def table(profile: str, data: str) -> TableSpec:
+    """Return the table at a profile's size, on CIFAR-10 or on the stand-in."""
+    size = _halved(PROFILES[profile]) if profile == "smoke" else PROFILES[profile]
+    points = [SparsitySpec(method=method) for method in DENSE]
+    points += [
+        SparsitySpec(
+            method=method,
+            granularity=granularity,
+            density=DENSITY,
+            gap=size.gap if method == "synchronized" else 0.0,
+        )
+        for granularity in GRANULARITIES
+        for method in SPARSE
+    ]
+    return TableSpec(
+        name=NAME,
+        title="Structured sparsity on CIFAR-10: accuracy at equal density, by the shape of the zeros",
+        profile=profile,
+        data=data,
+        cells=tuple(size.run(framework, point, data) for framework in FRAMEWORKS for point in points),
+    )
+
+
+def _halved(size: Profile) -> Profile:
+    recipes = {
+        name: dataclasses.replace(
+            recipe,
+            optimizer=dataclasses.replace(recipe.optimizer, batch_images=SMOKE_BATCH_IMAGES, epochs=SMOKE_EPOCHS),
+        )
+        for name, recipe in size.recipes.items()
+    }
+    return dataclasses.replace(size, recipes=recipes, stand_in_epochs=SMOKE_STAND_IN_EPOCHS)
