@@ -1,43 +1,63 @@
 """Sparse weights on CIFAR-10: what synchronized contrastive pruning is compared with, per framework."""
 
+from collections.abc import Iterable
+
 from bench.config import UNTRAINED, SparsitySpec
-from bench.profiles import PROFILES
+from bench.profiles import PROFILES, Profile
+from bench.stand_in import STAND_IN
 from bench.table import TableSpec
 
 NAME = "cifar10"
 DATA = "cifar10"
 
-FRAMEWORKS = ("simclr", "byol")
+FRAMEWORKS = ("simclr", "moco", "barlow_twins", "byol")
 DENSE = (UNTRAINED, "dense")
-SPARSE = ("static_erk", "gradual", "synchronized")
+SPARSE = ("static_erk", "static_uniform", "gradual", "set", "rigl", "granet", "synchronized")
+PATTERN, PATTERN_DENSITY = "2:4", 0.50
+PATTERN_SPARSE = ("static_uniform", "synchronized")
+# With labels, in one view a step: dense, and the only opponent there that is trained sparse from dense as SyncCP is.
+SUPERVISED = ("dense", "gradual")
+# The stand-in shows that everything is wired up; one sparse method of each kind does.
+STAND_IN_SPARSE = ("static_erk", "gradual", "synchronized")
 REGRESSION_CELLS = (
     "simclr/untrained/*",
-    "simclr/dense/*",
     "simclr/synchronized/element/d0.02*",
-    "byol/static_erk/element/d0.02",
-    "byol/gradual/element/d0.02",
-    "byol/synchronized/element/d0.10*",
+    "moco/rigl/*",
+    "moco/set/*",
+    "barlow_twins/granet/*",
+    "barlow_twins/static_uniform/2:4/*",
+    "byol/static_erk/*",
+    "byol/synchronized/2:4/*",
+    "supervised/gradual/*",
 )
 
 
 def table(profile: str, data: str) -> TableSpec:
-    """Return the table at a profile's size, on CIFAR-10 or on the stand-in."""
+    """Return the table at a profile's size, on CIFAR-10 or, with fewer rows, on the stand-in."""
     size = PROFILES[profile]
+    sparse, patterns = (STAND_IN_SPARSE, ()) if data == STAND_IN else (SPARSE, PATTERN_SPARSE)
     points = [SparsitySpec(method=method) for method in DENSE]
-    points += [
-        SparsitySpec(
-            method=method,
-            granularity="element",
-            density=density,
-            gap=size.gap if method == "synchronized" else 0.0,
-        )
-        for density in size.densities
-        for method in SPARSE
-    ]
+    points += [point for density in size.densities for point in _points(size, sparse, "element", density)]
+    points += _points(size, patterns, PATTERN, PATTERN_DENSITY)
+    cells = [size.run(framework, point, data) for framework in FRAMEWORKS for point in points]
+    cells += [size.run("supervised", point, data) for point in points if _is_supervised(point)]
     return TableSpec(
         name=NAME,
         title="Sparse contrastive learning on CIFAR-10: accuracy at equal density",
         profile=profile,
         data=data,
-        cells=tuple(size.run(framework, point, data) for framework in FRAMEWORKS for point in points),
+        cells=tuple(cells),
     )
+
+
+def _points(size: Profile, methods: Iterable[str], shapes: str, density: float) -> list[SparsitySpec]:
+    """Return every method at one density; ``synchronized`` with the profile's gaps."""
+    return [
+        SparsitySpec(method=method, granularity=shapes, density=density, gap=gap)
+        for method in methods
+        for gap in (size.gaps if method == "synchronized" else (0.0,))
+    ]
+
+
+def _is_supervised(point: SparsitySpec) -> bool:
+    return point.method in SUPERVISED and point.granularity != PATTERN
