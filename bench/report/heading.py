@@ -31,6 +31,7 @@ def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
         ("images scored", _distinct(run.data.evaluate_on for run in cells)),
         ("kNN", _distinct(str(item.get("knn_protocol", "unknown")) for item in facts)),
         ("linear", _distinct(str(item.get("linear_protocol", "unknown")) for item in facts)),
+        ("counted", "density and MACs, exactly; zeros are applied, not skipped, and make no step here faster"),
         ("seeds", _seeds(row.new[metric].values for row in table.rows)),
         ("stored seeds", _seeds(row.stored[metric].values for row in table.rows)),
         ("machine", _distinct(str(item.get("host", "unknown")) for item in provenance)),

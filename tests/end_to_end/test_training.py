@@ -1,6 +1,8 @@
 """Every framework with every method: trains, is exact about its masks, resumes bit by bit."""
 
 import dataclasses
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from bench.frameworks import FRAMEWORKS
 from bench.train import TrainingError
 from methods import METHODS
 from methods.granularity import budget, parse
+from methods.scores import EmaMagnitude
 from tests.tiny import dataset_of, pretrained, tiny_run
 
 CELLS = [(framework, method) for framework in FRAMEWORKS for method in METHODS]
@@ -167,6 +170,25 @@ def test_accumulation_counts_optimizer_steps(tmp_path: Path) -> None:
     parts = pretrained(dataclasses.replace(run, optimizer=halved), tmp_path / "parts").facts
     for name in ("optimizer_steps", "update_steps", "samples_seen", "kept_weights"):
         assert whole[name] == parts[name]
+
+
+def test_averages_move_once_per_optimizer_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """I37, and B33: not once per micro-batch, not once more per update, and no longer than they are needed."""
+    moves: list[EmaMagnitude] = []
+    update = EmaMagnitude.update
+
+    def counted(average: EmaMagnitude, weights: Mapping[str, Tensor]) -> None:
+        moves.append(average)
+        update(average, weights)
+
+    monkeypatch.setattr(EmaMagnitude, "update", counted)
+    run = tiny_run("byol", "synchronized", gap=0.3)
+    halved = dataclasses.replace(run.optimizer, batch_images=12, accumulate_batches=2)
+    facts = pretrained(dataclasses.replace(run, optimizer=halved), tmp_path).facts
+    steps = facts["update_steps"]
+    assert isinstance(steps, list)
+    assert Counter(map(id, moves)) == dict.fromkeys({id(average) for average in moves}, steps[-1])
+    assert len({id(average) for average in moves}) == 2
 
 
 def test_an_untrained_run_takes_no_step(tmp_path: Path) -> None:

@@ -8,7 +8,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BUGS: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("bugs.toml").read_text())
-REQUIRED = [f"B{number}" for number in (*range(1, 21), *range(30, 39))] + [f"G{number}" for number in range(1, 8)]
+REQUIRED = [
+    *(f"B{number}" for number in (*range(1, 21), *range(30, 39))),
+    *(f"G{number}" for number in range(1, 8)),
+    *(f"U{number}" for number in range(1, 23)),
+]
 
 
 @pytest.mark.parametrize("bug", REQUIRED)

@@ -89,6 +89,7 @@ def test_every_report_says_what_matters(render: Callable[[Page], str]) -> None:
         "Positive control: a planted loss of the margin and 3 sd is called DEVIATES in 1 of 1 cells",
         "Margin 3.00 points",
         "NOT_JUDGED: too small",
+        "zeros are applied, not skipped",
         "61 s",
         "host-a",
         "c0ffee",
