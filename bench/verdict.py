@@ -219,7 +219,7 @@ def judge(
 
 def no_reference(found: int) -> Judgement:
     """Return the judgement of a cell with ``found`` references, fewer than needed."""
-    reason = f"{found} stored runs, {MINIMUM_REFERENCES} needed: `nox -s record` makes them."
+    reason = f"{found} stored runs, {MINIMUM_REFERENCES} needed: `nox -s record -- TABLE` makes them."
     return Judgement(verdict=Verdict.NO_REFERENCE, reason=reason)
 
 
