@@ -97,8 +97,9 @@ def _small(*, epochs: int, byol_epochs: int, ema_start: float, byol_ema_start: f
     weight decay 5e-4, a cosine. Ours, chosen on single runs scored on validation images (results/README.md, Pilot):
     batches of 32, because steps are what a run of minutes lacks; heads of an eighth of theirs; SimCLR's and MoCo's
     temperature 0.2 (theirs 0.5 and 0.1); a MoCo queue of 256, as the stand-in has 1,297 images; EMA starts below theirs
-    of 0.99, because the target has to leave its random start; Barlow Twins' lambda 0.001 (theirs 0.005), as batches of
-    32 estimate the off-diagonal correlations poorly, and its loss scaled as in solo-learn's CIFAR recipe.
+    of 0.99, because the target has to leave its random start; BYOL's warm-up and its weight decay of 2e-3, without
+    which some seeds do not leave it; Barlow Twins' lambda 0.001 (theirs 0.005), as batches of 32 estimate the
+    off-diagonal correlations poorly, and its loss scaled as in solo-learn's CIFAR recipe.
     """
     optimizer = OptimizerSpec(name="sgd", learning_rate=0.06, weight_decay=5e-4, batch_images=32, epochs=epochs)
     hidden = 64
@@ -142,7 +143,7 @@ def _small(*, epochs: int, byol_epochs: int, ema_start: float, byol_ema_start: f
                 ema_start=byol_ema_start,
                 ema_end=1.0,
             ),
-            optimizer=dataclasses.replace(optimizer, epochs=byol_epochs),
+            optimizer=dataclasses.replace(optimizer, weight_decay=2e-3, warmup_epochs=0.5, epochs=byol_epochs),
         ),
     }
 
