@@ -17,7 +17,8 @@ PATTERN, PATTERN_DENSITY = "2:4", 0.50
 PATTERN_SPARSE = ("static_uniform", "synchronized")
 # With labels, in one view a step: dense, and the only opponent there that is trained sparse from dense as SyncCP is.
 SUPERVISED = ("dense", "gradual")
-# The stand-in shows that everything is wired up; one sparse method of each kind does.
+# The stand-in shows that everything is wired up: a shared encoder, an EMA target and a method of each kind do.
+STAND_IN_FRAMEWORKS = ("simclr", "byol")
 STAND_IN_SPARSE = ("static_erk", "gradual", "synchronized")
 REGRESSION_CELLS = (
     "simclr/untrained/*",
@@ -35,11 +36,12 @@ REGRESSION_CELLS = (
 def table(profile: str, data: str) -> TableSpec:
     """Return the table at a profile's size, on CIFAR-10 or, with fewer rows, on the stand-in."""
     size = PROFILES[profile]
-    sparse, patterns = (STAND_IN_SPARSE, ()) if data == STAND_IN else (SPARSE, PATTERN_SPARSE)
+    whole = (FRAMEWORKS, SPARSE, PATTERN_SPARSE)
+    frameworks, sparse, patterns = (STAND_IN_FRAMEWORKS, STAND_IN_SPARSE, ()) if data == STAND_IN else whole
     points = [SparsitySpec(method=method) for method in DENSE]
     points += [point for density in size.densities for point in _points(size, sparse, "element", density)]
     points += _points(size, patterns, PATTERN, PATTERN_DENSITY)
-    cells = [size.run(framework, point, data) for framework in FRAMEWORKS for point in points]
+    cells = [size.run(framework, point, data) for framework in frameworks for point in points]
     cells += [size.run("supervised", point, data) for point in points if _is_supervised(point)]
     return TableSpec(
         name=NAME,
