@@ -166,7 +166,7 @@ class Record(Places):
         name: which table.
         profile: its size.
         cells: only cells that match this pattern.
-        seeds: per cell, at least 5.
+        seeds: per cell, at least 3.
         data: the table's own data set and digits, the stand-in, unless one of them is given.
     """
 

@@ -26,9 +26,8 @@ from bench.report import show, write
 from bench.table import TableSpec, parse_cell
 from bench.tables import TABLES, Table
 from bench.tolerances import load_tolerances
+from bench.verdict import MINIMUM_REFERENCES
 from methods import METHODS
-
-MINIMUM_REFERENCE_SEEDS = 5
 
 
 class UsageError(Exception):
@@ -230,8 +229,8 @@ def record_references(name: str, profile: str, place: Place, *, cells: str, seed
         raise UsageError(
             "references come only from committed code, and tracked files differ from the commit. Commit first."
         )
-    if seeds < MINIMUM_REFERENCE_SEEDS:
-        raise UsageError(f"--seeds {seeds}: a reference needs at least {MINIMUM_REFERENCE_SEEDS} seeds a cell.")
+    if seeds < MINIMUM_REFERENCES:
+        raise UsageError(f"--seeds {seeds}: a reference needs at least {MINIMUM_REFERENCES} seeds a cell.")
     made = resolve_images(table.data, profile, place).name
     both = (made, STAND_IN) if profile == "smoke" and made != STAND_IN else (made,)
     failures = [

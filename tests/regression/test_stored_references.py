@@ -15,11 +15,11 @@ from bench.record import Record, plain
 from bench.references import FIRST_USER_SEED, REFERENCES, load_references
 from bench.tables import TABLES
 from bench.tolerances import load_tolerances
-from bench.verdict import Verdict
+from bench.verdict import MINIMUM_REFERENCES, Verdict
 
 PLACES = sorted({path.relative_to(REFERENCES).parts[:3] for path in REFERENCES.glob("*/*/*/*.json")})
 each_place = pytest.mark.parametrize("place", PLACES, ids="/".join)
-LEAST_REFERENCES = 5
+LEAST_REFERENCES = {"cifar10": 5}  # of the other tables: what a verdict needs
 
 
 def _of_cell(run: Run, references: Sequence[Record]) -> list[Record]:
@@ -57,7 +57,7 @@ def test_every_cell_has_its_references_and_no_reference_lacks_its_cell(place: Se
     name, profile, data = place
     references = load_references(name, profile, data)
     found = {run.cell: _of_cell(run, references) for run in TABLES[name](profile, data).cells}
-    assert min(map(len, found.values())) >= LEAST_REFERENCES
+    assert min(map(len, found.values())) >= LEAST_REFERENCES.get(name, MINIMUM_REFERENCES)
     assert sum(map(len, found.values())) == len(references)
 
 
