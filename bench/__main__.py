@@ -1,4 +1,4 @@
-"""The command line: ``python -m bench {table,run,data,methods,record,regression}``. Argument parsing only."""
+"""The command line: ``python -m bench {table,run,data,...}``. Argument parsing only."""
 
 import os
 import sys
@@ -12,6 +12,7 @@ from bench import commands
 from bench.data import DataError
 from bench.record import RecordError
 from bench.strict import SettingsError
+from bench.workload import WORKLOADS
 
 ProfileName = Literal["smoke", "cpu", "paper"]
 
@@ -204,6 +205,23 @@ class Regression(Places):
         return commands.repeat_references(self.name, self.profile, self.place, cells=self.cells, data_name=self.data)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """Trace the networks of the profiles, and one optimizer step of each framework, for the accelerator model.
+
+    Attributes:
+        names: PROFILE-FRAMEWORK, e.g. paper-byol; all unless given.
+        folder: where the JSON files go.
+    """
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    folder: Path = WORKLOADS
+
+    def act(self) -> int:
+        """Return the exit code."""
+        return commands.trace_workloads(self.names, self.folder)
+
+
 Command = (
     Annotated[Table, tyro.conf.subcommand("table")]
     | Annotated[Run, tyro.conf.subcommand("run")]
@@ -211,6 +229,7 @@ Command = (
     | Annotated[Methods, tyro.conf.subcommand("methods")]
     | Annotated[Record, tyro.conf.subcommand("record")]
     | Annotated[Regression, tyro.conf.subcommand("regression")]
+    | Annotated[Workload, tyro.conf.subcommand("workload")]
 )
 
 

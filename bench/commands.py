@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bench import data, estimate, job
+from bench import data, estimate, job, workload
 from bench.claims import load_claims
 from bench.config import Run, SparsitySpec
 from bench.data import STAND_IN, DataError
@@ -20,7 +20,7 @@ from bench.judging import assemble
 from bench.outcome import Failed, NotRun, Outcome
 from bench.profiles import PROFILES
 from bench.progress import shown
-from bench.record import Record
+from bench.record import Record, write_atomically
 from bench.references import FIRST_USER_SEED, REFERENCES, load_references, save_reference
 from bench.report import show, write
 from bench.table import TableSpec, parse_cell
@@ -342,4 +342,13 @@ def show_methods() -> int:
     print("methods:    " + ", ".join(METHODS))
     print("frameworks: " + ", ".join(FRAMEWORKS))
     print("tables:     " + ", ".join(TABLES))
+    return 0
+
+
+def trace_workloads(names: Sequence[str], folder: Path) -> int:
+    """Trace networks anew, all of them unless some are named, into files that ``hardware`` reads."""
+    for name in names or tuple(workload.names()):
+        traced = workload.trace(workload.named(name), name)
+        write_atomically(workload.path_of(name, folder), traced.text.encode())
+        print(f"{name}: {len(traced.layers)} layers, {traced.digest[:16]}")
     return 0

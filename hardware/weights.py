@@ -2,14 +2,18 @@
 
 import abc
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from hardware.sparsity import Bools, Nothing, Shape, Skipping, Tile, Work
 from hardware.strict import HardwareError, fraction
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +143,13 @@ DENSE = Density(1.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mask(Weights):
-    """The real mask of a layer: ``kept`` has the shape (K, C / groups, R, S); True where a weight is kept."""
+    """The real mask of a layer: ``kept`` has the shape (K, C / groups, R, S); True where a weight is kept.
+
+    What was counted once is remembered: branches, passes and machines ask the same of millions of weights.
+    """
 
     kept: Bools
+    _found: dict[object, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.kept.dtype != np.bool_ or self.kept.ndim != 4:
@@ -159,11 +167,14 @@ class Mask(Weights):
                 "kernel positions). Give the mask of this layer."
             )
         each = self.kept.reshape(groups, outputs, inputs, kernel)
-        return sum((skipping.measure(grid.view(part), tile) for part in each), Work(0, 0))
+        return self._once(
+            (skipping, grid, tile, groups),
+            lambda: sum((skipping.measure(grid.view(part), tile) for part in each), Work(0, 0)),
+        )
 
     def ones(self, weight: Shape) -> int:  # noqa: ARG002 (the mask knows)
         """Count the non-zero weights."""
-        return int(np.count_nonzero(self.kept))
+        return self._once("ones", lambda: int(np.count_nonzero(self.kept)))
 
     def alive(self, out_channels: int, in_channels: int) -> tuple[int, int]:  # noqa: ARG002 (the mask knows)
         """Count the channels with a non-zero weight."""
@@ -171,7 +182,7 @@ class Mask(Weights):
 
     def compacted(self) -> "Mask":
         """Return the mask between living channels."""
-        return Mask(self.kept[self._outputs()][:, self._inputs()])
+        return self._once("compacted", lambda: Mask(self.kept[self._outputs()][:, self._inputs()]))
 
     def living_outputs(self, channels: int) -> Bools:  # noqa: ARG002 (the mask knows)
         """Return them."""
@@ -188,10 +199,16 @@ class Mask(Weights):
 
     def size(self, stored: Storage, weight: Shape, value_bytes: int) -> tuple[int, int]:
         """Return the exact bytes."""
-        return stored.size(self.kept.reshape(weight), value_bytes)
+        return self._once((stored, value_bytes), lambda: stored.size(self.kept.reshape(weight), value_bytes))
 
     def _outputs(self) -> Bools:
-        return np.asarray(np.any(self.kept, axis=(1, 2, 3)))
+        return self._once("outputs", lambda: np.asarray(np.any(self.kept, axis=(1, 2, 3))))
 
     def _inputs(self) -> Bools:
-        return np.asarray(np.any(self.kept, axis=(0, 2, 3)))
+        return self._once("inputs", lambda: np.asarray(np.any(self.kept, axis=(0, 2, 3))))
+
+    def _once(self, question: object, answer: Callable[[], T]) -> T:
+        if question not in self._found:
+            self._found[question] = answer()
+        found: T = self._found[question]
+        return found

@@ -19,6 +19,7 @@ STAGES = (
     {"pictures", "picture_files", "stand_in", "cache", "data", "encoders", "frameworks", "profiles"},
     {"pillow_ops", "batched_views", "lightly_views", "views", "augment"},
     {"build", "train", "evaluate", "estimate", "job"},
+    {"workload"},
     {"worker", "execute"},
     {"verdict", "power", "tolerances", "claims", "structure", "references"},
     {"table"},
