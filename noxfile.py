@@ -72,6 +72,12 @@ def structured_table(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["environment"])
+def accelerator_table(session: nox.Session) -> None:
+    """Say what the masks of runs, and random ones, buy when training on modelled accelerators. Seconds."""
+    python(session, "-m", "bench", "accelerator", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
 def regression(session: nox.Session) -> None:
     """Rerun a few stored references and compare exactly."""
     python(session, "-m", "bench", "regression", *session.posargs)

@@ -13,6 +13,7 @@ from bench.data import DataError
 from bench.record import RecordError
 from bench.strict import SettingsError
 from bench.workload import WORKLOADS
+from hardware import presets
 
 ProfileName = Literal["smoke", "cpu", "paper"]
 
@@ -222,6 +223,31 @@ class Workload:
         return commands.trace_workloads(self.names, self.folder)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Accelerator(Places):
+    """Say what masks buy when training, on modelled accelerators: cycles, traffic and energy of a step. Trains nothing.
+
+    Attributes:
+        machines: presets of hardware/, or paths of own machines ending with .toml.
+        cells: only runs under --out whose cell matches.
+        draws: also rows from masks drawn at random, for every granularity.
+        document: write results/accelerator.md and its pictures anew instead.
+    """
+
+    machines: tuple[str, ...] = field(default_factory=lambda: tuple(presets.names()))
+    cells: str = "*"
+    draws: bool = True
+    document: bool = False
+
+    def act(self) -> int:
+        """Return the exit code."""
+        if self.document:
+            return commands.write_accelerator_document()
+        return commands.make_accelerator_table(
+            self.place, machines=self.machines, cells=self.cells, with_draws=self.draws
+        )
+
+
 Command = (
     Annotated[Table, tyro.conf.subcommand("table")]
     | Annotated[Run, tyro.conf.subcommand("run")]
@@ -230,6 +256,7 @@ Command = (
     | Annotated[Record, tyro.conf.subcommand("record")]
     | Annotated[Regression, tyro.conf.subcommand("regression")]
     | Annotated[Workload, tyro.conf.subcommand("workload")]
+    | Annotated[Accelerator, tyro.conf.subcommand("accelerator")]
 )
 
 

@@ -11,6 +11,10 @@ from typing import Any
 import torch
 
 from bench import data, estimate, job, workload
+from bench.accelerator import claims as ratios
+from bench.accelerator import document, drawn, measured
+from bench.accelerator import table as accelerator_table
+from bench.accelerator.pictures import PICTURES
 from bench.claims import load_claims
 from bench.config import Run, SparsitySpec
 from bench.data import STAND_IN, DataError
@@ -22,7 +26,7 @@ from bench.profiles import PROFILES
 from bench.progress import shown
 from bench.record import Record, write_atomically
 from bench.references import FIRST_USER_SEED, REFERENCES, load_references, save_reference
-from bench.report import show, write
+from bench.report import show, show_page, write, write_page
 from bench.table import TableSpec, parse_cell
 from bench.tables import TABLES, Table
 from bench.tolerances import load_tolerances
@@ -351,4 +355,35 @@ def trace_workloads(names: Sequence[str], folder: Path) -> int:
         traced = workload.trace(workload.named(name), name)
         write_atomically(workload.path_of(name, folder), traced.text.encode())
         print(f"{name}: {len(traced.layers)} layers, {traced.digest[:16]}")
+    return 0
+
+
+def make_accelerator_table(place: Place, *, machines: Sequence[str], cells: str, with_draws: bool) -> int:
+    """Print what the runs under ``place.out`` and random masks buy on modelled accelerators, and write it.
+
+    Raises:
+        HardwareError, RecordError: exit code 2, with the way out.
+        UsageError: nothing to show.
+    """
+    found = list(measured.courses(place.context.runs_dir, cells))
+    courses = [*found, *(drawn.courses() if with_draws else ())]
+    if not courses:
+        raise UsageError(f"no run under {place.context.runs_dir} matches {cells!r}. Make one, or leave out --no-draws.")
+    lines = accelerator_table.lines(courses, machines)
+    judged = ratios.judge(ratios.load(), accelerator_table.ratios(lines))
+    notes = () if found else (f"No run under {place.context.runs_dir} matches {cells!r}: all masks are drawn.",)
+    laid_out = accelerator_table.page(lines, judged, notes)
+    show_page(laid_out)
+    folder = place.out / "tables"
+    for path in write_page(laid_out, accelerator_table.payload(lines, judged), folder / "accelerator"):
+        print(f"wrote {path}", file=sys.stderr)
+    return 0
+
+
+def write_accelerator_document() -> int:
+    """Write ``results/accelerator.md`` and its pictures anew."""
+    write_atomically(document.DOCUMENT, document.document().encode())
+    for name, picture in PICTURES.items():
+        write_atomically(document.DOCUMENT.parent / document.FOLDER / f"{name}.svg", picture.svg())
+    print(f"wrote {document.DOCUMENT}", file=sys.stderr)
     return 0

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import tempfile
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,29 @@ class Record:
         if not isinstance(body, dict) or body.get("schema") != SCHEMA or not set(names) <= set(body):
             raise RecordError(f"{path}: not a record of schema {SCHEMA}. Delete it; the run is then made again.")
         return cls(**{name: body[name] for name in names})
+
+
+def run_of(record: Record, path: Path) -> Run:
+    """Return the run that a record at ``path`` is of.
+
+    Raises:
+        RecordError: it was made by code with other settings.
+    """
+    hints = typing.get_type_hints(Run)
+    try:
+        parts = {
+            name: hints[name](**value) if dataclasses.is_dataclass(hints[name]) else value
+            for name, value in record.run.items()
+        }
+        run = Run(**parts)
+    except (TypeError, KeyError) as error:
+        raise RecordError(f"{path}: made by other code ({error}). Delete it; the run is then made again.") from error
+    if run.run_id != record.run_id:
+        raise RecordError(
+            f"{path}: its settings are those of {run.run_id}, but it says {record.run_id}. Delete it; the run is "
+            "then made again."
+        )
+    return run
 
 
 def plain(run: Run) -> dict[str, object]:

@@ -79,7 +79,8 @@ class Blocks(Skipping):
         a, b, kernel = mask.shape
         whole = padded(mask, self.rows, self.columns)
         bands, columns = whole.shape[0] // self.rows, whole.shape[1] // self.columns
-        full = np.any(whole.reshape(bands, self.rows, columns, self.columns, kernel), axis=(1, 3))
+        touched = np.any(whole.reshape(bands, self.rows, columns * self.columns, kernel), axis=1)  # an axis at a time:
+        full = np.any(touched.reshape(bands, columns, self.columns, kernel), axis=2)  # much faster than both at once
         widths = chunk_sizes(b, self.columns)
         lengths = np.repeat(np.einsum("j,ijk->ik", widths, full), self.rows, axis=0)[:a]
         starts = np.arange(0, a, tile.rows)

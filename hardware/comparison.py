@@ -1,7 +1,7 @@
 """A sparse step beside the dense one on the same machine: the rows of every table."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hardware.accelerator import Machine
 from hardware.cost import State
@@ -54,6 +54,12 @@ def average(steps: Sequence[Step]) -> Step:
     """Return the mean step, for example over the points of a schedule: the cost of a run per step."""
     share = 1.0 / len(steps)
     return Step({name: sum((item.parts[name] for item in steps), Cost()).times(share) for name in steps[0].parts})
+
+
+def without_updates(workload: Workload) -> Workload:
+    """Return the network with a step in which no mask changes: after the last update, or of a dense run."""
+    spec = replace(workload.step, mask_update_period_steps=0, regrowth_needs_dense_gradient=False)
+    return replace(workload, step=spec)
 
 
 def uniform(workload: Workload, density: float, *, filters: bool = False) -> dict[str, State]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from bench.judged import JudgedTable
 from bench.record import write_atomically
 from bench.report.html import html
-from bench.report.layout import page
+from bench.report.layout import Page, page
 from bench.report.markdown import markdown
 from bench.report.payload import payload
 from bench.report.text import text
@@ -14,16 +14,27 @@ from bench.report.text import text
 
 def show(table: JudgedTable) -> None:
     """Print the table to standard output: coloured and folded in a terminal, plain and unfolded elsewhere."""
-    print(text(page(table), sys.stdout), end="")  # noqa: T201 - showing is what it is for
+    show_page(page(table))
+
+
+def show_page(laid_out: Page) -> None:
+    """Print a page that was laid out already."""
+    print(text(laid_out, sys.stdout), end="")  # noqa: T201 - showing is what it is for
 
 
 def write(table: JudgedTable, folder: Path) -> tuple[Path, ...]:
     """Write ``TABLE-PROFILE-DATA.{md,html,json}`` into a folder, each atomically; return the paths."""
     stem = f"{table.spec.name}-{table.spec.profile}-{table.spec.data}"
-    contents = {"md": markdown(page(table)), "html": html(page(table)), "json": payload(table)}
+    return write_page(page(table), payload(table), folder / stem)
+
+
+def write_page(laid_out: Page, numbers: str, stem: Path) -> tuple[Path, ...]:
+    """Write a page as ``STEM.md`` and ``STEM.html``, and its numbers as ``STEM.json``; return the paths."""
+    contents = {"md": markdown(laid_out), "html": html(laid_out), "json": numbers}
+    paths = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in contents}
     for suffix, content in contents.items():
-        write_atomically(folder / f"{stem}.{suffix}", content.encode())
-    return tuple(folder / f"{stem}.{suffix}" for suffix in contents)
+        write_atomically(paths[suffix], content.encode())
+    return tuple(paths.values())
 
 
-__all__ = ["show", "write"]
+__all__ = ["show", "show_page", "write", "write_page"]

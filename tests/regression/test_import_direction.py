@@ -26,6 +26,7 @@ STAGES = (
     {"tables"},
     {"judged", "judging"},
     {"report"},
+    {"accelerator"},
     {"commands"},
     {"__main__"},
 )
