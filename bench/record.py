@@ -12,6 +12,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.config import Run
 
@@ -78,9 +79,8 @@ def run_of(record: Record, path: Path) -> Run:
     """
     hints = typing.get_type_hints(Run)
     try:
-        parts = {
-            name: hints[name](**value) if dataclasses.is_dataclass(hints[name]) else value
-            for name, value in record.run.items()
+        parts: dict[str, Any] = {
+            name: hints[name](**value) if isinstance(value, dict) else value for name, value in record.run.items()
         }
         run = Run(**parts)
     except (TypeError, KeyError) as error:

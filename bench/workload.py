@@ -64,9 +64,7 @@ def trace(run: Run, name: str, *, image_pixels: int = SIZE) -> Workload:
     with torch.random.fork_rng(devices=()):
         framework = build.framework_for(run)
         seen = _watched(framework, image_pixels)
-        loss_macs = sum(
-            _macs(framework.criterion, inputs, run.optimizer.batch_images) for inputs in tuple(seen.compared)
-        )
+        loss_macs = sum(_macs(loss, inputs, run.optimizer.batch_images) for loss, inputs in tuple(seen.compared))
     micro_batches = run.optimizer.accumulate_batches
     passes = {key: times * micro_batches for key, times in seen.passes.items()}
     return Workload(
@@ -230,7 +228,7 @@ def _watch_layers(seen: _Watch, attribute: str, part_module: nn.Module) -> None:
 
 
 class _Products(TorchDispatchMode):
-    """Counts the multiply-accumulates of matrix products. (torch's own counter brings its compiler along.)"""
+    """Counts the multiply-accumulates of matrix products. torch's own counter brings its compiler along."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -256,4 +254,5 @@ def _macs(criterion: nn.Module, inputs: tuple[Tensor, ...], batch_images: int) -
     embeddings = [torch.randn(batch_images, *given.shape[1:], requires_grad=given.requires_grad) for given in inputs]
     with _Products() as products:
         criterion(*embeddings).backward()
-    return products.macs
+    macs: int = products.macs
+    return macs

@@ -12,7 +12,6 @@ import numpy as np
 from hardware.sparsity import Bools, Nothing, Shape, Skipping, Tile, Work
 from hardware.strict import HardwareError, fraction
 
-
 T = TypeVar("T")
 
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -15,7 +16,7 @@ from hardware.step import phase_cost
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000")
-STYLE = {
+STYLE: Any = {
     "svg.hashsalt": "accelerator",  # else ids are random
     "svg.fonttype": "none",
     "font.size": 9,
@@ -64,8 +65,9 @@ def _layers(axes: list[Axes]) -> None:
         )
     axis.set_xticks(list(places), [layer.name for layer in network.layers], rotation=60, ha="right")
     axis.set_ylabel("cycles of a pass [million]")
+    axis.set_ylim(top=1.12 * axis.get_ylim()[1])  # room for the legend
     axis.grid(axis="y", alpha=0.3)
-    axis.legend(ncols=4)
+    axis.legend(ncols=4, loc="upper center", borderaxespad=0.0)
 
 
 def _roofline(axes: list[Axes]) -> None:
@@ -86,7 +88,7 @@ def _roofline(axes: list[Axes]) -> None:
             label=phase.value,
         )
     ridge = peak / slope
-    axis.plot([4, ridge, 2000], [4 * slope, peak, peak], color="black", lw=1, label="roofs: DRAM, array")
+    axis.plot([10, ridge, 500], [10 * slope, peak, peak], color="black", lw=1, label="roofs: DRAM, array")
     axis.set_xscale("log")
     axis.set_yscale("log")
     axis.set_xlabel("intensity [MACs per DRAM byte]")

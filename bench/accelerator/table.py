@@ -101,12 +101,18 @@ def page(found: Sequence[Line], judged: Sequence[JudgedRatio], notes: Sequence[s
         ),
         claim_reasons=tuple((item.claim.name, item.sentence) for item in judged),
         worth=(
-            "Judged from the model, not from samples: REPRODUCED says that the relation holds for these machines, as "
-            "parameterised by us, and not that a chip was measured.",
-            "Speed-up: dense over sparse cycles. MACs reduction: what the algorithm could save. Conversion: how much "
-            "of it became speed. Stalls: share of the cycles that wait for memory.",
-            "Average of the run: before the mask schedule, at its points and after its end, by their share of the "
-            "steps, mask updates included; linear between points.",
+            (
+                "Judged from the model, not from samples: REPRODUCED says that the relation holds for these machines, "
+                "as parameterised by us, and not that a chip was measured."
+            ),
+            (
+                "Speed-up: dense over sparse cycles. MACs reduction: what the algorithm could save. Conversion: how "
+                "much of it became speed. Stalls: share of the cycles that wait for memory."
+            ),
+            (
+                "Average of the run: before the mask schedule, at its points and after its end, by their share of the "
+                "steps, mask updates included; linear between points."
+            ),
         ),
         notes=(NOT_MODELLED, *notes),
     )

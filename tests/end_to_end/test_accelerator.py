@@ -1,0 +1,169 @@
+"""`python -m bench accelerator` and `... workload`: from real runs and from random masks, and what they refuse."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import job, workload
+from bench.__main__ import main
+from bench.accelerator import course, measured
+from bench.config import Run
+from bench.record import Record, RecordError
+from hardware import comparison, presets
+from hardware.masks import read
+from hardware.step import step
+from tests.tiny import tiny_run
+
+RUN = tiny_run("byol", "synchronized", gap=0.3)
+
+
+@pytest.fixture(name="out", scope="module")
+def fixture_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with one finished run, of a method that regrows by the dense gradient."""
+    out = tmp_path_factory.mktemp("out")
+    context = job.Context(runs_dir=out / "runs", data_dir=out / "data", cache_dir=out / "cache")
+    job.perform(RUN, context, lambda _step, _total: None)
+    return out
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+    return main()
+
+
+def test_the_table_of_a_run(out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "accelerator", "--out", str(out), "--no-draws") == 0
+    shown = capsys.readouterr().out
+    assert "Published:" in shown
+    assert "Assumed (ours):" in shown
+    body = json.loads((out / "tables" / "accelerator.json").read_text())
+    assert [row["machine"] for row in body["rows"]] == presets.names()
+    assert all(row["source"] == f"masks of {RUN.run_id}" for row in body["rows"])
+    assert all(row["branches"] == "EMA target" for row in body["rows"])
+    assert RUN.cell in (out / "tables" / "accelerator.html").read_text()
+    assert (out / "tables" / "accelerator.md").read_text().count(" EMA target ") == len(presets.names())
+    numbers = next(row for row in body["rows"] if row["machine"] == "element_core")
+    network = workload.trace(replace(RUN, seed=0), "byol")
+    path = out / "runs" / RUN.run_id / "masks.npz"
+    states = [read(path, network, "final", branch) for branch in ("online", "target")]
+    expected = comparison.rows(network, presets.machine("element_core"), *states)["step"]
+    assert numbers["final"]["cycles"] == expected.sparse.cycles
+    assert numbers["final"]["macs_reduction"] > numbers["average"]["macs_reduction"] > 1.0
+
+
+def test_updates_and_dense_gradients_are_charged(out: Path) -> None:
+    """On average over the run, not in its last step."""
+    (found,) = measured.courses(out / "runs", "byol/*")
+    spec, record = found.workload.step, Record.load(out / "runs" / RUN.run_id / "record.json")
+    updates = record.facts["update_steps"]
+    assert isinstance(updates, list)
+    assert spec.mask_update_period_steps == round(20 / len(updates))
+    assert spec.regrowth_needs_dense_gradient
+    machine = presets.machine("element_core")
+    final, average = found.rows(machine)
+    settled = comparison.without_updates(found.workload)
+    assert final.sparse == step(settled, machine, found.final.online, found.final.target).total
+    whole = sum(
+        moment.share * step(found.workload, machine, moment.online, moment.target).total.cycles
+        for moment in found.moments
+    )
+    assert average.sparse.cycles == pytest.approx(whole)
+    assert found.moments[0].share == pytest.approx(RUN.sparsity.start_fraction)
+
+
+def test_the_shares_of_a_run_add_up() -> None:
+    assert sum(course.shares(0.3, 0.68)) == pytest.approx(1.0)
+    assert course.shares(0.0, 1.0) == [0.0, 0.125, 0.25, 0.25, 0.25, 0.125, 0.0]
+
+
+def spoiled(
+    out: Path, tmp_path: Path, name: str, bits: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None"
+) -> Path:
+    """Return a copy of the runs in which one entry of the masks was replaced, or removed."""
+    folder = tmp_path / "runs" / RUN.run_id
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text((out / "runs" / RUN.run_id / "record.json").read_text())
+    with np.load(out / "runs" / RUN.run_id / "masks.npz") as file:
+        entries = {key: file[key] for key in file.files}
+    del entries[name]
+    np.savez_compressed(
+        folder / "masks.npz", allow_pickle=False, **(entries if bits is None else entries | {name: bits})
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("branch", ["online", "target"])
+def test_masks_that_are_not_the_records_are_refused(
+    branch: str, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"final/{branch}/layer1.0.conv1"
+    with np.load(out / "runs" / RUN.run_id / "masks.npz") as file:
+        other = file[name].copy()
+    other[0] ^= 128
+    folder = spoiled(out, tmp_path, name, other)
+    assert call(monkeypatch, "accelerator", "--out", str(folder), "--no-draws") == 2
+    error = capsys.readouterr().err
+    assert f"{RUN.run_id}/masks.npz: the final masks of the {branch} branch do not have the digest" in error
+    assert "Restore the file, or delete the folder and make the run again." in error
+
+
+def test_masks_of_another_network_are_refused(out: Path, tmp_path: Path) -> None:
+    folder = spoiled(out, tmp_path, "final/online/layer1.0.conv1", None)
+    with pytest.raises(RecordError, match=r"These are not the masks of byol-synchronized.*Restore the file"):
+        list(measured.courses(folder / "runs", "*"))
+
+
+def test_a_run_without_masks_is_refused(out: Path, tmp_path: Path) -> None:
+    (spoiled(out, tmp_path, "final/online/layer1.0.conv1", None) / "runs" / RUN.run_id / "masks.npz").unlink()
+    with pytest.raises(RecordError, match=r"masks\.npz.*make the run again"):
+        list(measured.courses(tmp_path / "runs", "*"))
+
+
+def test_settings_of_other_code_are_refused(out: Path, tmp_path: Path) -> None:
+    folder = spoiled(out, tmp_path, "final/online/layer1.0.conv1", None) / "runs" / RUN.run_id
+    body = json.loads((folder / "record.json").read_text())
+    body["run"]["sparsity"]["density"] = 0.9
+    (folder / "record.json").write_text(json.dumps(body))
+    with pytest.raises(RecordError, match=r"record\.json: its settings are those of .*d0\.90"):
+        list(measured.courses(tmp_path / "runs", "*"))
+    body["run"]["sparsity"]["colour"] = "red"
+    (folder / "record.json").write_text(json.dumps(body))
+    with pytest.raises(RecordError, match=r"record\.json: made by other code \(.*colour"):
+        list(measured.courses(tmp_path / "runs", "*"))
+
+
+def test_what_cannot_be_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "accelerator", "--out", str(tmp_path), "--machines", "chip29nm") == 2
+    assert "no preset 'chip29nm': choose from chip28nm" in capsys.readouterr().err
+    assert call(monkeypatch, "accelerator", "--out", str(tmp_path), "--no-draws") == 2
+    assert "no run under" in capsys.readouterr().err
+    assert call(monkeypatch, "workload", "huge-byol") == 2
+    assert "no workload 'huge-byol': choose from smoke-simclr" in capsys.readouterr().err
+
+
+def test_workloads_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call(monkeypatch, "workload", "smoke-byol", "--folder", str(tmp_path)) == 0
+    assert (tmp_path / "smoke-byol.json").read_text() == workload.path_of("smoke-byol").read_text()
+
+
+def test_the_habits_of_a_method_are_its_own() -> None:
+    """Static masks are there from the start and never look at the dense gradient."""
+
+    def habits(run: Run) -> tuple[bool, bool]:
+        record = Record(
+            run_id=run.run_id,
+            run={},
+            metrics={},
+            facts={"optimizer_steps": 20, "update_steps": [8] if run.sparsity.method == "gradual" else []},
+            provenance={},
+        )
+        return measured._habits(run, record)
+
+    assert habits(tiny_run("simclr", "static_erk")) == (False, False)
+    assert habits(tiny_run("simclr", "gradual")) == (True, False)

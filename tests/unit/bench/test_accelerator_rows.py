@@ -1,0 +1,130 @@
+"""Random masks are of the kind they say; claims about machines are judged by the model, or say why not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.accelerator import claims, drawn, table
+from bench.accelerator.course import Course, Moment, course_of
+from bench.strict import SettingsError
+from bench.verdict import Verdict
+from bench.workload import path_of
+from hardware import comparison, presets, workload
+from hardware.weights import Mask
+from tests.unit.hardware.networks import conv
+
+LAYER = conv("layer", 64, 8, 128, 3, 1, 1)
+BY_NAME = {kind.name: kind for kind in drawn.KINDS}
+
+
+def draw(kind: drawn.Drawer, density: float) -> drawn.Bools:
+    return kind(np.random.default_rng(3), LAYER, density)
+
+
+@pytest.mark.parametrize("kind", drawn.KINDS, ids=lambda kind: kind.name)
+def test_a_draw_has_its_density(kind: drawn.Kind) -> None:
+    mask = draw(kind.draw, kind.final)
+    assert mask.shape == LAYER.weight_shape
+    assert mask.mean() == pytest.approx(kind.final, abs=0.06)
+
+
+def test_a_draw_has_its_shape() -> None:
+    blocks = draw(drawn.block, 0.3).reshape(8, 16, 4, 16, 3, 3)
+    assert np.array_equal(blocks.any(axis=(1, 3)), blocks.all(axis=(1, 3)))
+    filters = draw(drawn.filters, 0.25)
+    assert np.count_nonzero(filters.all(axis=(1, 2, 3))) == np.count_nonzero(filters.any(axis=(1, 2, 3))) == 32
+    groups = draw(drawn.two_of_four, 0.5).reshape(128, 16, 4, 3, 3).sum(axis=2)
+    assert (groups == 2).all()
+    mixed = draw(drawn.two_of_four, 0.75).reshape(128, 16, 4, 3, 3).sum(axis=2)
+    assert set(np.unique(mixed)) == {2, 4}
+
+
+def test_every_row_of_the_issue_is_there() -> None:
+    """And in both forms of the second branch; dense costs what dense costs."""
+    courses = list(drawn.courses())
+    kinds = {course.kind.split(" d")[0].split(" t")[0] for course in courses}
+    assert kinds == {"dense", "element", "2:4 strict", "2:4 as annealed", "block 16x16", "filter", "gated"}
+    assert {course.branches for course in courses} == {"shared encoder", "EMA target"}
+    assert len(courses) == 2 * (len(drawn.KINDS) + 2)
+    assert all(sum(moment.share for moment in course.moments) == pytest.approx(1.0) for course in courses)
+    assert all("drawn" in course.source or "rate" in course.source or course.kind == "dense" for course in courses)
+    for final, average in (course.rows(presets.machine("chip28nm")) for course in courses[:2]):
+        assert final.speed_up == average.speed_up == 1.0
+        assert final.macs_reduction == 1.0
+
+
+def test_layers_of_one_shape_share_a_draw() -> None:
+    network = workload.read(path_of("smoke-simclr"))
+    states = drawn.masks(BY_NAME["element d0.50"], network, 0.5, 0)
+    assert set(states) == {layer.name for layer in network.layers if comparison.is_prunable(layer)}
+    assert all(isinstance(state.weights, Mask) for state in states.values())
+
+
+def made_up() -> Course:
+    network = workload.read(path_of("smoke-byol"))
+    states = comparison.uniform(network, 0.25)
+    moment = Moment(0.0, states, states)
+    moments = course_of(Moment(0.0, {}, {}), [moment] * 5, moment, 0.3, 0.68)
+    return Course(kind="made up", source="a test", workload=network, final=moment, moments=moments)
+
+
+def test_the_average_of_a_run_is_weighted_by_time() -> None:
+    """Dense for 30 % of the run, sparse for the rest."""
+    final, average = made_up().rows(presets.machine("element_core"))
+    assert average.sparse.cycles == pytest.approx(0.3 * final.dense.cycles + 0.7 * final.sparse.cycles)
+
+
+def claim(**changes: object) -> claims.RatioClaim:
+    entries: dict[str, object] = {
+        "name": "faster",
+        "work": "a work",
+        "source": "a source",
+        "statement": "it is faster",
+        "assumption": "all of it",
+        "left": "*/block/chip28nm",
+        "right": "*/dense/chip28nm",
+        "least_ratio": 1.5,
+        "not_judged": "",
+    }
+    return claims.RatioClaim(**(entries | changes))  # type: ignore[arg-type]
+
+
+SPEED_UPS = {"a/block/chip28nm": 2.0, "b/block/chip28nm": 1.4, "a/dense/chip28nm": 1.0, "b/dense/chip28nm": 1.0}
+
+
+def test_claims_hold_for_every_pair_or_not() -> None:
+    (judged,) = claims.judge([claim()], SPEED_UPS)
+    assert judged.judgement.verdict is Verdict.DEVIATES
+    assert judged.found == 1.4
+    (judged,) = claims.judge([claim(least_ratio=1.3)], SPEED_UPS)
+    assert judged.judgement.verdict is Verdict.REPRODUCED
+    (judged,) = claims.judge([claim(left="*/filter/*")], SPEED_UPS)
+    assert judged.judgement.verdict is Verdict.NOT_JUDGED
+    (judged,) = claims.judge([claim(left="", right="", not_judged="no such chip.")], SPEED_UPS)
+    assert judged.sentence == "NOT_JUDGED: no such chip. Ours: all of it"
+
+
+def test_a_claim_is_judged_or_says_why_not() -> None:
+    with pytest.raises(SettingsError, match="give left and right, or not_judged"):
+        claim(not_judged="no such chip.")
+
+
+def test_the_stored_claims_are_read_strictly(tmp_path: Path) -> None:
+    names = [item.name for item in claims.load()]
+    assert {"chip-4.7x-latency", "chip-7.3x-flops", "chip-16.4-tflops-per-watt"} <= set(names)
+    path = tmp_path / "claims.toml"
+    path.write_text(claims.FILE.read_text() + 'colour = "red"\n')
+    with pytest.raises(SettingsError, match="colour"):
+        claims.load(path)
+
+
+def test_the_page_says_what_is_published_and_what_is_ours() -> None:
+    lines = table.lines([made_up()], ["chip28nm"])
+    page = table.page(lines, claims.judge(claims.load(), table.ratios(lines)), ["a note"])
+    heading = dict(page.heading)["chip28nm"]
+    assert "Published: FP8, 28 nm" in heading
+    assert "Assumed (ours): 32 x 32" in heading
+    assert page.results.rows[0][:3] == ("EMA target", "made up", "chip28nm")
+    assert len(page.results.rows[0]) == len(page.results.columns)
+    assert page.notes[0].startswith("Not modelled")
