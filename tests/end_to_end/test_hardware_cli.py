@@ -114,6 +114,15 @@ def test_explain_can_be_checked_with_a_pencil(capsys: pytest.CaptureFixture[str]
     assert "choose from FP, BP, WU" in call(capsys, *base, "chip28nm", "--explain", "conv1", "XY", code=2)
 
 
+def test_utilisation_counts_what_is_needed_and_no_more(capsys: pytest.CaptureFixture[str], traced: str) -> None:
+    """Dense work over sparse cycles would pass 1, as SCALE-Sim's sparse reports do."""
+    base = ("layer", "--workload", traced, "--batch", "1", "--preset", "chip28nm", "--density", "0.25")
+    text = call(capsys, *base, "--explain", "layer4.0.conv2", "FP")
+    (line,) = (line for line in text.splitlines() if line.startswith("utilisation: "))
+    assert line.startswith("utilisation: 9,437,184.0 / (")  # a quarter of 37,748,736
+    assert 0.5 < float(line.rpartition("= ")[2]) <= 1.0
+
+
 def test_sweep(capsys: pytest.CaptureFixture[str], traced: str) -> None:
     arguments = ("sweep", "--preset", "chip28nm", "--workload", traced, "--densities", "1", "0.1")
     axes = ("--vary", "array.rows=16,32", "--vary", "memory.dram_bandwidth=8,64")

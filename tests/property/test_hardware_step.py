@@ -17,7 +17,7 @@ from hardware.step import LAYER_PARTS, amdahl_limit, jobs, phase_cost, resolved,
 from hardware.strict import HardwareError
 from hardware.weights import Density, Mask
 from hardware.workload import Part, Workload
-from tests.unit.hardware.networks import BITMAP, BYOL, ELEMENTS, SIMCLR, bare, conv, network
+from tests.unit.hardware.networks import ALIGNED, BITMAP, BYOL, ELEMENTS, SIMCLR, TRANSPOSABLE, bare, conv, network
 
 CHIP = presets.machine("chip28nm")
 ELEMENT = presets.machine("chip28nm", [ELEMENTS, BITMAP])
@@ -112,6 +112,36 @@ def test_no_step_beats_amdahl(online: float, target: float) -> None:
     assert amdahl_limit(work, states, {}) < 2.0
     simclr = replace(work, step=replace(SIMCLR, weight_gradient_is_dense=True))
     assert amdahl_limit(simclr, states, others) < 2.997
+
+
+@given(st.integers(0, 100), st.integers(1, 256))
+def test_elements_then_two_of_four_then_aligned_blocks_in_a_whole_step(stealing: int, barrier: int) -> None:
+    """Training speed-up at equal density, 1/2: element-wise <= transposable N:M <= aligned blocks, in expectation.
+
+    The law needs dimensions that divide, and N:M along both axes: groups along inputs alone leave BP dense, give
+    exactly 3 / (1/2 + 1 + 1/2) = 1.5, and fall behind whatever element-wise hardware passes 1.5.
+    """
+    work = Workload(
+        name="square",
+        layers=(conv("a", 64, 8, 64, 3, 1, 1), conv("b", 64, 8, 128, 3, 2, 1)),
+        step=replace(SIMCLR, batch=4),
+    )
+    states = comparison.uniform(work, 0.5)
+    element = f'skipping={{kind="element",barrier_tiles={barrier},sync_cycles=0,work_stealing_percent={stealing}}}'
+
+    def speed_up(skipping: str) -> float:
+        dense, sparse = (step(work, bare(skipping), each, each) for each in ({}, states))
+        return sum(dense.parts[name].cycles for name in LAYER_PARTS) / sum(
+            sparse.parts[name].cycles for name in LAYER_PARTS
+        )
+
+    both_ways, blocks = speed_up(TRANSPOSABLE), speed_up(ALIGNED)
+    assert speed_up(element) <= both_ways * (1 + 1e-9)
+    assert both_ways <= blocks * (1 + 1e-9)
+    assert blocks == pytest.approx(2.0)
+    one_way = speed_up(TRANSPOSABLE.replace("is_transposable=true", "is_transposable=false"))
+    assert one_way == pytest.approx(1.5)
+    assert (speed_up(element) > one_way) or stealing < 100
 
 
 def test_filters_shrink_their_consumer_too() -> None:
