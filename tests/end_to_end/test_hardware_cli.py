@@ -135,7 +135,7 @@ def test_sweep(capsys: pytest.CaptureFixture[str], traced: str) -> None:
 
 def test_what_cannot_be_is_refused(capsys: pytest.CaptureFixture[str], traced: str) -> None:
     step = ("step", "--workload", traced, "--preset")
-    assert "choose from chip28nm, nm_core" in call(capsys, *step, "tpu", code=2)
+    assert "choose from chip28nm, element_core, nm_core" in call(capsys, *step, "tpu", code=2)
     assert "there is no entry colour" in call(capsys, *step, "chip28nm", "--set", "array.colour=1", code=2)
     assert "Give the path of a traced workload" in call(
         capsys, "step", "--preset", "chip28nm", "--workload", "absent", code=2

@@ -69,5 +69,5 @@ def test_an_own_machine_is_one_file(tmp_path: Path) -> None:
 
 
 def test_an_unknown_preset_is_refused() -> None:
-    with pytest.raises(HardwareError, match="no preset 'tpu': choose from chip28nm, nm_core, systolic32"):
+    with pytest.raises(HardwareError, match="no preset 'tpu': choose from chip28nm, element_core, nm_core, systolic32"):
         presets.machine("tpu")
