@@ -34,7 +34,10 @@ def hours(runs: Sequence[Run], train_images: int, *, jobs: int) -> float:
 
 
 def _seconds_per_image(run: Run) -> float:
-    """Time forward and backward of one small batch, the second of two: the first one also builds kernels."""
+    """Time forward and backward of one small batch, the second of two: the first one also builds kernels.
+
+    In CPU time, so that other programs on the machine do not make the estimate longer.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -42,9 +45,9 @@ def _seconds_per_image(run: Run) -> float:
         view = torch.randn(TIMED_IMAGES, 3, 32, 32).to(memory_format=torch.channels_last)
         labels = torch.zeros(TIMED_IMAGES, dtype=torch.int64)
         for _ in range(2):
-            began = time.perf_counter()
+            began = time.process_time()
             framework.loss(view, view, labels).backward()
-            seconds = time.perf_counter() - began
+            seconds = time.process_time() - began
     finally:
         torch.set_num_threads(threads)
     return seconds / TIMED_IMAGES
