@@ -11,8 +11,9 @@ from torch.optim import SGD, Optimizer
 from bench import encoders, record
 from bench.config import UNTRAINED, Run
 from bench.frameworks import FRAMEWORKS, Framework, Wiring
-from methods import METHODS, granularity, masking
+from methods import GATES, METHODS, granularity, masking
 from methods.base import Setting, SparseMethod
+from methods.gating.base import GateSetting, parse_slice
 
 
 def fabric_for(run: Run, *, accelerator: str = "cpu", devices: int = 1, nodes: int = 1) -> Fabric:
@@ -61,9 +62,12 @@ def method_for(run: Run) -> SparseMethod:
         ValueError: no such method, or a setting it cannot meet.
     """
     sparsity = run.sparsity
+    if sparsity.reduction:
+        return _gates_for(run)
     name = "dense" if sparsity.method == UNTRAINED else sparsity.method
     if name not in METHODS:
-        raise ValueError(f"method {name!r} is unknown. Choose from {', '.join(METHODS)}.")
+        gates = f"; with a reduction (t1.50), from {', '.join(GATES)}"
+        raise ValueError(f"method {name!r} is unknown. Choose from {', '.join(METHODS)}{gates}.")
     return METHODS[name](
         Setting(
             density=sparsity.density,
@@ -71,6 +75,22 @@ def method_for(run: Run) -> SparseMethod:
             granularity=granularity.parse(sparsity.granularity),
             start_fraction=sparsity.start_fraction,
             end_fraction=sparsity.end_fraction,
+            period_fraction=sparsity.period_fraction,
+            seed=run.seed,
+        )
+    )
+
+
+def _gates_for(run: Run) -> SparseMethod:
+    sparsity = run.sparsity
+    if sparsity.method not in GATES:
+        raise ValueError(f"{sparsity.method!r} gates nothing. Choose from {', '.join(GATES)}, or a density (d0.10).")
+    if sparsity.density != 1.0 or sparsity.gap:
+        raise ValueError(f"{run.cell}: gates skip activations; all weights stay. Leave density and gap out.")
+    return GATES[sparsity.method](
+        GateSetting(
+            reduction=sparsity.reduction,
+            slice_channels=parse_slice(sparsity.granularity),
             period_fraction=sparsity.period_fraction,
             seed=run.seed,
         )

@@ -17,12 +17,14 @@ class DataSpec:
     Attributes:
         name: ``cifar10``, ``cifar100``, ``digits`` (the embedded stand-in) or the name of an image folder.
         train_images: the first so many of the train split in canonical order; 0 means all.
+        held_out_images: the last so many of those are not trained on: gates are steered by what they do there.
         evaluate_on: ``test``, or ``validation``: the last 5,000 train images in canonical order.
     """
 
     name: str
     train_images: int
     evaluate_on: Literal["test", "validation"] = "test"
+    held_out_images: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +104,11 @@ class OptimizerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparsitySpec:
-    """Which sparse method, at which point. Fractions are of the run's optimizer steps."""
+    """Which sparse method, at which point. Fractions are of the run's optimizer steps.
+
+    Attributes:
+        reduction: dense MACs over gated MACs, for methods that gate activations; 0 for those that do not.
+    """
 
     method: str
     granularity: str = "-"
@@ -111,16 +117,21 @@ class SparsitySpec:
     start_fraction: float = 0.30
     end_fraction: float = 0.68
     period_fraction: float = 1 / 40
+    reduction: float = 0.0
 
     @classmethod
     def at(cls, *, method: str, granularity: str, point: str) -> "SparsitySpec":
-        """Return a method at the point that a cell's name gives, e.g. ``d0.10+g0.30``."""
+        """Return a method at the point that a cell's name gives, e.g. ``d0.10+g0.30`` or ``t2.25``."""
+        if point.startswith("t"):
+            return cls(method=method, granularity=granularity, reduction=float(point.removeprefix("t")))
         density, _, gap = point.removeprefix("d").partition("+g")
         return cls(method=method, granularity=granularity, density=float(density), gap=float(gap or 0))
 
     @property
     def point(self) -> str:
-        """The last part of a cell's name: ``d0.10``, or ``d0.10+g0.30`` with a density gap."""
+        """The last part of a cell's name: ``d0.10``, ``d0.10+g0.30`` with a density gap, ``t2.25`` with gates."""
+        if self.reduction:
+            return f"t{self.reduction:.2f}"
         gap = f"+g{self.gap:.2f}" if self.gap else ""
         return f"d{self.density:.2f}{gap}"
 

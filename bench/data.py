@@ -46,7 +46,8 @@ class Dataset:
         classes: alphabetical; labels index them.
         train: the selected train pictures, in canonical order.
         test: the split evaluated on, be it test or validation.
-        fingerprint: 16 hex digits over the selected pictures and labels of both splits.
+        held_out: pictures of the train split that are not trained on.
+        fingerprint: 16 hex digits over the selected pictures and labels of all splits.
         source: where they came from, in words.
         verified: whether the data set is, bit for bit, the published one of its name.
     """
@@ -55,6 +56,7 @@ class Dataset:
     classes: tuple[str, ...]
     train: Split
     test: Split
+    held_out: Split
     fingerprint: str
     source: str
     verified: bool
@@ -196,12 +198,14 @@ def load(spec: DataSpec, data_dir: Path | None, cache_dir: Path) -> Dataset:
         )
     decoded = _decoded(found, cache_dir)
     train, evaluation = _selected(spec, decoded)
+    train, held_out = _parted(spec, train)
     return Dataset(
         name=spec.name,
         classes=decoded.classes,
         train=_tensors(train),
         test=_tensors(evaluation),
-        fingerprint=fingerprint(train, evaluation),
+        held_out=_tensors(held_out),
+        fingerprint=fingerprint(train, *([held_out] if spec.held_out_images else []), evaluation),
         source=decoded.note,
         verified=decoded.verified,
     )
@@ -253,6 +257,18 @@ def _selected(spec: DataSpec, decoded: Decoded) -> tuple[Pictures, Pictures]:
     validation = _rows(decoded.train, total - VALIDATION_IMAGES, total)
     _check_index(spec.name, "validation", validation)
     return train, validation
+
+
+def _parted(spec: DataSpec, train: Pictures) -> tuple[Pictures, Pictures]:
+    """Return the pictures to train on, and those held out: the last ones."""
+    total = len(train.labels)
+    if not 0 <= spec.held_out_images < total:
+        raise DataError(
+            f"data set {spec.name!r}: {spec.held_out_images:,} of {total:,} train images are to be held out. "
+            "Hold out fewer, or ask for more train images."
+        )
+    kept = total - spec.held_out_images
+    return _rows(train, 0, kept), _rows(train, kept, total)
 
 
 def _check_index(name: str, split: str, pictures: Pictures) -> None:

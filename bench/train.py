@@ -20,7 +20,7 @@ from bench.config import Run
 from bench.data import Dataset
 from bench.frameworks import Framework
 from methods import granularity, macs, masking
-from methods.base import SparseMethod
+from methods.base import GateFacts, SparseMethod
 from methods.macs import TrainingMacs
 
 Tick = Callable[[int, int], None]
@@ -37,7 +37,7 @@ class Pretrained:
     Attributes:
         encoder: the exported online encoder, plain, zeros baked in.
         facts: exact properties of the run, for the record.
-        masks: packed masks, ``POINT/BRANCH/LAYER`` to uint8, for the ``.masks.npz`` file.
+        masks: packed masks, ``POINT/BRANCH/LAYER`` to uint8, for the ``.masks.npz`` file; with gates, also their maps.
         step_milliseconds: median wall time of an optimizer step of this process; nan if it took none.
         cpu_seconds: CPU time of all steps, over all processes that continued the run.
     """
@@ -132,6 +132,7 @@ def pretrain(
     )
     module, optimizer = fabric.setup(framework, optimizer)
     module.mark_forward_method("loss")
+    method.hold_out(augment.normalise(dataset.held_out.images.to(fabric.device)))
     training = _Training(
         framework=framework,
         method=method,
@@ -197,10 +198,11 @@ def pretrain(
             save()
             saved_at = time.monotonic()
     encoder = method.export(framework.branches)
+    gates = method.gate_facts(augment.normalise(dataset.test.images.to(fabric.device)))
     return Pretrained(
         encoder=encoder,
-        facts=_facts(run, dataset, training, encoder),
-        masks=training.masks | packed("final", framework),
+        facts=_facts(run, dataset, training, encoder) | _gate_facts(framework, gates),
+        masks=training.masks | packed("final", framework) | _maps(gates, dataset),
         step_milliseconds=1e3 * float(np.median(durations)) if durations else math.nan,
         cpu_seconds=training.cpu_seconds,
     )
@@ -299,8 +301,26 @@ def _facts(run: Run, dataset: Dataset, training: _Training, encoder: nn.Module) 
     }
 
 
+def _gate_facts(framework: Framework, gates: GateFacts | None) -> dict[str, object]:
+    """Return what gates change about a run's facts: MACs are no longer those of the masks."""
+    if gates is None:
+        return {}
+    ratio = framework.passes.training_ratio(gates.online_share, gates.target_share)
+    return {**gates.facts, "training_macs_ratio": ratio}
+
+
+def _maps(gates: GateFacts | None, dataset: Dataset) -> dict[str, Tensor]:
+    """Return gate maps as bytes, ``gates/BRANCH/LAYER``, and the images they belong to, ``gates/images``."""
+    if gates is None:
+        return {}
+    packed_maps = {f"gates/{name}": (255 * each).round().byte().cpu() for name, each in gates.maps.items()}
+    return packed_maps | {"gates/images": dataset.test.images[: len(next(iter(packed_maps.values())))]}
+
+
 def _left_dense(run: Run, framework: Framework) -> dict[str, object]:
     """Name the prunable layers that a pattern does not fit; of single weights there is nothing to say."""
+    if run.sparsity.reduction:
+        return {}
     shapes = granularity.parse(run.sparsity.granularity)
     if shapes == granularity.Elementwise():
         return {}

@@ -62,7 +62,7 @@ def normalised(planes: Tensor) -> Tensor:
     """Scale planes ``[3, N, 1024]`` in place, in Lightly's order of operations; return ``[N, 3, 32, 32]``."""
     mean, std = (torch.tensor(three, device=planes.device)[:, None, None] for three in (MEAN, STD))
     planes.mul_(1 / 255).sub_(mean).div_(std)
-    return planes.permute(1, 2, 0).contiguous().view(-1, SIZE, SIZE, 3).permute(0, 3, 1, 2)
+    return planes.permute(1, 2, 0).contiguous().view(planes.shape[1], SIZE, SIZE, 3).permute(0, 3, 1, 2)
 
 
 def stream_seed(*place: str | int) -> int:

@@ -1,4 +1,4 @@
-"""Sparse training methods. Each entry of ``METHODS`` is one complete configuration."""
+"""Sparse training methods. Each entry is one complete configuration: ``METHODS`` prune weights, ``GATES`` activations."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,6 +7,8 @@ from methods.allocation import erk, uniform
 from methods.base import Branches, Facts, Setting, SparseMethod
 from methods.dense import Dense
 from methods.drop_and_grow import DropAndGrow
+from methods.gating.base import GatedMethod, GateSetting
+from methods.gating.dual import DualGate, Target
 from methods.gradual import Gradual
 from methods.gradual_regrow import GradualRegrow
 from methods.static import StaticMask
@@ -23,4 +25,12 @@ METHODS: dict[str, Callable[[Setting], SparseMethod]] = {
     "synchronized": Synchronized,
 }
 
-__all__ = ["METHODS", "Branches", "Facts", "Setting", "SparseMethod"]
+GATES: dict[str, Callable[[GateSetting], GatedMethod]] = {
+    "dual_gate": partial(DualGate, target=Target.OWN),
+    "dual_gate_averaged": partial(DualGate, target=Target.AVERAGED),
+    "shared_gate": partial(DualGate, target=Target.SHARED),
+    "single_gate": partial(DualGate, target=Target.FOLLOWING),
+    "ungated_target": partial(DualGate, target=Target.UNGATED),
+}
+
+__all__ = ["GATES", "METHODS", "Branches", "Facts", "GateSetting", "Setting", "SparseMethod"]

@@ -135,12 +135,30 @@ class Facts:
     """What a method says about itself; numbers, or ``None`` where the notion does not apply.
 
     Attributes:
-        update_steps: optimizer steps (counted from 0) after which a mask was rewritten.
+        update_steps: optimizer steps (counted from 0) after which a mask was rewritten, or a gate's budget steered.
         curves: named values along training, one entry per update, e.g. online/target overlap.
     """
 
     update_steps: tuple[int, ...] = ()
     curves: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateFacts:
+    """What gates did, for the record; only methods that gate activations have them.
+
+    Attributes:
+        online_share: forward MACs of the online encoder in training, as a fraction of the dense encoder's: the mean
+            over all its passes, overhead included.
+        target_share: the same of the target.
+        facts: named properties, measured on the scored images; they replace the facts of the same name.
+        maps: per branch and layer, ``BRANCH/LAYER``, fraction of gates on at each pixel of the first scored images.
+    """
+
+    online_share: float
+    target_share: float
+    facts: Mapping[str, object]
+    maps: Mapping[str, Tensor]
 
 
 class SparseMethod(abc.ABC):  # noqa: B024 (every moment has the same sensible default)
@@ -157,6 +175,9 @@ class SparseMethod(abc.ABC):  # noqa: B024 (every moment has the same sensible d
 
     def attach(self, branches: Branches, total_steps: int) -> None:  # noqa: B027
         """Write the first masks. After install and copy or twin, before the optimizer is made."""
+
+    def hold_out(self, images: Tensor) -> None:  # noqa: B027
+        """Take normalised images ``[N, C, H, W]`` that nobody trains on, to measure with. After ``attach``."""
 
     def before_forward(self, step: int) -> None:  # noqa: B027
         """Prepare the step, e.g. start watching the dense gradient."""
@@ -175,6 +196,10 @@ class SparseMethod(abc.ABC):  # noqa: B024 (every moment has the same sensible d
     def facts(self) -> Facts:
         """Return what is worth recording."""
         return Facts()
+
+    def gate_facts(self, images: Tensor) -> GateFacts | None:  # noqa: ARG002
+        """Return what the gates do on the normalised scored images ``[N, C, H, W]``; None without gates."""
+        return None
 
     def export(self, branches: Branches) -> nn.Module:
         """Return a plain copy of the online encoder, zeros baked in."""
@@ -229,6 +254,7 @@ def require_one_mask(setting: Setting, method: str) -> None:
 __all__ = [
     "Branches",
     "Facts",
+    "GateFacts",
     "Masks",
     "Setting",
     "SparseMethod",

@@ -90,6 +90,11 @@ class Passes:
     target_trained: int
     target_forward: int
 
+    def training_ratio(self, online_share: float, target_share: float) -> float:
+        """Return the training MACs, as a fraction of a dense run's, of branches that execute these shares forward."""
+        online, target = 3 * self.online, 3 * self.target_trained + self.target_forward
+        return (online * online_share + target * target_share) / (online + target)
+
 
 class TrainingMacs:
     """Sum of the encoder's MACs per image over the steps of a run, with the masks of each step.

@@ -1,0 +1,1 @@
+"""Activation sparsity: layers that decide, image by image, what to compute."""

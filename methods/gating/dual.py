@@ -1,0 +1,177 @@
+"""Contrastive dual gating (CDG) and what it is compared with: one encoder, gates in both contrastive branches.
+
+Source: Meng et al., CVPR 2022; of the paper only the abstract could be read, and the gate's details come from the
+author's earlier public code. What follows is our reading (deviations 18 to 21 in results/README.md).
+"""
+
+from collections import deque
+from enum import Enum
+from statistics import NormalDist
+
+import torch
+from torch import Tensor, nn
+
+from methods import masking
+from methods.base import Branches
+from methods.gating.base import GatedMethod, GateSetting
+from methods.gating.convolution import ALL_ON, Gate, GatedConv2d, install
+from methods.gating.layer import gated, replace
+
+GROUPS = 4  # with 2, which the author's scripts use, no ResNet-18 exceeds a reduction of 1.97
+PENALTY = 1e-4  # weight of the thresholds' penalty in both authors' codes
+AVERAGING = 0.99  # momentum of averaged gates, where the framework averages nothing
+FEWEST = 1e-3  # rates nearer to 0 or 1 are taken for this, so that a step of the controller stays finite
+_NORMAL = NormalDist()
+
+
+class Target(Enum):
+    """What the gates of the target branch are."""
+
+    OWN = "own thresholds and statistics, steered to the same reduction"
+    AVERAGED = "thresholds that follow the online ones as a running mean, own statistics"
+    SHARED = "the online gate: its thresholds and statistics, on its own view"
+    FOLLOWING = "the online gate's decisions for the other view of the same image: a single gate for both"
+    UNGATED = "none: the branch is dense"
+
+
+class DualGate(GatedMethod):
+    """A gated encoder whose target branch has gates of one of five kinds; ``OWN`` is dual gating.
+
+    The controller moves each branch's aim so that the rate on the held-out images is the wanted one. As the base path
+    is normalised, one step on a normal distribution is nearly enough: ``aim += probit(found) - probit(wanted)``.
+    Source: ours; CGNet fixes the aim and lets the rate fall where it may.
+
+    In a framework with an EMA target, no gradient reaches the target's thresholds: own ones stay at their aim, where
+    their penalty alone would take them. Averaged ones follow the EMA, their aim and a tied pair's with ``AVERAGING``.
+
+    Args:
+        setting: reduction and slices.
+        target: the kind of the target branch's gates.
+    """
+
+    def __init__(self, setting: GateSetting, *, target: Target) -> None:
+        super().__init__(setting)
+        self._target = target
+
+    @property
+    def splits_branches(self) -> bool:
+        """Whether the branches compute with different gates; with all of them on they do not."""
+        return self._target in {Target.OWN, Target.AVERAGED, Target.UNGATED} and not self.setting.is_all_on
+
+    @property
+    def lowest_share(self) -> float:
+        """The base path's."""
+        return 1 / GROUPS
+
+    def install(self, branches: Branches) -> None:
+        """Gate every 3x3 block convolution of both encoders."""
+        for encoder in (branches.online, branches.target):
+            install(encoder, groups=GROUPS, slice_channels=self.setting.slice_channels)
+        online = _layers(branches.online)
+        for path, layer in _layers(branches.target).items():
+            layer.is_bypassed = self._target is Target.UNGATED
+            if self._target is Target.SHARED:
+                layer.gate = online[path].gate
+            elif self._target is Target.FOLLOWING:
+                decisions = deque[Tensor]()
+                replace(branches.online, path, _Leader(online[path], online[path].gate, decisions))
+                replace(branches.target, path, _Follower(layer, online[path].gate, decisions))
+            else:
+                layer.gate.deviation.requires_grad_(branches.tied and self._target is Target.OWN)
+        if self.setting.is_all_on:
+            self.begin(1.0)
+
+    def begin(self, wanted: float) -> None:
+        """Take the base path for normal."""
+        rate = _rate(wanted)
+        aim = ALL_ON if self.setting.is_all_on else -_NORMAL.inv_cdf(rate)
+        _set_aim(self.branches.online, aim)
+        _set_aim(self.branches.target, aim)
+
+    def steer(self, wanted: float, online: float, target: float) -> dict[str, float]:
+        """Move the aims; return them."""
+        correction = _NORMAL.inv_cdf(_rate(online)) - _NORMAL.inv_cdf(_rate(wanted))
+        aims = {"aim": _aim(self.branches.online) + correction}
+        _set_aim(self.branches.online, aims["aim"])
+        if self._target is Target.OWN:
+            correction = _NORMAL.inv_cdf(_rate(target)) - _NORMAL.inv_cdf(_rate(wanted))
+            aims["aim_target"] = _aim(self.branches.target) + correction
+            _set_aim(self.branches.target, aims["aim_target"])
+        return aims
+
+    @torch.no_grad()
+    def on_step(self, step: int) -> None:
+        """Settle the target's thresholds; measure and steer, when due."""
+        if self._target in {Target.OWN, Target.AVERAGED}:
+            online = _layers(self.branches.online)
+            for path, layer in _layers(self.branches.target).items():
+                if self._target is Target.AVERAGED:
+                    layer.gate.aim.lerp_(online[path].gate.aim, 1 - AVERAGING)
+                    if self.branches.tied:
+                        layer.gate.deviation.lerp_(online[path].gate.deviation, 1 - AVERAGING)
+                elif not self.branches.tied:
+                    layer.gate.deviation.zero_()  # what the framework's EMA has just brought over
+        super().on_step(step)
+
+    def penalty(self) -> Tensor:
+        """Return ``PENALTY`` times the sum of squared deviations, each learned threshold once."""
+        gates = [layer.gate for encoder in self.branches.learners for layer in _layers(encoder).values()]
+        learned = dict.fromkeys(gate.deviation for gate in gates if gate.deviation.requires_grad)
+        return PENALTY * torch.stack([deviation.square().sum() for deviation in learned]).sum()
+
+    def export(self, branches: Branches) -> nn.Module:
+        """Return a plain copy of the online encoder with its own gates, for inference alone."""
+        plain = masking.export(branches.online)
+        for path, layer in _layers(plain).items():
+            replace(plain, path, GatedConv2d(layer.conv, layer.gate, groups=layer.groups, partition=layer.partition))
+        return plain
+
+
+class _Leader(GatedConv2d):
+    """Tells its follower what it decides, pass by pass."""
+
+    def __init__(self, layer: GatedConv2d, gate: Gate, decisions: deque[Tensor]) -> None:
+        super().__init__(layer.conv, gate, groups=layer.groups, partition=layer.partition)
+        self._decisions = decisions
+
+    def decide(self, base: Tensor) -> Tensor:
+        gates = super().decide(base)
+        self._decisions.append(gates)
+        return gates
+
+
+class _Follower(GatedConv2d):
+    """Does in its n-th pass what its leader decided in its n-th: for the other view of the same images.
+
+    The frameworks pass the views that way round: online(view 0), target(view 1); and BYOL, being symmetric,
+    online(view 0), online(view 1), target(view 1), target(view 0).
+    """
+
+    def __init__(self, layer: GatedConv2d, gate: Gate, decisions: deque[Tensor]) -> None:
+        super().__init__(layer.conv, gate, groups=layer.groups, partition=layer.partition)
+        self._decisions = decisions
+
+    def decide(self, base: Tensor) -> Tensor:  # noqa: ARG002 (what its own view says does not count)
+        return self._decisions.popleft()
+
+
+def _layers(encoder: nn.Module) -> dict[str, GatedConv2d]:
+    return {path: layer for path, layer in gated(encoder).items() if isinstance(layer, GatedConv2d)}
+
+
+def _aim(encoder: nn.Module) -> float:
+    return next(iter(_layers(encoder).values())).gate.aim.item()
+
+
+def _set_aim(encoder: nn.Module, aim: float) -> None:
+    for layer in _layers(encoder).values():
+        layer.gate.aim.fill_(aim)
+
+
+def _rate(share: float) -> float:
+    """Return the rate at which a gated layer executes this share of its MACs."""
+    rate = (share - 1 / GROUPS) / (1 - 1 / GROUPS)
+    return min(1 - FEWEST, max(FEWEST, rate))
+
+
+__all__ = ["DualGate", "Target"]
