@@ -71,6 +71,17 @@ def structured_table(session: nox.Session) -> None:
     python(session, "-m", "bench", "table", "structured", *session.posargs)
 
 
+def gating_table(session: nox.Session) -> None:
+    """Train, evaluate, judge and print the table of gated activations, with its pictures."""
+    python(session, "-m", "bench", "table", "gating", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def gate_speed(session: nox.Session) -> None:
+    """Measure what really skipping a gated layer gains here, beside what it saves in MACs."""
+    python(session, "-m", "bench", "gate-speed", *session.posargs)
+
+
 @nox.session(venv_backend="none", requires=["environment"])
 def accelerator_table(session: nox.Session) -> None:
     """Say what the masks of runs, and random ones, buy when training on modelled accelerators. Seconds."""

@@ -67,6 +67,7 @@ class Table(Places):
         profile: its size.
         cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern.
         seeds: fresh seeds per cell, from 100; the profile's number unless given.
+        data: another data set than the table's own, e.g. cifar100 for the table gating.
         stored: train nothing; judge what lies under --out, else show the stored references.
         strict: INCONCLUSIVE fails too.
         force: start even where this machine would take days.
@@ -76,6 +77,7 @@ class Table(Places):
     profile: ProfileName = "smoke"
     cells: str = "*"
     seeds: int | None = None
+    data: str | None = None
     stored: bool = False
     strict: bool = False
     force: bool = False
@@ -88,6 +90,7 @@ class Table(Places):
             self.place,
             cells=self.cells,
             seeds=self.seeds,
+            data_name=self.data,
             only_stored=self.stored,
             strict=self.strict,
             force=self.force,
@@ -158,6 +161,21 @@ class Methods:
     def act(self) -> int:
         """Return the exit code."""
         return commands.show_methods()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateSpeed:
+    """Time gated layers of ResNet-18's shapes: dense, masked as in training, and really skipping.
+
+    Attributes:
+        slice_channels: output channels that share a gate; at most 16, a quarter of the narrowest layer.
+    """
+
+    slice_channels: int = 16
+
+    def act(self) -> int:
+        """Return the exit code."""
+        return commands.show_gate_speed(self.slice_channels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,6 +271,7 @@ Command = (
     | Annotated[Run, tyro.conf.subcommand("run")]
     | Annotated[Data, tyro.conf.subcommand("data")]
     | Annotated[Methods, tyro.conf.subcommand("methods")]
+    | Annotated[GateSpeed, tyro.conf.subcommand("gate-speed")]
     | Annotated[Record, tyro.conf.subcommand("record")]
     | Annotated[Regression, tyro.conf.subcommand("regression")]
     | Annotated[Workload, tyro.conf.subcommand("workload")]

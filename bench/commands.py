@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bench import data, estimate, job, workload
+from bench import data, estimate, gate_speed, job, workload
 from bench.accelerator import claims as ratios
 from bench.accelerator import document, drawn, measured
 from bench.accelerator import table as accelerator_table
@@ -31,7 +31,7 @@ from bench.table import TableSpec, parse_cell
 from bench.tables import TABLES, Table
 from bench.tolerances import load_tolerances
 from bench.verdict import MINIMUM_REFERENCES
-from methods import METHODS
+from methods import GATES, METHODS
 
 
 class UsageError(Exception):
@@ -124,6 +124,7 @@ def make_table(
     *,
     cells: str = "*",
     seeds: int | None = None,
+    data_name: str | None = None,
     only_stored: bool = False,
     strict: bool = False,
     force: bool = False,
@@ -136,7 +137,7 @@ def make_table(
     """
     began = time.monotonic()
     table = find_table(name)
-    images = resolve_images(table.data, profile, place)
+    images = resolve_images(data_name or table.data, profile, place)
     spec = table(profile, images.name).select(cells)
     count = PROFILES[profile].seeds if seeds is None else seeds
     if count < 1:
@@ -235,7 +236,7 @@ def record_references(name: str, profile: str, place: Place, *, cells: str, seed
         )
     if seeds < MINIMUM_REFERENCES:
         raise UsageError(f"--seeds {seeds}: a reference needs at least {MINIMUM_REFERENCES} seeds a cell.")
-    made = resolve_images(table.data, profile, place).name
+    made = data_name or resolve_images(table.data, profile, place).name
     both = (made, STAND_IN) if profile == "smoke" and made != STAND_IN else (made,)
     failures = [
         failure
@@ -341,9 +342,16 @@ def show_data(place: Place, *, download: str | None) -> int:
     return 0
 
 
+def show_gate_speed(slice_channels: int) -> int:
+    """Print how long a gated layer takes when it really skips, beside what it saves in MACs."""
+    print(*gate_speed.lines(gate_speed.timings(slice_channels)), sep="\n")
+    return 0
+
+
 def show_methods() -> int:
     """Print the registries."""
     print("methods:    " + ", ".join(METHODS))
+    print("gates:      " + ", ".join(GATES))
     print("frameworks: " + ", ".join(FRAMEWORKS))
     print("tables:     " + ", ".join(TABLES))
     return 0

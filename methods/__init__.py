@@ -1,4 +1,4 @@
-"""Sparse training methods. Each entry is one complete configuration: ``METHODS`` prune weights, ``GATES`` activations."""
+"""Sparse training methods, each entry one complete configuration: ``METHODS`` prune weights, ``GATES`` activations."""
 
 from collections.abc import Callable
 from functools import partial

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.table import TableSpec
-from bench.tables import cifar10, structured
+from bench.tables import cifar10, gating, structured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,5 +28,6 @@ class Table:
 
 TABLES: dict[str, Table] = {
     cifar10.NAME: Table(data=cifar10.DATA, build=cifar10.table, regression_cells=cifar10.REGRESSION_CELLS),
+    gating.NAME: Table(data=gating.DATA, build=gating.table, regression_cells=gating.REGRESSION_CELLS),
     structured.NAME: Table(data=structured.DATA, build=structured.table, regression_cells=structured.REGRESSION_CELLS),
 }

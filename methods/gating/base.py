@@ -1,4 +1,4 @@
-"""The contract of methods that gate activations: a reduction of MACs is asked for, held by a controller, and measured."""
+"""The contract of methods that gate activations: a reduction of MACs is asked for, held by control, and measured."""
 
 import abc
 import re
@@ -13,6 +13,7 @@ from torch import Tensor
 from methods.base import Branches, Facts, GateFacts, SparseMethod
 from methods.gating.activity import Activity, Budget, Observed, maps, observe, training_share
 
+START_FRACTION = 0.25  # of the steps: before, weights and running statistics change too fast to be steered by (ours)
 TOLERANCE = 0.03  # relative: a measured reduction closer to the one asked for has met it
 MAPPED_IMAGES = 6
 
@@ -131,8 +132,9 @@ class GatedMethod(SparseMethod):
         return observe(self.branches.online, self.branches.target, images)
 
     def on_step(self, step: int) -> None:
-        """Measure and steer, when due: every so often and after the last step."""
-        is_due = (step + 1) % self._every == 0 or step == self._total_steps - 1
+        """Measure and steer, when due: every so often after the first quarter, and after the last step."""
+        has_begun = step + 1 >= START_FRACTION * self._total_steps
+        is_due = (has_begun and (step + 1) % self._every == 0) or step == self._total_steps - 1
         if self.setting.is_all_on or not is_due:
             return
         seen = self.observe(self._images)

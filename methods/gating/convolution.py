@@ -204,7 +204,8 @@ class _Step(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (margin,) = ctx.saved_tensors
         soft = torch.sigmoid(SLOPE * margin)
-        return gradient * (SLOPE * soft * (1 - soft))
+        slope: Tensor = torch.ops.aten.sigmoid_backward(gradient, soft)
+        return slope.mul_(SLOPE)
 
 
 class _Mix(torch.autograd.Function):
@@ -212,22 +213,18 @@ class _Mix(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, full: Tensor, base: Tensor, gates: Tensor) -> Tensor:
-        ctx.save_for_backward(full, base, gates)
-        return torch.where(_wide(gates, full), full, base)
+        # In the memory format of the layer's output: it decides how later sums are rounded.
+        wide = torch.empty_like(full, dtype=torch.bool)
+        wide.unflatten(1, (gates.shape[1], -1)).copy_((gates > 0).unsqueeze(2))
+        ctx.save_for_backward(full, base, wide)
+        ctx.slices = gates.shape[1]
+        return torch.where(wide, full, base)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        full, base, gates = ctx.saved_tensors
-        to_full = gradient * _wide(gates, full)
-        to_gates = (gradient * (full - base)).unflatten(1, (gates.shape[1], -1)).sum(2)
-        return to_full, gradient - to_full, to_gates
-
-
-def _wide(gates: Tensor, full: Tensor) -> Tensor:
-    """Return the gates as bool, one per channel of ``full`` and in its memory format, which decides rounding later."""
-    wide = torch.empty_like(full, dtype=torch.bool)
-    wide.unflatten(1, (gates.shape[1], -1)).copy_((gates > 0).unsqueeze(2))
-    return wide
+        full, base, wide = ctx.saved_tensors
+        to_gates = (full - base).mul_(gradient).unflatten(1, (ctx.slices, -1)).sum(2)
+        return torch.where(wide, gradient, 0.0), torch.where(wide, 0.0, gradient), to_gates
 
 
 __all__ = ["ALL_ON", "SLOPE", "Gate", "GatedConv2d", "Partition", "block_convolutions", "check", "install"]

@@ -52,6 +52,7 @@ class DualGate(GatedMethod):
     def __init__(self, setting: GateSetting, *, target: Target) -> None:
         super().__init__(setting)
         self._target = target
+        self._decisions: list[deque[Tensor]] = []
 
     @property
     def splits_branches(self) -> bool:
@@ -73,7 +74,7 @@ class DualGate(GatedMethod):
             if self._target is Target.SHARED:
                 layer.gate = online[path].gate
             elif self._target is Target.FOLLOWING:
-                decisions = deque[Tensor]()
+                self._decisions.append(decisions := deque())
                 replace(branches.online, path, _Leader(online[path], online[path].gate, decisions))
                 replace(branches.target, path, _Follower(layer, online[path].gate, decisions))
             else:
@@ -111,6 +112,8 @@ class DualGate(GatedMethod):
                         layer.gate.deviation.lerp_(online[path].gate.deviation, 1 - AVERAGING)
                 elif not self.branches.tied:
                     layer.gate.deviation.zero_()  # what the framework's EMA has just brought over
+        for decisions in self._decisions:
+            decisions.clear()  # of a framework whose target sees nothing
         super().on_step(step)
 
     def penalty(self) -> Tensor:

@@ -12,14 +12,14 @@ OUTSIDE = {"methods": {"torch"}, "hardware": {"numpy"}}  # bench: anything that 
 INSIDE = {"methods": {"methods"}, "hardware": {"hardware"}, "bench": {"bench", "methods", "hardware"}}
 # What method files share. They never import each other: a method is told by one file and this.
 SHARED = {"base", "masking", "granularity", "allocation", "schedule", "scores", "regrow", "overlap", "macs"}
-SHARED_BY_GATES = {"base", "layer", "convolution", "activity"}
+SHARED_BY_GATES = {"base", "layer", "convolution", "activity"}  # and skipping, which no method needs
 # bench, from the ground up. A module imports from its own stage or an earlier one, never in a circle.
 STAGES = (
     {"config", "strict"},
     {"record", "checkpoint", "outcome", "progress"},
     {"pictures", "picture_files", "stand_in", "cache", "data", "encoders", "frameworks", "profiles"},
     {"pillow_ops", "batched_views", "lightly_views", "views", "augment"},
-    {"build", "train", "evaluate", "estimate", "job"},
+    {"build", "train", "evaluate", "estimate", "job", "gate_speed"},
     {"workload"},
     {"worker", "execute"},
     {"verdict", "power", "tolerances", "claims", "structure", "references"},

@@ -1,0 +1,117 @@
+"""Gated activations: accuracy against the reduction of MACs, for dual gating and what it is compared with."""
+
+import dataclasses
+from dataclasses import dataclass
+
+from bench.config import Run, SparsitySpec
+from bench.profiles import PROFILES
+from bench.stand_in import STAND_IN
+from bench.table import TableSpec
+from methods import GATES
+
+NAME = "gating"
+DATA = "cifar10"
+TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", STAND_IN: "the stand-in"}
+REDUCTIONS = (1.25, 1.50, 1.75, 2.25)  # 2.25: the largest reported for dual gating on CIFAR
+ABLATIONS = ("dual_gate_averaged", "shared_gate", "single_gate", "ungated_target")
+REGRESSION_CELLS = (
+    "simclr/dense/*",
+    "simclr/dual_gate/slice*",
+    "simclr/single_gate/*",
+    "byol/dual_gate_averaged/*",
+)
+OPPONENTS = tuple(name for name in GATES if name not in {"dual_gate", *ABLATIONS})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What the table changes about a profile.
+
+    Attributes:
+        width: of the encoder: a gate decides for a share of the channels, so that there must be enough.
+        train_images: those held out included; 0 means all.
+        held_out_images: gates are steered on these.
+        epochs: 0 means the profile's.
+        slice_channels: of structured gates.
+        reductions: of dual gating and its opponents; ablations and slices take the largest alone.
+        byol: which methods beside the dense one; every one on SimCLR.
+    """
+
+    width: float
+    train_images: int
+    held_out_images: int
+    epochs: int
+    slice_channels: int
+    reductions: tuple[float, ...]
+    byol: tuple[str, ...]
+
+
+ALL = ("dual_gate", *ABLATIONS, *OPPONENTS)
+SIZES = {
+    "smoke": Size(
+        width=0.25,
+        train_images=1280,
+        held_out_images=128,
+        epochs=4,
+        slice_channels=4,
+        reductions=(2.25,),
+        byol=("dual_gate", "dual_gate_averaged"),
+    ),
+    "cpu": Size(
+        width=0.25,
+        train_images=12_800,
+        held_out_images=256,
+        epochs=0,
+        slice_channels=4,
+        reductions=REDUCTIONS,
+        byol=ALL,
+    ),
+    "paper": Size(
+        width=1.0,
+        train_images=0,
+        held_out_images=1000,
+        epochs=0,
+        slice_channels=8,
+        reductions=REDUCTIONS,
+        byol=ALL,
+    ),
+}
+
+
+def table(profile: str, data: str) -> TableSpec:
+    """Return the table at a profile's size, on CIFAR-10, CIFAR-100 or the stand-in."""
+    size = SIZES[profile]
+    return TableSpec(
+        name=NAME,
+        title=f"Gated activations on {TITLES.get(data, data)}: accuracy against the reduction of MACs",
+        profile=profile,
+        data=data,
+        cells=tuple(
+            _run(profile, framework, point, data)
+            for framework, methods in (("simclr", ALL), ("byol", size.byol))
+            for point in _points(size, methods)
+        ),
+    )
+
+
+def _points(size: Size, methods: tuple[str, ...]) -> list[SparsitySpec]:
+    most = max(size.reductions)
+    points = [SparsitySpec(method="dense")]
+    for method in methods:
+        reductions = (most,) if method in ABLATIONS else size.reductions
+        points += [SparsitySpec(method=method, granularity="element", reduction=each) for each in reductions]
+    if methods == ALL:
+        structured = f"slice{size.slice_channels}"
+        points.append(SparsitySpec(method="dual_gate", granularity=structured, reduction=most))
+    return points
+
+
+def _run(profile: str, framework: str, point: SparsitySpec, data: str) -> Run:
+    size, run = SIZES[profile], PROFILES[profile].run(framework, point, data)
+    images = run.data.train_images if data == STAND_IN else size.train_images
+    return dataclasses.replace(
+        run,
+        data=dataclasses.replace(run.data, train_images=images, held_out_images=size.held_out_images),
+        encoder=dataclasses.replace(run.encoder, width=size.width),
+        optimizer=dataclasses.replace(run.optimizer, epochs=size.epochs or run.optimizer.epochs),
+    )
