@@ -74,7 +74,8 @@ class DualGate(GatedMethod):
             if self._target is Target.SHARED:
                 layer.gate = online[path].gate
             elif self._target is Target.FOLLOWING:
-                self._decisions.append(decisions := deque())
+                decisions = deque[Tensor]()
+                self._decisions.append(decisions)
                 replace(branches.online, path, _Leader(online[path], online[path].gate, decisions))
                 replace(branches.target, path, _Follower(layer, online[path].gate, decisions))
             else:

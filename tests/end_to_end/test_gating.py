@@ -1,0 +1,177 @@
+"""Every framework with every kind of gates: trains, keeps its budget, resumes bit by bit."""
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from lightly.models.utils import update_momentum
+
+from bench import build, data, evaluate
+from bench.augment import normalise
+from bench.config import Run, SparsitySpec
+from bench.frameworks import FRAMEWORKS
+from methods import GATES, masking
+from methods.gating.base import TOLERANCE
+from methods.gating.convolution import GatedConv2d
+from methods.gating.layer import gated
+from tests.end_to_end.test_training import stop_at
+from tests.tiny import dataset_of, pretrained, tiny_run
+
+CELLS = [(framework, method) for framework in FRAMEWORKS for method in GATES]
+
+
+def gated_run(framework: str, method: str, reduction: float, *, granularity: str = "element", epochs: int = 3) -> Run:
+    """Return a run of 4 optimizer steps an epoch that steers on 24 held-out images; ``dense`` holds them out too."""
+    run = tiny_run(framework, "dense", epochs=epochs)
+    gates = SparsitySpec(method=method, granularity=granularity, reduction=reduction)
+    return dataclasses.replace(
+        run,
+        data=dataclasses.replace(run.data, train_images=120, held_out_images=24),
+        sparsity=run.sparsity if method == "dense" else gates,
+    )
+
+
+@pytest.mark.parametrize(("framework", "method"), CELLS)
+def test_an_interrupted_run_ends_with_the_same_bits(framework: str, method: str, tmp_path: Path) -> None:
+    run = gated_run(framework, method, 1.5)
+    whole = pretrained(run, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(run, tmp_path / "cut", stop_at(5 + CELLS.index((framework, method)) % 5))
+    continued = pretrained(run, tmp_path / "cut")
+    assert continued.facts == whole.facts
+    assert all(torch.equal(continued.masks[name], mask) for name, mask in whole.masks.items())
+    facts = whole.facts
+    assert isinstance(facts["training_macs_ratio"], float)
+    assert facts["update_steps"]
+    assert facts["samples_seen"] == 12 * 24
+    assert facts["gate_overhead_macs"]
+
+
+@pytest.mark.parametrize("framework", ["simclr", "byol", "moco"])
+@pytest.mark.parametrize("method", GATES)
+def test_null_row_all_gates_on_is_dense(framework: str, method: str, tmp_path: Path) -> None:
+    dense = pretrained(gated_run(framework, "dense", 0.0, epochs=2), tmp_path / "dense")
+    null = pretrained(gated_run(framework, method, 1.0, epochs=2), tmp_path / "gated")
+    assert null.facts["loss_digest"] == dense.facts["loss_digest"]
+    images = dataset_of(gated_run(framework, "dense", 0.0), tmp_path / "cache").test.images[:50]
+    first, second = (evaluate.features(each.encoder, images, normalise=normalise) for each in (dense, null))
+    assert torch.equal(first, second)
+    assert null.facts["gate_rate"] == 1.0
+
+
+@pytest.mark.parametrize(("framework", "granularity"), [("simclr", "element"), ("byol", "element")])
+def test_dual_gates_meet_their_reduction_in_both_branches(framework: str, granularity: str, tmp_path: Path) -> None:
+    facts = pretrained(gated_run(framework, "dual_gate", 1.5, granularity=granularity, epochs=10), tmp_path).facts
+    assert facts["reduction_is_met"] is True
+    curves = facts["curves"]
+    assert isinstance(curves, dict)
+    for name in ("held_out_reduction", "held_out_reduction_target"):
+        assert curves[name][-1] == pytest.approx(1.5, rel=TOLERANCE)
+
+
+def test_the_exported_encoder_is_gated_and_independent(tmp_path: Path) -> None:
+    for method in GATES:
+        trained = pretrained(gated_run("simclr", method, 1.5, epochs=1), tmp_path / method)
+        layers = gated(trained.encoder)
+        assert len(layers) == 8
+        assert not any("parametrizations" in name for name in trained.encoder.state_dict())
+        images = torch.randn(3, 3, 32, 32)
+        with torch.no_grad():
+            before = trained.encoder.eval()(images)
+            again = copy.deepcopy(trained.encoder)(images)
+        assert torch.equal(before, again)
+
+
+def test_a_gated_encoder_is_copied_averaged_and_twinned() -> None:
+    run = gated_run("byol", "dual_gate", 1.5)
+    framework = build.framework_for(run)
+    build.method_for(run).attach(framework.branches, 10)
+    other, twin = copy.deepcopy(framework.online), masking.twin(framework.online, own_statistics=True)
+    with torch.no_grad():
+        for layer in gated(framework.online).values():
+            layer.get_parameter("gate.deviation").fill_(1.0)
+    update_momentum(framework.online, other, m=0.75)
+    for path, layer in gated(other).items():
+        assert layer.get_parameter("gate.deviation").unique().tolist() == [0.25]
+        shared = gated(twin)[path]
+        assert shared.get_parameter("gate.deviation") is gated(framework.online)[path].get_parameter("gate.deviation")
+        shared.get_buffer("gate.aim").fill_(3.0)
+        assert gated(framework.online)[path].get_buffer("gate.aim").item() == 0.0
+
+
+def test_averaged_thresholds_follow_and_own_ones_do_not() -> None:
+    for framework_name in ("simclr", "byol"):
+        for method_name, expected in (("dual_gate_averaged", 0.01), ("dual_gate", 0.0)):
+            run = gated_run(framework_name, method_name, 1.5)
+            framework, method = build.framework_for(run), build.method_for(run)
+            method.attach(framework.branches, 100)
+            for layer in gated(framework.online).values():
+                layer.get_buffer("gate.aim").fill_(1.0)
+            method.on_step(0)
+            for layer in gated(framework.target).values():
+                assert layer.get_buffer("gate.aim").item() == pytest.approx(expected)
+
+
+def test_a_single_gate_decides_for_both_views() -> None:
+    run = gated_run("byol", "single_gate", 1.5)
+    framework, method = build.framework_for(run), build.method_for(run)
+    method.attach(framework.branches, 10)
+    for encoder in (framework.online, framework.target):
+        for layer in gated(encoder).values():
+            layer.notes = []
+    views = torch.randn(2, 4, 3, 32, 32)
+    framework.loss(views[0], views[1], torch.zeros(4, dtype=torch.int64))
+    for path, layer in gated(framework.online).items():
+        told, followed = layer.notes, gated(framework.target)[path].notes
+        assert told is not None
+        assert followed is not None
+        assert len(told) == 2
+        assert all(torch.equal(one.gates, two.gates) for one, two in zip(told, followed, strict=True))
+
+
+def test_an_ungated_target_is_dense() -> None:
+    run = gated_run("simclr", "ungated_target", 1.5)
+    framework, method = build.framework_for(run), build.method_for(run)
+    dense = build.framework_for(run).target.eval()
+    method.attach(framework.branches, 10)
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(framework.target.eval()(images), dense(images))
+    assert not torch.equal(framework.online.eval()(images), dense(images))
+
+
+def test_held_out_images_are_trained_on_by_nobody(tmp_path: Path) -> None:
+    run = gated_run("simclr", "dense", 0.0)
+    with_all = dataclasses.replace(run, data=dataclasses.replace(run.data, held_out_images=0))
+    parted, whole = (dataset_of(each, tmp_path) for each in (run, with_all))
+    joined = torch.cat([parted.train.images, parted.held_out.images])
+    assert torch.equal(joined, whole.train.images)
+    assert len(parted.held_out.images) == 24
+    assert parted.fingerprint != whole.fingerprint
+    with pytest.raises(data.DataError, match="120 of 120 train images are to be held out"):
+        dataset_of(dataclasses.replace(run, data=dataclasses.replace(run.data, held_out_images=120)), tmp_path)
+
+
+def test_weights_and_gates_are_told_apart() -> None:
+    run = gated_run("simclr", "dual_gate", 1.5)
+    for method, reduction, density, message in (
+        ("gradual", 1.5, 1.0, "'gradual' gates nothing. Choose from dual_gate"),
+        ("dual_gate", 0.0, 1.0, r"method 'dual_gate' is unknown. .*with a reduction \(t1.50\), from dual_gate"),
+        ("dual_gate", 1.5, 0.5, "gates skip activations; all weights stay"),
+        ("dual_gate", 0.5, 1.0, "reduction 0.5 is below 1"),
+    ):
+        sparsity = dataclasses.replace(run.sparsity, method=method, reduction=reduction, density=density)
+        with pytest.raises(ValueError, match=message):
+            build.method_for(dataclasses.replace(run, sparsity=sparsity))
+    with pytest.raises(ValueError, match="unknown granularity of gates '2:4'"):
+        build.method_for(gated_run("simclr", "dual_gate", 1.5, granularity="2:4"))
+
+
+def test_gates_of_the_export_belong_to_the_online_branch(tmp_path: Path) -> None:
+    trained = pretrained(gated_run("byol", "dual_gate", 1.5), tmp_path)
+    aims = {layer.gate.aim.item() for layer in gated(trained.encoder).values() if isinstance(layer, GatedConv2d)}
+    curves = trained.facts["curves"]
+    assert isinstance(curves, dict)
+    (aim,) = aims
+    assert aim == pytest.approx(curves["aim"][-1], abs=1e-5)
