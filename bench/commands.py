@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from bench import data, estimate, gate_speed, job, workload
@@ -20,6 +21,7 @@ from bench.config import Run, SparsitySpec
 from bench.data import STAND_IN, DataError
 from bench.execute import execute, stored
 from bench.frameworks import FRAMEWORKS
+from bench.judged import JudgedTable
 from bench.judging import assemble
 from bench.outcome import Failed, NotRun, Outcome
 from bench.profiles import PROFILES
@@ -27,6 +29,7 @@ from bench.progress import shown
 from bench.record import Record, write_atomically
 from bench.references import FIRST_USER_SEED, REFERENCES, load_references, save_reference
 from bench.report import show, show_page, write, write_page
+from bench.report.gates import gate_maps
 from bench.table import TableSpec, parse_cell
 from bench.tables import TABLES, Table
 from bench.tolerances import load_tolerances
@@ -160,9 +163,22 @@ def make_table(
         wall_seconds=time.monotonic() - began,
     )
     show(judged)
-    for path in write(judged, place.out / "tables"):
+    for path in (*write(judged, place.out / "tables"), *_write_gate_maps(judged, place)):
         print(f"wrote {path}", file=sys.stderr)
     return judged.exit_code(strict=strict)
+
+
+def _write_gate_maps(table: JudgedTable, place: Place) -> list[Path]:
+    """Draw what the gates of each fresh run let through, where its maps lie under ``--out``."""
+    paths = []
+    for record in table.records:
+        found = job.masks_path(place.context.runs_dir, record.run_id)
+        if "gate_rate" in record.facts and found.exists():
+            with np.load(found, allow_pickle=False) as arrays:
+                picture = gate_maps(dict(arrays), f"{record.run_id}: which pixels were computed")
+            paths.append(place.out / "tables" / "gates" / f"{record.run_id}.png")
+            write_atomically(paths[-1], picture)
+    return paths
 
 
 def perform(runs: Sequence[Run], place: Place, *, force: bool) -> tuple[list[Outcome], list[str]]:

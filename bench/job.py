@@ -45,6 +45,11 @@ def record_path(runs_dir: Path, run_id: str) -> Path:
     return runs_dir / run_id / "record.json"
 
 
+def masks_path(runs_dir: Path, run_id: str) -> Path:
+    """Return where a run's packed masks and gate maps lie."""
+    return runs_dir / run_id / "masks.npz"
+
+
 def perform(run: Run, context: Context, tick: train.Tick) -> Record:
     """Train, evaluate and record one run; a finished part is never repeated.
 
@@ -93,7 +98,7 @@ def perform(run: Run, context: Context, tick: train.Tick) -> Record:
     )
     packed = io.BytesIO()
     np.savez_compressed(packed, allow_pickle=False, **{name: bits.numpy() for name, bits in trained.masks.items()})
-    record.write_atomically(folder / "masks.npz", packed.getvalue())
+    record.write_atomically(masks_path(context.runs_dir, run.run_id), packed.getvalue())
     made.save(folder / "record.json")
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return made

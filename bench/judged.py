@@ -15,6 +15,7 @@ from bench.verdict import Judgement, Verdict, pooled_spread
 
 METRICS = ("linear_top1_percent", "knn_top1_percent")
 SHOWN_FACTS = ("density_prunable", "density_encoder", "macs_ratio", "training_macs_ratio")
+GATE_FACTS = ("reduction_asked", "reduction", "gate_agreement")  # of cells that gate activations
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Row:
         cell: its name.
         new: metric -> fresh runs.
         stored: metric -> references.
-        facts: the four densities and ratios, as means over the runs; None where there is no run.
+        facts: densities, ratios and what gates did, as means over the runs; None where there is no run, or no gate.
         judgement: verdict and reason.
     """
 

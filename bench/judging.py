@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from bench import structure
 from bench.claims import Claims
 from bench.config import Run
-from bench.judged import METRICS, SHOWN_FACTS, JudgedTable, Row, Sample
+from bench.judged import GATE_FACTS, METRICS, SHOWN_FACTS, JudgedTable, Row, Sample
 from bench.outcome import Failed, NotRun, Outcome
 from bench.power import Design
 from bench.record import Record
@@ -72,7 +72,7 @@ def assemble(
                 cell=cell,
                 new={name: _sample(fresh[cell], name) for name in METRICS},
                 stored={name: _sample(stored[cell], name) for name in METRICS},
-                facts={name: _mean_fact(shown[cell], name) for name in SHOWN_FACTS},
+                facts={name: _mean_fact(shown[cell], name) for name in (*SHOWN_FACTS, *GATE_FACTS)},
                 judgement=_STORED if outcomes is None else judgement or statistics[cell],
             )
             for cell, judgement in decided.items()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bench.judged import JudgedTable
 from bench.record import write_atomically
+from bench.report.gates import accuracy_against_reduction, has_gates
 from bench.report.html import html
 from bench.report.layout import Page, page
 from bench.report.markdown import markdown
@@ -23,9 +24,14 @@ def show_page(laid_out: Page) -> None:
 
 
 def write(table: JudgedTable, folder: Path) -> tuple[Path, ...]:
-    """Write ``TABLE-PROFILE-DATA.{md,html,json}`` into a folder, each atomically; return the paths."""
+    """Write ``TABLE-PROFILE-DATA.{md,html,json}``, with gates also ``.svg``, each atomically; return the paths."""
     stem = f"{table.spec.name}-{table.spec.profile}-{table.spec.data}"
-    return write_page(page(table), payload(table), folder / stem)
+    paths = write_page(page(table), payload(table), folder / stem)
+    if not has_gates(table):
+        return paths
+    picture = folder / f"{stem}.svg"
+    write_atomically(picture, accuracy_against_reduction(table))
+    return (*paths, picture)
 
 
 def write_page(laid_out: Page, numbers: str, stem: Path) -> tuple[Path, ...]:

@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.claims import JudgedClaim
-from bench.judged import METRICS, JudgedTable, Row, Sample
+from bench.judged import METRICS, SHOWN_FACTS, JudgedTable, Row, Sample
+from bench.report.gates import has_gates
 from bench.report.heading import cost, heading
 from bench.report.worth import METRIC_TITLES, worth
 from bench.verdict import Judgement
+from methods.gating.base import TOLERANCE
 
 _SMALL = {
     "smoke": "Small run: a tiny encoder, few images, minutes of training. It shows that the code computes "
@@ -72,7 +74,7 @@ def page(table: JudgedTable) -> Page:
     """Lay out a judged table."""
     judged = table.tolerances.judged_metric
     metrics = (judged, *(name for name in METRICS if name != judged))
-    small = _SMALL.get(table.spec.profile)
+    small, gates = _SMALL.get(table.spec.profile), has_gates(table)
     return Page(
         title=table.spec.title,
         banner=table.banner,
@@ -84,9 +86,10 @@ def page(table: JudgedTable) -> Page:
                 Column("verdict"),
                 *_metric_columns(judged, rank=0),
                 *(column for name in metrics[1:] for column in _metric_columns(name, rank=1)),
+                *(_GATE_COLUMNS if gates else ()),
                 *_FACT_COLUMNS,
             ),
-            rows=tuple(_row(row, metrics) for row in table.rows),
+            rows=tuple(_row(row, metrics, has_gates=gates) for row in table.rows),
         ),
         reasons=tuple((row.cell, _reason(row.judgement)) for row in table.rows if row.judgement.reason),
         claims=Grid(
@@ -117,6 +120,12 @@ _FACT_COLUMNS = (
 )
 
 
+_GATE_COLUMNS = (
+    Column("reduction of MACs", is_number=True),
+    Column("gates agree", is_number=True, rank=1),
+)
+
+
 def _metric_columns(metric: str, rank: int) -> Iterable[Column]:
     title = METRIC_TITLES[metric]
     yield Column(title, is_number=True, rank=rank)
@@ -125,7 +134,7 @@ def _metric_columns(metric: str, rank: int) -> Iterable[Column]:
     yield Column("diff.", is_number=True, rank=rank if rank == 0 else rank + 1)
 
 
-def _row(row: Row, metrics: Iterable[str]) -> tuple[str, ...]:
+def _row(row: Row, metrics: Iterable[str], *, has_gates: bool) -> tuple[str, ...]:
     cells = [row.cell, row.judgement.verdict.value]
     for metric in metrics:
         new, stored, difference = row.new[metric], row.stored[metric], row.difference(metric)
@@ -136,11 +145,20 @@ def _row(row: Row, metrics: Iterable[str]) -> tuple[str, ...]:
             _sample(stored),
             f"{difference:+.2f}" if difference is not None else _NOTHING,
         ]
-    density, encoder, macs, training = row.facts.values()
-    return (
-        *cells,
-        *(f"{value:.4f}" if value is not None else _NOTHING for value in (density, encoder, macs, training)),
-    )
+    if has_gates:
+        agreement = row.facts["gate_agreement"]
+        cells += [_reduction(row), f"{agreement:.3f}" if agreement is not None else _NOTHING]
+    shown = (row.facts[name] for name in SHOWN_FACTS)
+    return (*cells, *(f"{value:.4f}" if value is not None else _NOTHING for value in shown))
+
+
+def _reduction(row: Row) -> str:
+    """Return the measured reduction, and the one asked for where it was missed."""
+    asked, found = row.facts["reduction_asked"], row.facts["reduction"]
+    if asked is None or found is None:
+        return _NOTHING
+    is_met = abs(found / asked - 1) <= TOLERANCE
+    return f"{found:.3f}" if is_met else f"{found:.3f}, MISSED {asked:.2f}"
 
 
 def _sample(sample: Sample) -> str:

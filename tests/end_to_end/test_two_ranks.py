@@ -29,3 +29,12 @@ def test_ranks_end_with_the_same_masks_and_weights(framework: str, method: str, 
     assert first["world_size"] == 2
     assert first["update_steps"]
     assert first["samples_seen"] == 16 * 24  # of both ranks together
+
+
+@pytest.mark.parametrize(("framework", "method"), [("simclr", "single_gate"), ("byol", "dual_gate")])
+def test_ranks_steer_their_gates_alike(framework: str, method: str, tmp_path: Path) -> None:
+    first, second = two_ranks(framework, method, tmp_path)
+    assert first == second
+    assert first["world_size"] == 2
+    assert first["update_steps"]
+    assert len(set(first["aims"])) == 1

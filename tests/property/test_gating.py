@@ -108,9 +108,7 @@ def test_all_gates_on_is_dense_and_all_off_is_the_base_path(drawn: tuple[int, in
 
 @FEW
 @given(LAYERS, st.floats(-2, 2), st.floats(0, 1))
-def test_a_higher_threshold_opens_no_gate(
-    drawn: tuple[int, int, Partition, int, int], aim: float, more: float
-) -> None:
+def test_a_higher_threshold_opens_no_gate(drawn: tuple[int, int, Partition, int, int], aim: float, more: float) -> None:
     layer, images = gated_layer(*drawn), maps(3)
     before = gates_of(aimed(layer, aim), images)
     assert not (gates_of(aimed(layer, aim + more), images) & ~before).any()
@@ -283,9 +281,11 @@ def test_a_reduction_out_of_reach_states_the_limit(reduction: float) -> None:
     method.attach(pair(tied=True), 10)
     images = torch.randn(4, 3, 8, 8)
     if reduction > 2:
-        with pytest.raises(ValueError, match=r"a reduction of 2.90 is out of reach: .* more than 0.\d\d and less than 2.\d\d"):
+        with pytest.raises(
+            ValueError, match=r"a reduction of 2.90 is out of reach: .* more than 0.\d\d and less than 2.\d\d"
+        ):
             method.hold_out(images)
     else:
         method.hold_out(images)
-    with pytest.raises(ValueError, match="there are none. Set held_out_images"):
+    with pytest.raises(ValueError, match=r"there are none. Set held_out_images"):
         method.hold_out(images[:0])

@@ -11,6 +11,7 @@ BUGS: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("bugs.t
 REQUIRED = [
     *(f"B{number}" for number in (*range(1, 21), *range(30, 39))),
     *(f"G{number}" for number in range(1, 8)),
+    *(f"S{number}" for number in range(1, 11)),
     *(f"U{number}" for number in range(1, 23)),
 ]
 

@@ -55,7 +55,7 @@ def test_names_of_different_seeds_differ() -> None:
     assert all(one.run_id != two.run_id for one, two in itertools.combinations(runs, 2))
 
 
-@pytest.mark.parametrize("point", ["d0.10", "d1.00", "d0.02+g0.30"])
+@pytest.mark.parametrize("point", ["d0.10", "d1.00", "d0.02+g0.30", "t2.25", "t1.00"])
 def test_a_point_parses_back(point: str) -> None:
     assert SparsitySpec.at(method="gradual", granularity="element", point=point).point == point
 
