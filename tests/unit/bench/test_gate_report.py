@@ -1,0 +1,84 @@
+"""What a report says and draws of gates."""
+
+import dataclasses
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bench import gate_speed
+from bench.config import SparsitySpec
+from bench.judged import JudgedTable
+from bench.judging import assemble
+from bench.report.gates import accuracy_against_reduction, gate_maps, has_gates
+from bench.report.layout import page
+from bench.tables import TABLES
+from tests.made_up_tables import made_up_claims, made_up_record, made_up_run, made_up_spec, made_up_tolerances
+
+
+def made_up_table() -> JudgedTable:
+    dense = made_up_run()
+    met, missed = (
+        dataclasses.replace(dense, sparsity=SparsitySpec(method="dual_gate", granularity=granularity, reduction=2.25))
+        for granularity in ("element", "slice4")
+    )
+    gates = {"reduction_asked": 2.25, "gate_agreement": 0.9}
+    return assemble(
+        made_up_spec(dense, met, missed),
+        [
+            made_up_record(dense, 50.0),
+            made_up_record(met, 48.0, facts=gates | {"reduction": 2.2}),
+            made_up_record(missed, 47.0, facts=gates | {"reduction": 1.9}),
+        ],
+        [],
+        made_up_tolerances(),
+        made_up_claims(),
+    )
+
+
+def test_a_missed_reduction_is_shown_as_missed() -> None:
+    results = page(made_up_table()).results
+    titles = [column.title for column in results.columns]
+    found = [(row[titles.index("reduction of MACs")], row[titles.index("gates agree")]) for row in results.rows]
+    assert found == [("-", "-"), ("2.200", "0.900"), ("1.900, MISSED 2.25", "0.900")]
+
+
+def test_a_table_without_gates_has_no_columns_for_them() -> None:
+    dense = made_up_run()
+    table = assemble(made_up_spec(dense), [made_up_record(dense, 50.0)], [], made_up_tolerances(), made_up_claims())
+    assert not has_gates(table)
+    assert "reduction of MACs" not in [column.title for column in page(table).results.columns]
+
+
+def test_the_drawing_is_the_same_for_the_same_table_and_names_every_line() -> None:
+    drawn = accuracy_against_reduction(made_up_table())
+    assert drawn == accuracy_against_reduction(made_up_table())
+    assert all(name in drawn.decode() for name in (">dense<", ">dual_gate<", ">dual_gate slice4<", ">simclr<"))
+
+
+def test_gate_maps_are_a_picture() -> None:
+    maps = {"gates/images": np.zeros((2, 3, 8, 8), np.uint8)}
+    maps |= {f"gates/{branch}/a": np.full((2, 4, 4), 128, np.uint8) for branch in ("online", "target")}
+    with Image.open(io.BytesIO(gate_maps(maps, "a run"))) as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 100
+
+
+def test_a_skipping_layer_is_timed_and_exact() -> None:
+    found = gate_speed.timing(32, 4, slice_channels=8, rate=0.25)
+    assert found.rate == pytest.approx(0.25, abs=0.02)
+    assert found.macs_reduction == pytest.approx(1 / (0.25 + 0.75 * found.rate))
+    assert found.largest_error < 1e-4
+    assert min(found.dense_seconds, found.masked_seconds, found.skipped_seconds) > 0
+    assert f"{found.speed_up:.2f}x" in gate_speed.lines([found])[1]
+
+
+@pytest.mark.parametrize("profile", ["smoke", "cpu", "paper"])
+@pytest.mark.parametrize("data", ["cifar10", "cifar100"])
+def test_the_table_holds_images_out_in_every_cell(profile: str, data: str) -> None:
+    spec = TABLES["gating"](profile, data)
+    assert len({run.data for run in spec.cells}) == 1
+    assert spec.cells[0].data.held_out_images > 0
+    asked = {run.sparsity.reduction for run in spec.cells if run.sparsity.method == "dual_gate"}
+    assert asked == ({2.25} if profile == "smoke" else {1.25, 1.5, 1.75, 2.25})
