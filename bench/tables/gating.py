@@ -14,13 +14,12 @@ DATA = "cifar10"
 TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", STAND_IN: "the stand-in"}
 REDUCTIONS = (1.25, 1.50, 1.75, 2.25)  # 2.25: the largest reported for dual gating on CIFAR
 ABLATIONS = ("dual_gate_averaged", "shared_gate", "single_gate", "ungated_target")
-REGRESSION_CELLS = (
-    "simclr/dense/*",
-    "simclr/dual_gate/slice*",
-    "simclr/single_gate/*",
-    "byol/dual_gate_averaged/*",
-)
 OPPONENTS = tuple(name for name in GATES if name not in {"dual_gate", *ABLATIONS})
+REGRESSION_CELLS = (
+    "byol/dual_gate_averaged/*",
+    "simclr/dual_gate/slice*",
+    *(f"simclr/{name}/*" for name in (*ABLATIONS[1:], *OPPONENTS)),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -123,8 +123,9 @@ def test_every_profile_is_judged_or_excused() -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_the_stored_claims_are_readable_and_of_works_that_the_table_is_about(name: str) -> None:
     claims = load_claims(name)
-    works = {"Synchronized Contrastive Pruning"} | ({"Contrastive Dual Gating"} if name == "cifar10" else set())
-    assert {claim.work for claim in claims.claims} == works
+    pruning, gating = "Synchronized Contrastive Pruning", "Contrastive Dual Gating"
+    works = {"cifar10": {pruning, gating}, "structured": {pruning}, "gating": {gating}}
+    assert {claim.work for claim in claims.claims} == works[name]
     for profile in PROFILES:
         judged = claims.judge(profile, {})
         assert {item.judgement.verdict for item in judged} == {Verdict.NOT_JUDGED}
