@@ -8,6 +8,7 @@ from methods.base import Branches, Facts, Setting, SparseMethod
 from methods.dense import Dense
 from methods.drop_and_grow import DropAndGrow
 from methods.gating.base import GatedMethod, GateSetting
+from methods.gating.channel import ChannelGate
 from methods.gating.dual import DualGate, Target
 from methods.gradual import Gradual
 from methods.gradual_regrow import GradualRegrow
@@ -31,6 +32,7 @@ GATES: dict[str, Callable[[GateSetting], GatedMethod]] = {
     "shared_gate": partial(DualGate, target=Target.SHARED),
     "single_gate": partial(DualGate, target=Target.FOLLOWING),
     "ungated_target": partial(DualGate, target=Target.UNGATED),
+    "channel_gate": ChannelGate,
 }
 
 __all__ = ["GATES", "METHODS", "Branches", "Facts", "GateSetting", "Setting", "SparseMethod"]

@@ -204,6 +204,18 @@ class GatedMethod(SparseMethod):
         self._curves = {name: list(values) for name, values in state["curves"].items()}
 
 
+def require_no_slices(setting: GateSetting, method: str) -> None:
+    """Refuse slices for ``method``, which decides in units of its own.
+
+    Raises:
+        ValueError: unless a slice has one channel.
+    """
+    if setting.slice_channels != 1:
+        raise ValueError(
+            f"{method} decides in units of its own, not in slices of {setting.slice_channels} channels: use 'element'."
+        )
+
+
 def _weighted(budget: Budget, values: Mapping[str, float]) -> float:
     return sum(budget.layers[path] * value for path, value in values.items()) / budget.gated
 
@@ -218,4 +230,4 @@ def _overhead(activity: Activity, budget: Budget) -> int:
     return activity.overhead_macs + budget.predictors
 
 
-__all__ = ["TOLERANCE", "GateSetting", "GatedMethod", "parse_slice"]
+__all__ = ["TOLERANCE", "GateSetting", "GatedMethod", "parse_slice", "require_no_slices"]

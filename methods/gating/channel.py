@@ -1,0 +1,94 @@
+"""Channel gating (CGNet): the first input channels for every pixel, the others where what they gave looks promising."""
+
+import copy
+from statistics import NormalDist
+
+import torch
+from torch import Tensor, nn
+
+from methods.base import Branches
+from methods.gating.base import GatedMethod, GateSetting, require_no_slices
+from methods.gating.convolution import ALL_ON, Gate, GatedConv2d, install
+from methods.gating.layer import gated
+
+GROUPS = 4  # "partitions" of the authors' CIFAR script: the base path reads a quarter of the input channels
+PENALTY = 1e-4  # weight of the thresholds' penalty, ibid.
+FEWEST = 1e-3  # rates nearer to 0 or 1 are taken for this, so that a step of the controller stays finite
+_NORMAL = NormalDist()
+
+
+class ChannelGate(GatedMethod):
+    """One gate per layer for both branches, with thresholds learned per output channel.
+
+    It decides per output channel and pixel from the normalised output of the first input channels. A tied pair
+    shares the gate, its statistics included; the gate of an EMA target follows the online one like any weight and has
+    statistics of its own, like any normalisation.
+
+    The thresholds' penalty depends on no view, so it is added once. Where the authors fix the thresholds' aim and let
+    the reduction fall where it may, the aim is steered here. They gate the first convolution of a block alone, which
+    cannot save enough for the larger reductions: here all 3x3 convolutions behind the stem are gated.
+
+    Source: Hua et al., NeurIPS 2019, section 3; constants of the authors' CIFAR script (deviation 22).
+
+    Args:
+        setting: reduction.
+
+    Raises:
+        ValueError: if the setting asks for slices.
+    """
+
+    def __init__(self, setting: GateSetting) -> None:
+        require_no_slices(setting, "channel gating")
+        super().__init__(setting)
+
+    @property
+    def lowest_share(self) -> float:
+        """The base path's."""
+        return 1 / GROUPS
+
+    def install(self, branches: Branches) -> None:
+        """Gate every 3x3 block convolution of both encoders."""
+        for encoder in (branches.online, branches.target):
+            install(encoder, groups=GROUPS, partition="first")
+        target = _layers(branches.target)
+        for path, layer in _layers(branches.online).items():
+            target[path].gate = layer.gate if branches.tied else copy.deepcopy(layer.gate).requires_grad_(False)
+        if self.setting.is_all_on:
+            self._aim(ALL_ON)
+
+    def begin(self, wanted: float) -> None:
+        """Take the base path for normal."""
+        self._aim(-_NORMAL.inv_cdf(_rate(wanted)))
+
+    def steer(self, wanted: float, online: float, target: float) -> dict[str, float]:  # noqa: ARG002
+        """Move the aim, of which there is one, by what the online branch did; return it."""
+        aim = _gates(self.branches.online)[0].aim.item()
+        aim += _NORMAL.inv_cdf(_rate(online)) - _NORMAL.inv_cdf(_rate(wanted))
+        self._aim(aim)
+        return {"aim": aim}
+
+    def penalty(self) -> Tensor:
+        """Return ``PENALTY`` times the sum of squared distances of the thresholds from their aim."""
+        return PENALTY * torch.stack([gate.deviation.square().sum() for gate in _gates(self.branches.online)]).sum()
+
+    def _aim(self, aim: float) -> None:
+        for encoder in (self.branches.online, self.branches.target):
+            for gate in _gates(encoder):
+                gate.aim.fill_(aim)
+
+
+def _layers(encoder: nn.Module) -> dict[str, GatedConv2d]:
+    return {path: layer for path, layer in gated(encoder).items() if isinstance(layer, GatedConv2d)}
+
+
+def _gates(encoder: nn.Module) -> list[Gate]:
+    return [layer.gate for layer in _layers(encoder).values()]
+
+
+def _rate(share: float) -> float:
+    """Return the rate of gates at which a layer executes this share of its MACs."""
+    rate = (share - 1 / GROUPS) / (1 - 1 / GROUPS)
+    return min(1 - FEWEST, max(FEWEST, rate))
+
+
+__all__ = ["ChannelGate"]
