@@ -8,6 +8,7 @@ from methods.base import Branches, Facts, Setting, SparseMethod
 from methods.dense import Dense
 from methods.drop_and_grow import DropAndGrow
 from methods.gating.base import GatedMethod, GateSetting
+from methods.gating.boosting import FeatureBoosting
 from methods.gating.channel import ChannelGate
 from methods.gating.dual import DualGate, Target
 from methods.gradual import Gradual
@@ -33,6 +34,7 @@ GATES: dict[str, Callable[[GateSetting], GatedMethod]] = {
     "single_gate": partial(DualGate, target=Target.FOLLOWING),
     "ungated_target": partial(DualGate, target=Target.UNGATED),
     "channel_gate": ChannelGate,
+    "feature_boosting": FeatureBoosting,
 }
 
 __all__ = ["GATES", "METHODS", "Branches", "Facts", "GateSetting", "Setting", "SparseMethod"]

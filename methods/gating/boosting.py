@@ -1,0 +1,186 @@
+"""Feature boosting and suppression (FBS): amplify the output channels that promise most, skip the others."""
+
+import copy
+from collections import deque
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from methods.base import Branches
+from methods.gating.base import GatedMethod, GateSetting, require_no_slices
+from methods.gating.blocks import feeders, take_normalisation
+from methods.gating.convolution import block_convolutions
+from methods.gating.layer import Gated, gated, replace
+from methods.gating.winners import counts, winners
+
+PENALTY = 1e-8  # lambda of the lasso on saliencies
+
+
+class BoostedConv2d(Gated):
+    """``saliency * normalised convolution`` in the channels whose saliency wins, 0 in the others.
+
+    A channel of 0 stays 0 through the ReLU, so the convolution that reads it skips it as an input as well: it
+    executes kept inputs x kept outputs.
+
+    Args:
+        conv: the convolution.
+        normalisation: what stood behind it. Its scale is left at what it is, because the saliency plays its part.
+        predictor: from the mean of each input channel to the saliency of each output channel.
+        written: where the winners of a pass are left for the layer that reads this one's output alone.
+        read: where those of the layer that feeds this one are found; ``None``: all inputs are there.
+
+    Attributes:
+        kept: scalar buffer: winners per image.
+        is_bypassed: true computes the dense convolution and decides nothing.
+        lassos: of each training pass since they were asked for: the saliencies' sum, winners and losers alike, averaged
+            over images.
+    """
+
+    kept: Tensor
+
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        normalisation: nn.BatchNorm2d,
+        predictor: nn.Linear,
+        *,
+        written: deque[Tensor],
+        read: deque[Tensor] | None,
+    ) -> None:
+        super().__init__(conv)
+        self.normalisation = normalisation
+        self.predictor = predictor
+        self.register_buffer("kept", torch.tensor(conv.out_channels))
+        self.is_bypassed = False
+        self.lassos: list[Tensor] = []
+        self._written, self._read = written, read
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return ``[N, out_channels, H', W']``, normalised."""
+        full: Tensor = self.normalisation(self.conv(images))
+        if self.is_bypassed:
+            on = torch.ones(full.shape[:2], dtype=torch.bool, device=full.device)
+            self.note(on, on.float().mean(1), overhead_macs=0)
+            return full
+        saliency = functional.relu(self.predictor(images.abs().mean((2, 3))))
+        on = winners(saliency.detach(), self.kept)
+        self._written.append(on)
+        share = on.float().mean(1)
+        if self._read is not None:
+            share = share * self._read[-1].float().mean(1)
+        self.note(on, share, overhead_macs=images[0].numel() + self.conv.out_channels)
+        if self.training and torch.is_grad_enabled():
+            self.lassos.append(saliency.sum(1).mean())
+        return full * (saliency * on)[:, :, None, None]
+
+
+class FeatureBoosting(GatedMethod):
+    """Every 3x3 block convolution keeps the same fraction of its output channels, chosen image by image.
+
+    A tied pair shares the predictors; those of an EMA target follow the online ones. The lasso is taken per view. The
+    fraction is computed from the reduction, exactly, so that nothing is left to steer; it is fixed from the first step
+    (the authors lower it by and by in a trained network).
+
+    Source: Gao et al., ICLR 2019, section 3; public ports for He initialisation by fan-out and the unit scale of the
+    normalisation (deviation 23).
+
+    Args:
+        setting: reduction and seed.
+
+    Raises:
+        ValueError: if the setting asks for slices.
+    """
+
+    def __init__(self, setting: GateSetting) -> None:
+        require_no_slices(setting, "feature boosting")
+        super().__init__(setting)
+
+    @property
+    def lowest_share(self) -> float:
+        """That of one channel per layer."""
+        return self._share(dict.fromkeys(self._layers(), 1))
+
+    def install(self, branches: Branches) -> None:
+        """Gate every 3x3 block convolution of both encoders; the encoder is at its start, so scales are 1."""
+        predictors = _predictors(branches.online, self.setting.seed)
+        self._feeders = feeders(branches.online, predictors)
+        _install(branches.online, predictors, self._feeders)
+        if not branches.tied:
+            predictors = {path: copy.deepcopy(each).requires_grad_(False) for path, each in predictors.items()}
+        _install(branches.target, predictors, self._feeders)
+        for encoder in (branches.online, branches.target):
+            for layer in _boosted(encoder).values():
+                layer.is_bypassed = self.setting.is_all_on
+                if self.setting.is_all_on:
+                    layer.predictor.requires_grad_(False)
+                else:
+                    layer.normalisation.weight.requires_grad_(False)
+
+    def begin(self, wanted: float) -> None:
+        """Settle how many channels each layer keeps."""
+        channels = {path: layer.conv.out_channels for path, layer in self._layers().items()}
+        for path, kept in counts(channels, self._share, wanted).items():
+            for encoder in (self.branches.online, self.branches.target):
+                _boosted(encoder)[path].kept.fill_(kept)
+
+    def steer(self, wanted: float, online: float, target: float) -> dict[str, float]:  # noqa: ARG002
+        """Do nothing: the shares are what they were computed to be."""
+        return {}
+
+    def penalty(self) -> Tensor:
+        """Return ``PENALTY`` times the saliencies' sum over channels and layers, averaged over images and views."""
+        if self.setting.is_all_on:
+            return torch.zeros(())
+        per_layer = []
+        for path, layer in self._layers().items():
+            lassos = layer.lassos
+            if self.branches.tied:
+                lassos = lassos + _boosted(self.branches.target)[path].lassos
+            per_layer.append(torch.stack(lassos).mean())
+            layer.lassos = []
+            _boosted(self.branches.target)[path].lassos = []
+        return PENALTY * torch.stack(per_layer).sum()
+
+    def _layers(self) -> dict[str, BoostedConv2d]:
+        return _boosted(self.branches.online)
+
+    def _share(self, kept: Mapping[str, int]) -> float:
+        """Return the executed share of the gated MACs: kept inputs x kept outputs."""
+        rates = {path: kept[path] / layer.conv.out_channels for path, layer in self._layers().items()}
+        inputs = {path: rates[feeder] for path, feeder in self._feeders.items()}
+        macs = self._budget.layers
+        return sum(macs[path] * rate * inputs.get(path, 1.0) for path, rate in rates.items()) / self._budget.gated
+
+
+def _predictors(encoder: nn.Module, seed: int) -> dict[str, nn.Linear]:
+    """Draw a predictor per layer, leaving the global random state alone."""
+    predictors = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for path in block_convolutions(encoder):
+            conv = encoder.get_submodule(path)
+            assert isinstance(conv, nn.Conv2d)
+            predictor = nn.Linear(conv.in_channels, conv.out_channels)
+            nn.init.kaiming_normal_(predictor.weight, mode="fan_out")
+            nn.init.ones_(predictor.bias)
+            predictors[path] = predictor.to(conv.weight.device)
+    return predictors
+
+
+def _install(encoder: nn.Module, predictors: Mapping[str, nn.Linear], fed_by: Mapping[str, str]) -> None:
+    written = {path: deque[Tensor](maxlen=1) for path in predictors}
+    for path, predictor in predictors.items():
+        conv = encoder.get_submodule(path)
+        assert isinstance(conv, nn.Conv2d)
+        read = written[fed_by[path]] if path in fed_by else None
+        normalisation = take_normalisation(encoder, path)
+        replace(encoder, path, BoostedConv2d(conv, normalisation, predictor, written=written[path], read=read))
+
+
+def _boosted(encoder: nn.Module) -> dict[str, BoostedConv2d]:
+    return {path: layer for path, layer in gated(encoder).items() if isinstance(layer, BoostedConv2d)}
+
+
+__all__ = ["BoostedConv2d", "FeatureBoosting"]
