@@ -11,6 +11,7 @@ from methods.gating.base import GatedMethod, GateSetting
 from methods.gating.boosting import FeatureBoosting
 from methods.gating.channel import ChannelGate
 from methods.gating.dual import DualGate, Target
+from methods.gating.group import GroupGate
 from methods.gradual import Gradual
 from methods.gradual_regrow import GradualRegrow
 from methods.static import StaticMask
@@ -35,6 +36,7 @@ GATES: dict[str, Callable[[GateSetting], GatedMethod]] = {
     "ungated_target": partial(DualGate, target=Target.UNGATED),
     "channel_gate": ChannelGate,
     "feature_boosting": FeatureBoosting,
+    "group_gate": GroupGate,
 }
 
 __all__ = ["GATES", "METHODS", "Branches", "Facts", "GateSetting", "Setting", "SparseMethod"]

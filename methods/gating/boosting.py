@@ -135,12 +135,9 @@ class FeatureBoosting(GatedMethod):
             return torch.zeros(())
         per_layer = []
         for path, layer in self._layers().items():
-            lassos = layer.lassos
-            if self.branches.tied:
-                lassos = lassos + _boosted(self.branches.target)[path].lassos
-            per_layer.append(torch.stack(lassos).mean())
-            layer.lassos = []
-            _boosted(self.branches.target)[path].lassos = []
+            other = _boosted(self.branches.target)[path]
+            per_layer.append(torch.stack(layer.lassos + other.lassos).mean())
+            layer.lassos, other.lassos = [], []
         return PENALTY * torch.stack(per_layer).sum()
 
     def _layers(self) -> dict[str, BoostedConv2d]:
