@@ -12,6 +12,7 @@ from methods.gating.boosting import FeatureBoosting
 from methods.gating.channel import ChannelGate
 from methods.gating.dual import DualGate, Target
 from methods.gating.group import GroupGate
+from methods.gating.spatial import SpatialGate
 from methods.gradual import Gradual
 from methods.gradual_regrow import GradualRegrow
 from methods.static import StaticMask
@@ -37,6 +38,7 @@ GATES: dict[str, Callable[[GateSetting], GatedMethod]] = {
     "channel_gate": ChannelGate,
     "feature_boosting": FeatureBoosting,
     "group_gate": GroupGate,
+    "spatial_gate": SpatialGate,
 }
 
 __all__ = ["GATES", "METHODS", "Branches", "Facts", "GateSetting", "Setting", "SparseMethod"]

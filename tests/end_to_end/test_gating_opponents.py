@@ -11,7 +11,7 @@ from methods import masking
 from methods.gating.base import TOLERANCE
 from tests.tiny import pretrained, tiny_run
 
-OPPONENTS = ("channel_gate", "feature_boosting", "group_gate")
+OPPONENTS = ("channel_gate", "feature_boosting", "group_gate", "spatial_gate")
 FRAMEWORKS = ("simclr", "byol")
 
 

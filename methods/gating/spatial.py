@@ -1,0 +1,315 @@
+"""Spatially dynamic convolution (DynConv): a residual block is computed at the pixels that its mask keeps."""
+
+import copy
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.nn import functional
+
+from methods.base import Branches
+from methods.gating.base import GatedMethod, GateSetting, require_no_slices
+from methods.gating.blocks import feeders, take_normalisation
+from methods.gating.convolution import block_convolutions
+from methods.gating.layer import Gated, gated, replace
+
+PENALTY = 10.0  # weight of the budget's loss
+ANNEALED = 0.33  # of the run, over which the bounds of a block's share open
+NOISE_END = 0.8  # of the run
+FEWEST = 1e-3  # shares nearer to 0 or 1 are taken for this, so that a step of the controller stays finite
+STATISTICS = 0.1  # momentum of the running spread of logits, that of batch normalisation
+_NORMAL = NormalDist()
+
+
+class MaskUnit(nn.Module):
+    """A logit per output pixel of a convolution, from the same window plus a term for the whole image.
+
+    Attributes:
+        aim: scalar buffer: a pixel is kept if its logit is at least this; 0 for the authors.
+        moments: float64 ``[2]`` buffer: running means of the logits and of their squares.
+    """
+
+    aim: Tensor
+    moments: Tensor
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        stride = (conv.stride[0], conv.stride[1])
+        self.window = nn.Conv2d(conv.in_channels, 1, 3, stride=stride, padding=1)
+        self.image = nn.Linear(conv.in_channels, 1)
+        self.register_buffer("aim", torch.zeros(()))
+        self.register_buffer("moments", torch.tensor([0.0, 1.0], dtype=torch.float64))
+
+    def forward(self, images: Tensor, noise: torch.Generator | None) -> Tensor:
+        """Return a mask ``[N, 1, H', W']``, 0. or 1.; backwards the sigmoid that stands in for the step.
+
+        Args:
+            images: ``[N, C, H, W]``.
+            noise: of the logistic noise in training, which is the difference of two Gumbel variables; ``None``: off.
+        """
+        logits: Tensor = self.window(images) + self.image(images.mean((2, 3)))[..., None, None]
+        margin = logits - self.aim
+        if not self.training:
+            return (margin >= 0).to(margin.dtype)
+        with torch.no_grad():
+            found = torch.stack([logits.double().mean(), logits.double().square().mean()])
+            self.moments.lerp_(found, STATISTICS)
+        if noise is not None:
+            uniform = torch.rand(margin.shape, generator=noise).clamp(1e-6, 1 - 1e-6)
+            margin = margin + torch.logit(uniform).to(margin.device)
+        soft = torch.sigmoid(margin)
+        return (margin >= 0).to(soft.dtype) + soft - soft.detach()
+
+    @staticmethod
+    def overhead_macs(images: Tensor, mask: Tensor) -> int:
+        """Return the image's means, the sum of the two terms and the comparison, per image."""
+        return images[0].numel() + 2 * mask[0].numel()
+
+
+class MaskedConv2d(Gated):
+    """A convolution of a residual block, needed only where the block's mask keeps a pixel or, before the last, near it.
+
+    The block's output is masked behind its last normalisation. What earlier convolutions give outside the pixels that
+    the next one reads reaches no kept pixel, so that it is computed here but counts as skipped.
+
+    Args:
+        conv: 3x3.
+        normalisation: what stood behind the block's last convolution; else ``None``.
+        unit: decides, in the block's first convolution; else ``None``.
+        read: where the block's mask is found; ``None`` for the first.
+        written: where it is left for the next; ``None`` for the last.
+        wider: how many gated convolutions follow in the block: so often the mask is widened by a pixel.
+
+    Attributes:
+        is_bypassed: true computes the dense convolution and decides nothing.
+        noise: of the training passes; ``None``: off.
+        shares: the batch's executed share, of each training pass since they were asked for.
+    """
+
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        normalisation: nn.BatchNorm2d | None,
+        unit: MaskUnit | None,
+        *,
+        read: deque[Tensor] | None,
+        written: deque[Tensor] | None,
+        wider: int,
+    ) -> None:
+        super().__init__(conv)
+        self.normalisation = normalisation
+        self.unit = unit
+        self.is_bypassed = False
+        self.noise: torch.Generator | None = None
+        self.shares: list[Tensor] = []
+        self._read, self._written, self._wider = read, written, wider
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return ``[N, out_channels, H', W']``; of the block's last convolution normalised and masked."""
+        full: Tensor = self.conv(images)
+        if self.normalisation is not None:
+            full = self.normalisation(full)
+        if self.is_bypassed:
+            on = torch.ones_like(full[:, :1])
+            self.note(on, on.mean((1, 2, 3)), overhead_macs=0)
+            return full
+        mask, overhead = self._mask(images)
+        near = mask
+        for _ in range(self._wider):
+            near = functional.max_pool2d(near.detach(), 3, stride=1, padding=1)
+            overhead += 9 * near[0].numel()
+        self.note(near, near.detach().mean((1, 2, 3)), overhead_macs=overhead)
+        if self.training and torch.is_grad_enabled():
+            self.shares.append(near.mean())
+        if self._written is not None:
+            self._written.append(mask)
+        return full if self.normalisation is None else full * mask
+
+    def _mask(self, images: Tensor) -> tuple[Tensor, int]:
+        """Return the block's mask, and the operations to find it."""
+        if self._read is not None:
+            return self._read.popleft(), 0
+        assert self.unit is not None
+        mask = self.unit(images, self.noise)
+        return mask, self.unit.overhead_macs(images, mask)
+
+
+class SpatialGate(GatedMethod):
+    """One mask of pixels per residual block, learned against a budget; the shortcut is always computed.
+
+    The budget's loss, taken per view, holds the network's executed share at the wanted one and each block's between
+    bounds that open from that share alone to everything. As in the published code, its gradient comes from the mask
+    itself, not from the widened one. A controller moves the logits' threshold, which is 0 for the authors, so
+    that the share without noise is the wanted one too.
+
+    A tied pair shares the mask units; those of an EMA target follow the online ones.
+
+    Source: Verelst and Tuytelaars, CVPR 2020, sections 3.1 to 3.4, and their code (deviation 25).
+
+    Args:
+        setting: reduction and seed.
+
+    Raises:
+        ValueError: if the setting asks for slices.
+    """
+
+    def __init__(self, setting: GateSetting) -> None:
+        require_no_slices(setting, "spatially dynamic convolution")
+        super().__init__(setting)
+        self._noise = torch.Generator()
+        self._progress = 0.0
+
+    @property
+    def lowest_share(self) -> float:
+        """None: where no pixel is kept, nothing is computed."""
+        return 0.0
+
+    def install(self, branches: Branches) -> None:
+        """Mask every residual block of both encoders that has a 3x3 convolution."""
+        paths = block_convolutions(branches.online)
+        fed_by = {
+            path: feeder
+            for path, feeder in feeders(branches.online, paths).items()
+            if _conv(branches.online, path).stride == (1, 1)
+        }
+        units = _drawn(branches.online, [path for path in paths if path not in fed_by], self.setting.seed)
+        self._blocks = [_chain(path, fed_by) for path in units]
+        _install(branches.online, self._blocks, units)
+        if not branches.tied:
+            units = {path: copy.deepcopy(unit).requires_grad_(False) for path, unit in units.items()}
+        _install(branches.target, self._blocks, units)
+        for encoder in (branches.online, branches.target):
+            for layer in _masked(encoder).values():
+                layer.is_bypassed = self.setting.is_all_on
+                if self.setting.is_all_on and layer.unit is not None:
+                    layer.unit.requires_grad_(False)
+
+    def begin(self, wanted: float) -> None:  # noqa: ARG002
+        """Start with the authors' threshold."""
+        for encoder in (self.branches.online, self.branches.target):
+            _aim(encoder, 0.0)
+
+    def steer(self, wanted: float, online: float, target: float) -> dict[str, float]:
+        """Move each branch's threshold, as if the logits of all blocks were one normal distribution.
+
+        A tied pair has one threshold. The units of an EMA target lag behind, so that it needs one of its own.
+        """
+        aims = {"aim": self._moved(self.branches.online, online, wanted)}
+        _aim(self.branches.online, aims["aim"])
+        if not self.branches.tied:
+            aims["aim_target"] = self._moved(self.branches.target, target, wanted)
+            _aim(self.branches.target, aims["aim_target"])
+        return aims
+
+    def before_forward(self, step: int) -> None:
+        """Say how far the run is, and seed the step's noise: a resumed run draws the same, each rank its own."""
+        self._progress = step / self._total_steps
+        rank, ranks = 0, 1
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        self._noise.manual_seed((self.setting.seed * self._total_steps + step) * ranks + rank)
+        for encoder in (self.branches.online, self.branches.target):
+            for layer in _masked(encoder).values():
+                layer.noise = self._noise if self._progress < NOISE_END else None
+
+    def penalty(self) -> Tensor:
+        """Return ``PENALTY`` times the budget's loss, averaged over views."""
+        if self.setting.is_all_on:
+            return torch.zeros(())
+        per_view = [
+            self._loss({path: layer.shares[view] for path, layer in layers.items()})
+            for layers in (_masked(encoder) for encoder in (self.branches.online, self.branches.target))
+            for view in range(len(next(iter(layers.values())).shares))
+        ]
+        for encoder in (self.branches.online, self.branches.target):
+            for layer in _masked(encoder).values():
+                layer.shares = []
+        return PENALTY * torch.stack(per_view).mean()
+
+    def bounds(self) -> tuple[float, float]:
+        """Return the lowest and the highest share that a block may have now."""
+        closed = math.cos(min(1.0, self._progress / ANNEALED) * math.pi / 2) ** 2
+        return closed * self._wanted, 1 - closed * (1 - self._wanted)
+
+    def _loss(self, shares: Mapping[str, Tensor]) -> Tensor:
+        """Return the squared distance from the budget, plus the mean of the blocks' squared distances from bounds."""
+        lowest, highest = self.bounds()
+        network = self._executed(shares, list(shares))
+        blocks = torch.stack([self._executed(shares, block) for block in self._blocks])
+        outside = functional.relu(blocks - highest).square() + functional.relu(lowest - blocks).square()
+        return (network - self._wanted).square() + outside.mean()
+
+    def _executed(self, shares: Mapping[str, Tensor], paths: Sequence[str]) -> Tensor:
+        macs = self._budget.layers
+        total = sum(macs[path] for path in paths)
+        return torch.stack([shares[path] * (macs[path] / total) for path in paths]).sum()
+
+    @staticmethod
+    def _moved(encoder: nn.Module, share: float, wanted: float) -> float:
+        moments = torch.stack([unit.moments for unit in _units(encoder)]).mean(0)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(moments)  # ranks see other images, but must turn their knobs alike
+            moments /= torch.distributed.get_world_size()
+        mean, square = moments.tolist()
+        spread = math.sqrt(max(0.0, square - mean**2))
+        return _units(encoder)[0].aim.item() + spread * (_probit(share) - _probit(wanted))
+
+
+def _units(encoder: nn.Module) -> list[MaskUnit]:
+    return [layer.unit for layer in _masked(encoder).values() if layer.unit is not None]
+
+
+def _aim(encoder: nn.Module, aim: float) -> None:
+    for unit in _units(encoder):
+        unit.aim.fill_(aim)
+
+
+def _drawn(encoder: nn.Module, paths: Sequence[str], seed: int) -> dict[str, MaskUnit]:
+    """Draw a mask unit per block, leaving the global random state alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return {path: MaskUnit(_conv(encoder, path)).to(_conv(encoder, path).weight.device) for path in paths}
+
+
+def _chain(path: str, fed_by: Mapping[str, str]) -> tuple[str, ...]:
+    """Return a block's gated convolutions, the first one first."""
+    chain = [path]
+    while following := [each for each, feeder in fed_by.items() if feeder == chain[-1]]:
+        chain += following
+    return tuple(chain)
+
+
+def _install(encoder: nn.Module, blocks: Sequence[Sequence[str]], units: Mapping[str, MaskUnit]) -> None:
+    for block in blocks:
+        masks = [deque[Tensor](maxlen=1) for _ in block[1:]]
+        for place, path in enumerate(block):
+            layer = MaskedConv2d(
+                _conv(encoder, path),
+                None if place < len(masks) else take_normalisation(encoder, path),
+                units.get(path),
+                read=masks[place - 1] if place else None,
+                written=masks[place] if place < len(masks) else None,
+                wider=len(masks) - place,
+            )
+            replace(encoder, path, layer)
+
+
+def _conv(encoder: nn.Module, path: str) -> nn.Conv2d:
+    conv = encoder.get_submodule(path)
+    assert isinstance(conv, nn.Conv2d)
+    return conv
+
+
+def _masked(encoder: nn.Module) -> dict[str, MaskedConv2d]:
+    return {path: layer for path, layer in gated(encoder).items() if isinstance(layer, MaskedConv2d)}
+
+
+def _probit(share: float) -> float:
+    return _NORMAL.inv_cdf(min(1 - FEWEST, max(FEWEST, share)))
+
+
+__all__ = ["MaskUnit", "MaskedConv2d", "SpatialGate"]
