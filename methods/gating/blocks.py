@@ -10,27 +10,23 @@ from torch import nn
 from methods.gating.layer import replace
 
 
-def take_normalisation(encoder: nn.Module, path: str) -> nn.BatchNorm2d:
-    """Return the normalisation right behind a convolution and leave nothing in its place.
+def take_normalisation(encoder: nn.Module, path: str) -> nn.Module:
+    """Return the normalisation right behind a convolution and leave nothing in its place; without one, nothing.
 
     A gate that must act on normalised features takes it into its own layer. A tied pair's twin may hold the same
     module; each branch gives up its own place.
 
-    Raises:
-        ValueError: if there is none.
+    Returns:
+        A ``BatchNorm2d``; or an ``Identity``, if something else or nothing stands there.
     """
     parent, _, name = path.rpartition(".")
-    children = dict(encoder.get_submodule(parent).named_children())
-    names = list(children)
-    behind = names[names.index(name) + 1] if name != names[-1] else None
-    normalisation = children[behind] if behind else None
-    if not isinstance(normalisation, nn.BatchNorm2d):
-        raise ValueError(  # noqa: TRY004 (the encoder is what is wrong)
-            f"{path}: no BatchNorm2d stands right behind this convolution, but its gate acts on normalised features. "
-            "Use an encoder whose blocks hold convolution and normalisation side by side."
-        )
-    replace(encoder, f"{parent}.{behind}" if parent else str(behind), nn.Identity())
-    return normalisation
+    children = list(encoder.get_submodule(parent).named_children())
+    place = [child for child, _ in children].index(name) + 1
+    for behind, module in children[place : place + 1]:
+        if isinstance(module, nn.BatchNorm2d):
+            replace(encoder, f"{parent}.{behind}" if parent else behind, nn.Identity())
+            return module
+    return nn.Identity()
 
 
 def feeders(encoder: nn.Module, paths: Collection[str]) -> dict[str, str]:

@@ -26,7 +26,7 @@ class BoostedConv2d(Gated):
 
     Args:
         conv: the convolution.
-        normalisation: what stood behind it. Its scale is left at what it is, because the saliency plays its part.
+        normalisation: what stood behind it. Its scale is frozen, because the saliency plays its part.
         predictor: from the mean of each input channel to the saliency of each output channel.
         written: where the winners of a pass are left for the layer that reads this one's output alone.
         read: where those of the layer that feeds this one are found; ``None``: all inputs are there.
@@ -43,7 +43,7 @@ class BoostedConv2d(Gated):
     def __init__(
         self,
         conv: nn.Conv2d,
-        normalisation: nn.BatchNorm2d,
+        normalisation: nn.Module,
         predictor: nn.Linear,
         *,
         written: deque[Tensor],
@@ -84,7 +84,7 @@ class FeatureBoosting(GatedMethod):
     (the authors lower it by and by in a trained network).
 
     Source: Gao et al., ICLR 2019, section 3; public ports for He initialisation by fan-out and the unit scale of the
-    normalisation (deviation 23).
+    normalisation (deviation 24).
 
     Args:
         setting: reduction and seed.
@@ -115,7 +115,7 @@ class FeatureBoosting(GatedMethod):
                 layer.is_bypassed = self.setting.is_all_on
                 if self.setting.is_all_on:
                     layer.predictor.requires_grad_(False)
-                else:
+                elif isinstance(layer.normalisation, nn.BatchNorm2d):
                     layer.normalisation.weight.requires_grad_(False)
 
     def begin(self, wanted: float) -> None:

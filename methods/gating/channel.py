@@ -28,7 +28,7 @@ class ChannelGate(GatedMethod):
     the reduction fall where it may, the aim is steered here. They gate the first convolution of a block alone, which
     cannot save enough for the larger reductions: here all 3x3 convolutions behind the stem are gated.
 
-    Source: Hua et al., NeurIPS 2019, section 3; constants of the authors' CIFAR script (deviation 22).
+    Source: Hua et al., NeurIPS 2019, section 3; constants of the authors' CIFAR script (deviation 23).
 
     Args:
         setting: reduction.

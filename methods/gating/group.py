@@ -76,7 +76,7 @@ class GroupGate(GatedMethod):
     fraction is computed from the reduction, exactly, so that nothing is left to steer.
 
     Source: Su et al., ECCV 2020, and their code. Their heads read normalised features behind a ReLU, as ours do; the
-    channel shuffle is left out, which renames channels alone (deviation 24).
+    channel shuffle is left out, which renames channels alone (deviation 25).
 
     Args:
         setting: reduction and seed.

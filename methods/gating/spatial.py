@@ -93,7 +93,7 @@ class MaskedConv2d(Gated):
     def __init__(
         self,
         conv: nn.Conv2d,
-        normalisation: nn.BatchNorm2d | None,
+        normalisation: nn.Module | None,
         unit: MaskUnit | None,
         *,
         read: deque[Tensor] | None,
@@ -148,7 +148,7 @@ class SpatialGate(GatedMethod):
 
     A tied pair shares the mask units; those of an EMA target follow the online ones.
 
-    Source: Verelst and Tuytelaars, CVPR 2020, sections 3.1 to 3.4, and their code (deviation 25).
+    Source: Verelst and Tuytelaars, CVPR 2020, sections 3.1 to 3.4, and their code (deviation 26).
 
     Args:
         setting: reduction and seed.

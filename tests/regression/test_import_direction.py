@@ -12,7 +12,7 @@ OUTSIDE = {"methods": {"torch"}, "hardware": {"numpy"}}  # bench: anything that 
 INSIDE = {"methods": {"methods"}, "hardware": {"hardware"}, "bench": {"bench", "methods", "hardware"}}
 # What method files share. They never import each other: a method is told by one file and this.
 SHARED = {"base", "masking", "granularity", "allocation", "schedule", "scores", "regrow", "overlap", "macs"}
-SHARED_BY_GATES = {"base", "layer", "convolution", "activity"}  # and skipping, which no method needs, "blocks", "winners"}
+SHARED_BY_GATES = {"base", "layer", "convolution", "activity", "blocks", "winners"}  # skipping: no method needs it
 # bench, from the ground up. A module imports from its own stage or an earlier one, never in a circle.
 STAGES = (
     {"config", "strict"},

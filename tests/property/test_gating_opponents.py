@@ -1,0 +1,354 @@
+"""Laws of dual gating's opponents (methods.md, 9.9: I57, I62 to I64): exact counts, what is skipped, copies, losses."""
+
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lightly.models import ResNetGenerator
+from lightly.models.utils import update_momentum
+from torch import Tensor, nn
+
+from methods import GATES, GateSetting, masking
+from methods.base import Branches
+from methods.gating import boosting, group, spatial
+from methods.gating.activity import Budget, observe
+from methods.gating.base import GatedMethod
+from methods.gating.blocks import feeders
+from methods.gating.boosting import BoostedConv2d
+from methods.gating.convolution import GatedConv2d, block_convolutions
+from methods.gating.group import HeadedConv2d
+from methods.gating.layer import gated
+from methods.gating.spatial import MaskedConv2d, SpatialGate
+from methods.gating.winners import counts, winners
+
+OPPONENTS = ("channel_gate", "feature_boosting", "group_gate", "spatial_gate")
+FEW = settings(max_examples=10)
+
+
+def images(count: int = 6, seed: int = 0) -> Tensor:
+    return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def attached(name: str, *, tied: bool, reduction: float = 1.75, steps: int = 100) -> tuple[GatedMethod, Branches]:
+    """An opponent on a small ResNet, with running statistics of a first batch, told what to reach."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        online = ResNetGenerator("resnet-9", width=0.125)
+    online.linear = nn.Identity()
+    masking.install(online)
+    target = masking.twin(online, own_statistics=False) if tied else copy.deepcopy(online).requires_grad_(False)
+    branches = Branches(online, target, tied)
+    method = GATES[name](GateSetting(reduction=reduction, seed=0))
+    method.attach(branches, steps)
+    method.hold_out(images(4, seed=9))
+    return method, branches
+
+
+def noted(encoder: nn.Module, views: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return gates and shares of a pass in evaluation mode."""
+    layers = gated(encoder)
+    for layer in layers.values():
+        layer.notes = []
+    with torch.no_grad():
+        encoder.eval()(views)
+    found = {}
+    for path, layer in layers.items():
+        assert layer.notes is not None
+        (note,) = layer.notes
+        layer.notes = None
+        found[path] = (note.gates, note.shares)
+    return found
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 99))
+def test_there_are_exactly_k_winners_and_ties_go_to_the_lowest_index(channels: int, wish: int, seed: int) -> None:
+    kept = min(channels, wish)
+    generator = torch.Generator().manual_seed(seed)
+    saliency = torch.randint(0, 3, (5, channels), generator=generator).float()  # full of ties
+    won = winners(saliency, torch.tensor(kept))
+    for row, chosen in zip(saliency.tolist(), won.tolist(), strict=True):
+        expected = sorted(range(channels), key=lambda index: (-row[index], index))[:kept]
+        assert [index for index, is_winner in enumerate(chosen) if is_winner] == sorted(expected)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.floats(0.0, 1.0))
+def test_layers_keep_one_density_and_come_as_near_as_one_channel(sizes: list[int], wanted: float) -> None:
+    channels = {str(place): size for place, size in enumerate(sizes)}
+
+    def share(kept: dict[str, int]) -> float:
+        return sum(kept[path] / size for path, size in channels.items()) / len(channels)
+
+    kept = counts(channels, lambda each: share(dict(each)), wanted)
+    densities = {path: count / channels[path] for path, count in kept.items()}
+    density = max([(kept[path] - 1) / channels[path] for path in kept])  # the last one to gain left this behind
+    for path, count in kept.items():
+        assert count in {
+            max(1, math.ceil(density * channels[path] - 1e-9)),
+            math.floor(density * channels[path] + 1e-9) + 1,
+        }
+    assert all(0 < each <= 1 for each in densities.values())
+    if share(dict.fromkeys(channels, 1)) <= wanted:
+        assert abs(share(kept) - wanted) <= 1 / min(sizes) / len(sizes) + 1e-9
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("name", ["feature_boosting", "group_gate"])
+def test_exact_opponents_execute_what_they_were_asked_for(name: str, *, tied: bool) -> None:
+    method, branches = attached(name, tied=tied)
+    seen, budget = observe(branches.online, branches.target, images()), Budget.of(branches.online, (3, 32, 32))
+    for each in (seen.online, seen.target):
+        assert budget.reduction(each.share(budget), each.overhead_macs) == pytest.approx(1.75, rel=0.03)
+    assert method.steer(0.5, 0.5, 0.5) == {}
+
+
+def test_boosting_executes_kept_inputs_times_kept_outputs() -> None:
+    _, branches = attached("feature_boosting", tied=True)
+    fed_by, found = feeders(branches.online, ()), noted(branches.online, images())
+    assert fed_by == {}
+    for path, (gates, shares) in found.items():
+        layer = branches.online.get_submodule(path)
+        assert isinstance(layer, BoostedConv2d)
+        assert gates.sum(1).tolist() == [int(layer.kept)] * len(gates)
+        rate = gates.double().mean(1)
+        if path.endswith("conv2"):
+            rate = rate * found[path.replace("conv2", "conv1")][0].double().mean(1)
+        torch.testing.assert_close(shares.double(), rate)
+
+
+def test_a_suppressed_channel_is_zero_where_the_next_convolution_reads_it() -> None:
+    _, branches = attached("feature_boosting", tied=True)
+    read: dict[str, Tensor] = {}
+    for path in gated(branches.online):
+        layer = branches.online.get_submodule(path)
+        layer.register_forward_pre_hook(lambda _, given, path=path: read.update({path: given[0]}))
+    gates = noted(branches.online, images())["layer2.0.conv1"][0]
+    written = read["layer2.0.conv2"]
+    assert not written[~gates].any()
+    assert written[gates].any()
+
+
+def test_the_lasso_sees_losers_too() -> None:
+    method, branches = attached("feature_boosting", tied=True)
+    branches.online.train(), branches.target.train()
+    layers = gated(branches.online)
+    sums = []
+    for layer in layers.values():
+        assert isinstance(layer, BoostedConv2d)
+        layer.predictor.register_forward_hook(lambda _, __, out: sums.append(out.detach().relu().sum(1).mean()))
+    branches.online(images(seed=1)), branches.target(images(seed=2))
+    expected = boosting.PENALTY * torch.stack(sums).sum() / 2  # two views
+    penalty = method.penalty()
+    torch.testing.assert_close(penalty.detach(), expected)
+    penalty.backward()
+    for layer in layers.values():
+        gradient = layer.get_parameter("predictor.bias").grad
+        assert gradient is not None
+        assert int(gradient.count_nonzero()) > layer.get_buffer("kept")
+
+
+def test_every_head_drops_exactly_as_many_and_skips_them() -> None:
+    _, branches = attached("group_gate", tied=True)
+    layer = branches.online.get_submodule("layer2.0.conv2")
+    assert isinstance(layer, HeadedConv2d)
+    views = torch.rand(3, 16, 8, 8, generator=torch.Generator().manual_seed(1))
+    saliency = torch.stack([predictor(views.mean((2, 3))) for predictor in layer.predictors], 1)
+    layer.notes = []
+    output = layer(views)
+    gates = layer.notes[0].gates
+    layer.notes = None
+    assert gates.sum(2).unique().tolist() == [int(layer.kept)]
+    weight = layer.conv.weight.chunk(layer.heads)
+    for head, part in enumerate(output.chunk(layer.heads, dim=1)):
+        chosen = (saliency[:, head] * gates[:, head])[..., None, None]
+        torch.testing.assert_close(part, nn.functional.conv2d(views * chosen, weight[head], padding=1))
+
+
+def test_channels_are_dropped_along_the_ramp() -> None:
+    method, branches = attached("group_gate", tied=False, steps=120)
+    final = {path: int(layer.get_buffer("kept")) for path, layer in gated(branches.target).items()}
+    for step, part in ((0, 0.0), (9, 0.0), (49, 0.5), (89, 1.0), (119, 1.0)):
+        method.before_forward(step)
+        for encoder in (branches.online, branches.target):
+            for path, layer in gated(encoder).items():
+                assert isinstance(layer, HeadedConv2d)
+                dropped = (layer.channels - final[path]) * part
+                assert abs(layer.channels - int(layer.kept) - dropped) <= 0.5 + 1e-9
+
+
+def test_the_lasso_of_heads_is_averaged_over_views() -> None:
+    method, branches = attached("group_gate", tied=False)
+    branches.online.train()
+    means: list[Tensor] = []
+    for layer in gated(branches.online).values():
+        assert isinstance(layer, HeadedConv2d)
+        for predictor in layer.predictors:
+            predictor.register_forward_hook(lambda _, __, out: means.append(out.detach().mean()))
+    branches.online(images(seed=1)), branches.online(images(seed=2))
+    with torch.no_grad():
+        branches.target.train()(images(seed=3))
+    torch.testing.assert_close(method.penalty().detach(), group.PENALTY * torch.stack(means).sum() / 2)
+
+
+def test_masks_do_not_depend_on_chance_at_evaluation_and_do_in_training() -> None:
+    method, branches = attached("spatial_gate", tied=True)
+    method.before_forward(3)
+    first, second = noted(branches.online, images()), noted(branches.online, images())
+    assert all(torch.equal(gates, second[path][0]) for path, (gates, _) in first.items())
+    layer = branches.online.get_submodule("layer1.0.conv1")
+    assert isinstance(layer, MaskedConv2d)
+    assert layer.unit is not None
+    views = torch.rand(2, 8, 16, 16)
+    layer.unit.train()
+    assert not torch.equal(layer.unit(views, layer.noise), layer.unit(views, layer.noise))
+    method.before_forward(80)
+    assert layer.noise is None
+
+
+def test_bounds_open_from_the_budget_to_everything() -> None:
+    method, _ = attached("spatial_gate", tied=True)
+    assert isinstance(method, SpatialGate)
+    method.before_forward(0)
+    lowest, highest = method.bounds()
+    assert lowest == pytest.approx(highest)
+    method.before_forward(33)
+    assert method.bounds() == pytest.approx((0.0, 1.0))
+    method.before_forward(99)
+    assert method.bounds() == pytest.approx((0.0, 1.0))
+
+
+def test_what_is_skipped_reaches_no_kept_pixel_and_the_shortcut_stays() -> None:
+    _, branches = attached("spatial_gate", tied=True)
+    block = branches.online.get_submodule("layer2.0").eval()
+    first, last = block.get_submodule("conv1"), block.get_submodule("conv2")
+    assert isinstance(first, MaskedConv2d)
+    assert isinstance(last, MaskedConv2d)
+    first.notes, last.notes = [], []
+    views = torch.rand(3, 8, 16, 16, generator=torch.Generator().manual_seed(1))
+    assert first.unit is not None
+    edge = (first.unit.window(views) + first.unit.image(views.mean((2, 3)))[..., None, None]).quantile(0.97)
+    first.unit.aim.fill_(edge.item())
+    with torch.no_grad():
+        expected = block(views)
+        near, kept = first.notes[0], last.notes[0]
+        first.register_forward_hook(lambda _, __, out: out.masked_fill(~near.gates, 1e3))
+        torch.testing.assert_close(block(views), expected)
+        shortcut = block.get_submodule("shortcut")(views).relu()
+    off = (~kept.gates).expand_as(expected)
+    assert torch.equal(expected[off], shortcut[off])
+    assert 0 < kept.shares.mean() < near.shares.mean() < 1
+    widened = nn.functional.max_pool2d(kept.gates.float(), 3, stride=1, padding=1)
+    assert torch.equal(near.gates.float(), widened)
+    torch.testing.assert_close(near.shares, widened.mean((1, 2, 3)))
+
+
+def test_the_budgets_loss_is_the_published_one_per_view() -> None:
+    method, branches = attached("spatial_gate", tied=True)
+    assert isinstance(method, SpatialGate)
+    macs = Budget.of(branches.online, (3, 32, 32)).layers
+    method.before_forward(0)
+    (wanted, _), encoders = method.bounds(), (branches.online.train(), branches.target.train())
+    method.before_forward(10)
+    lowest, highest = method.bounds()
+    for place, encoder in enumerate(encoders):
+        for layer in gated(encoder).values():
+            layer.notes = []
+        encoder(images(seed=place))
+    losses = []
+    for encoder in encoders:
+        executed = {
+            path: macs[path] * float(layer.notes[0].shares.mean())
+            for path, layer in gated(encoder).items()
+            if layer.notes
+        }
+        outside = []
+        for block in {path.rpartition(".")[0] for path in macs}:
+            share = sum(executed[path] for path in macs if path.startswith(block))
+            share /= sum(macs[path] for path in macs if path.startswith(block))
+            outside.append(max(0.0, share - highest) ** 2 + max(0.0, lowest - share) ** 2)
+        network = sum(executed.values()) / sum(macs.values())
+        losses.append((network - wanted) ** 2 + sum(outside) / len(outside))
+    penalty = method.penalty()
+    assert penalty.item() == pytest.approx(spatial.PENALTY * sum(losses) / 2, rel=1e-3)
+    penalty.backward()
+    unit = branches.online.get_submodule("layer1.0.conv1.unit.window")
+    assert isinstance(unit, nn.Conv2d)
+    assert unit.weight.grad is not None
+    assert unit.weight.grad.any()
+
+
+@pytest.mark.parametrize("name", OPPONENTS)
+def test_a_tied_pair_shares_the_gates_and_an_ema_target_follows_them(name: str) -> None:
+    _, branches = attached(name, tied=True)
+    pairs = zip(branches.online.parameters(), branches.target.parameters(), strict=True)
+    assert all(first is second for first, second in pairs)
+    _, branches = attached(name, tied=False)
+    assert not any(parameter.requires_grad for parameter in branches.target.parameters())
+    learned = {
+        path: parameter
+        for path, parameter in branches.online.named_parameters()
+        if any(part in path for part in ("gate.", "predictor", "unit."))
+    }
+    assert learned
+    with torch.no_grad():
+        for parameter in learned.values():
+            parameter.add_(1.0)
+        before = {path: branches.target.get_parameter(path).clone() for path in learned}
+    update_momentum(branches.online, branches.target, m=0.75)
+    for path in learned:
+        torch.testing.assert_close(branches.target.get_parameter(path), before[path] + 0.25)
+
+
+@pytest.mark.parametrize("name", OPPONENTS)
+def test_gates_do_not_depend_on_the_other_images_of_a_batch(name: str) -> None:
+    _, branches = attached(name, tied=True)
+    together = noted(branches.online, images(3))
+    alone = [noted(branches.online, image[None]) for image in images(3)]
+    for path, (gates, _) in together.items():
+        single = torch.cat([each[path][0] for each in alone])
+        assert float((gates == single).double().mean()) > 0.98  # up to rounding at a threshold
+
+
+@pytest.mark.parametrize("name", OPPONENTS)
+def test_macs_of_predictors_are_overhead_and_the_dense_ones_stay(name: str) -> None:
+    plain = ResNetGenerator("resnet-9", width=0.125)
+    plain.linear = nn.Identity()
+    masking.install(plain)
+    dense = Budget.of(plain, (3, 32, 32)).dense
+    method, branches = attached(name, tied=True)
+    budget = Budget.of(branches.online, (3, 32, 32))
+    assert budget.dense == dense
+    assert tuple(budget.layers) == block_convolutions(plain)
+    channels = {path: plain.get_submodule(path) for path in budget.layers}
+    by_hand = 0
+    for path, conv in channels.items():
+        assert isinstance(conv, nn.Conv2d)
+        read, written = conv.in_channels, conv.out_channels
+        pixels = budget.layers[path] // (9 * read * written)
+        by_hand += {
+            "channel_gate": 0,
+            "feature_boosting": read * written,
+            "group_gate": group.HEADS * 2 * read * max(1, read // (8 if read < 80 else 16)),
+            "spatial_gate": (9 * read * pixels + read) * path.endswith("conv1"),
+        }[name]
+    assert budget.predictors == by_hand
+    assert observe(branches.online, branches.target, images(2)).online.overhead_macs > 0
+    assert 0 <= method.lowest_share < 1
+
+
+@pytest.mark.parametrize("name", OPPONENTS)
+def test_opponents_refuse_slices(name: str) -> None:
+    with pytest.raises(ValueError, match="decides in units of its own, not in slices of 8 channels: use 'element'"):
+        GATES[name](GateSetting(reduction=1.5, seed=0, slice_channels=8))
+
+
+def test_channel_gates_read_the_first_channels_alone() -> None:
+    _, branches = attached("channel_gate", tied=True)
+    layer = branches.online.get_submodule("layer2.0.conv2")
+    assert isinstance(layer, GatedConv2d)
+    assert layer.gate is branches.target.get_submodule("layer2.0.conv2").get_submodule("gate")
+    views = torch.rand(2, 16, 8, 8)
+    changed = torch.cat([views[:, :4], views[:, 4:] + 1], 1)
+    assert torch.equal(layer.base(views), layer.base(changed))
