@@ -13,6 +13,7 @@ REQUIRED = [
     *(f"G{number}" for number in range(1, 8)),
     *(f"S{number}" for number in range(1, 11)),
     *(f"U{number}" for number in range(1, 23)),
+    *("F1", "F2", "DG1"),
 ]
 
 
