@@ -13,11 +13,12 @@ from bench.judged import GATE_FACTS, METRICS, SHOWN_FACTS, JudgedTable, Row, Sam
 from bench.outcome import Failed, NotRun, Outcome
 from bench.power import Design
 from bench.record import Record
-from bench.table import TableSpec
+from bench.table import TableSpec, parse_cell
 from bench.tolerances import Tolerances
 from bench.verdict import (
     MINIMUM_REFERENCES,
     Judgement,
+    Spread,
     Verdict,
     brown_forsythe_p,
     compare,
@@ -171,30 +172,48 @@ def _design(
 ) -> Design | None:
     """Lay out the comparisons of the judged metric; None without any.
 
-    One spread for the whole table, from all references and the compared new runs about their own means,
-    unless the references alone (fixed before anyone's run) spread differently from cell to cell.
+    One spread for a framework, from all its references and the compared new runs about their own means, unless its
+    references alone (fixed before anyone's run) spread differently from cell to cell. Frameworks differ too much for
+    one spread over the table, and with five runs a cell the test would not notice.
     """
     if not cells:
         return None
     metric = tolerances.judged_metric
-    settings: defaultdict[str, list[float]] = defaultdict(list)
-    for item in references:
-        settings[_setting(item.run)].append(item.metrics[metric])
     new = {cell: _numbers(fresh[cell], metric) for cell in cells}
     old = {cell: _numbers(stored[cell], metric) for cell in cells}
-    groups = [group for group in settings.values() if len(group) >= MINIMUM_REFERENCES]
-    is_pooled = brown_forsythe_p(groups) >= tolerances.equal_spread_alpha
-    common = pooled_spread([*settings.values(), *new.values()])
-    margins = {cell: tolerances.margin(cell.partition("/")[0]) for cell in cells}
-    spreads = {cell: common if is_pooled else pooled_spread([new[cell], old[cell]]) for cell in cells}
+    margins = {cell: tolerances.margin(_framework(cell)) for cell in cells}
+    settings: defaultdict[str, dict[str, list[float]]] = defaultdict(dict)
+    for item in references:
+        settings[_framework_of(item)].setdefault(_setting(item.run), []).append(item.metrics[metric])
+    pools: dict[str, str] = {}
+    spreads: dict[str, Spread] = {}
+    for framework in dict.fromkeys(map(_framework, cells)):
+        inside = [cell for cell in cells if _framework(cell) == framework]
+        stored_groups = list(settings[framework].values())
+        judged_groups = [group for group in stored_groups if len(group) >= MINIMUM_REFERENCES]
+        is_pooled = brown_forsythe_p(judged_groups) >= tolerances.equal_spread_alpha
+        common = pooled_spread([*stored_groups, *(new[cell] for cell in inside)])
+        for cell in inside:
+            pools[cell] = framework if is_pooled else cell
+            spreads[cell] = common if is_pooled else pooled_spread([new[cell], old[cell]])
     return Design(
         comparisons={
             cell: compare(new[cell], old[cell], spreads[cell].floored(margins[cell].sd_floor_points)) for cell in cells
         },
         margins=margins,
         alpha=tolerances.alpha,
-        is_pooled=is_pooled,
+        pools=pools,
     )
+
+
+def _framework(cell: str) -> str:
+    return parse_cell(cell).framework
+
+
+def _framework_of(record: Record) -> str:
+    framework = record.run["framework"]
+    assert isinstance(framework, Mapping)
+    return str(framework["name"])
 
 
 def _numbers(records: Sequence[Record], metric: str) -> list[float]:

@@ -1,7 +1,7 @@
 """What a table's verdicts are worth: its false alarms, its power, and the shift it can see.
 
 Computed, not simulated. Runs are taken as normal and independent, the estimated spread as the true one. A
-cell's difference of means is then normal and independent of the pooled sd, whose square follows chi-squared;
+cell's difference of means is then normal and independent of its pool's sd, whose square follows chi-squared;
 the expectation over it is a mean over its quantiles.
 """
 
@@ -30,13 +30,13 @@ class Design:
         comparisons: by cell; the differences are ignored.
         margins: by cell.
         alpha: level of each one-sided test.
-        is_pooled: True if all cells share one estimate of the spread.
+        pools: by cell; cells with the same entry share one estimate of the spread.
     """
 
     comparisons: dict[str, Comparison]
     margins: dict[str, Margin]
     alpha: float
-    is_pooled: bool
+    pools: dict[str, str]
 
     def false_deviates(self) -> float:
         """Return the chance that at least one cell of an unmoved table is called DEVIATES.
@@ -44,10 +44,10 @@ class Design:
         Holm's first step decides: some cell must lie beyond its margin with p below alpha over the number
         of cells, in either direction.
         """
-        quiet = np.array([1.0 - self._deviates(cell, 0.0) for cell in self.comparisons])
-        if self.is_pooled:  # one spread for all: given it, the cells are independent
-            return float(1.0 - quiet.prod(axis=0).mean())
-        return float(1.0 - quiet.mean(axis=1).prod())
+        quiet: dict[str, Array] = {}
+        for cell, pool in self.pools.items():  # given their common spread, the cells of a pool are independent
+            quiet[pool] = quiet.get(pool, np.ones(_QUANTILES)) * (1.0 - self._deviates(cell, 0.0))
+        return 1.0 - math.prod(float(chances.mean()) for chances in quiet.values())
 
     def detectable_shift_points(self) -> float:
         """Return the smallest shift called DEVIATES with a chance of 80 %, in the least sensitive cell.

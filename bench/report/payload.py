@@ -28,7 +28,7 @@ def payload(table: JudgedTable) -> str:
         "worth": None
         if design is None
         else {
-            "is_pooled": design.is_pooled,
+            "pools": design.pools,
             "sd_points": {cell: item.spread.sd for cell, item in design.comparisons.items()},
             "degrees": {cell: item.spread.degrees for cell, item in design.comparisons.items()},
             "detectable_shift_points": design.detectable_shift_points(),

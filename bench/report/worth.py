@@ -29,7 +29,8 @@ def worth(table: JudgedTable) -> Iterable[str]:
 
 def _spread(design: Design) -> str:
     spreads = [item.spread for item in design.comparisons.values()]
-    kind = "pooled over the table" if design.is_pooled else "per cell, because cells spread unequally"
+    alone = [cell for cell, pool in design.pools.items() if cell == pool]
+    kind = f"pooled over each framework{', but not where cells spread unequally' if alone else ''}"
     return (
         f"Margin {_range([item.delta_points for item in design.margins.values()])} points. Spread from seed "
         f"to seed {_range([item.sd for item in spreads])} points ({kind}, "

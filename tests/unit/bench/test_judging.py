@@ -162,10 +162,24 @@ def test_a_repetition_is_counted_and_compared_bit_by_bit() -> None:
 def test_the_spread_is_pooled_over_cells_that_were_not_requested_too() -> None:
     table = assemble(SPEC.select("*/dense/*"), DENSE_NEW, REFERENCES, made_up_tolerances(), made_up_claims())
     assert table.design
-    assert table.design.is_pooled
+    assert set(table.design.pools.values()) == {"simclr"}
     assert table.design.comparisons[DENSE.cell].spread.degrees == 8
     # squares .16 + .16 + .36 + .36 per cell, over 4 degrees each
     assert table.design.comparisons[DENSE.cell].spread.sd == pytest.approx(0.26**0.5)
+
+
+def test_a_framework_that_spreads_more_does_not_widen_the_others() -> None:
+    """One spread for all would call the noisy framework's runs moved, and be blind in the quiet one."""
+    noisy = made_up_run("dense", framework="byol")
+    spec = made_up_spec(DENSE, SPARSE, noisy)
+    stored = [*REFERENCES, *made_up_records(noisy, [30.0, 34.0, 38.0, 42.0, 46.0], first_seed=0)]
+    fresh = [*DENSE_NEW, *SPARSE_NEW, *made_up_records(noisy, [45.0], first_seed=100)]
+    table = assemble(spec, fresh, stored, made_up_tolerances(), made_up_claims())
+    assert table.design
+    assert table.design.pools == {DENSE.cell: "simclr", SPARSE.cell: "simclr", noisy.cell: "byol"}
+    spreads = {cell: item.spread.sd for cell, item in table.design.comparisons.items()}
+    assert spreads[DENSE.cell] == spreads[SPARSE.cell] == pytest.approx(0.26**0.5)
+    assert spreads[noisy.cell] == pytest.approx(40.0**0.5)
 
 
 def test_the_new_runs_count_towards_the_spread() -> None:
@@ -181,7 +195,7 @@ def test_cells_that_spread_unequally_keep_their_own_spread() -> None:
     calm = made_up_records(DENSE, [50.0, 50.1, 50.2, 49.9, 49.8, 50.0], first_seed=0)
     table = _assembled([*DENSE_NEW, *SPARSE_NEW], [*calm, *wide])
     assert table.design
-    assert not table.design.is_pooled
+    assert table.design.pools == {DENSE.cell: DENSE.cell, SPARSE.cell: SPARSE.cell}
     spreads = [item.spread for item in table.design.comparisons.values()]
     assert spreads[0].sd == pytest.approx(0.3)  # the floor
     assert spreads[1].sd == pytest.approx(126.0**0.5)

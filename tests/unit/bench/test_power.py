@@ -14,7 +14,7 @@ def _design(*, is_pooled: bool = True, sd: float = 1.0, delta: float = 1.5, new:
         comparisons=dict.fromkeys(CELLS, comparison),
         margins=dict.fromkeys(CELLS, Margin(delta_points=delta)),
         alpha=0.05,
-        is_pooled=is_pooled,
+        pools=dict.fromkeys(CELLS, "one") if is_pooled else {cell: cell for cell in CELLS},
     )
 
 
@@ -27,7 +27,7 @@ def _simulated(design: Design, shift: float, draws: int = 4000) -> list[dict[str
         cells = {}
         for cell, item in design.comparisons.items():
             degrees = item.spread.degrees
-            square = common if design.is_pooled else generator.chisquare(degrees)
+            square = common if design.pools[cell] == "one" else generator.chisquare(degrees)
             cells[cell] = Comparison(
                 difference=generator.normal(shift if cell == "a" else 0.0, item.error),
                 spread=Spread(item.spread.sd * (square / degrees) ** 0.5, degrees),
@@ -77,7 +77,7 @@ def test_a_blind_judge_is_found_out() -> None:
         comparisons=dict.fromkeys(CELLS, comparison),
         margins=dict.fromkeys(CELLS, Margin(delta_points=0.01)),
         alpha=0.05,
-        is_pooled=False,
+        pools={cell: cell for cell in CELLS},
     )
     assert design.control_missed() == CELLS
 
