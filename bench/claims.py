@@ -27,7 +27,7 @@ from bench.verdict import (
 )
 
 CLAIMS = ROOT / "results" / "claims"
-SourceKind = Literal["abstract", "code", "talk"]
+SourceKind = Literal["abstract", "code", "summary", "talk"]
 Values = Mapping[str, Mapping[int, float]]  # cell -> seed -> percent, of one metric
 
 

@@ -49,9 +49,9 @@ ALL = ("dual_gate", *ABLATIONS, *OPPONENTS)
 SIZES = {
     "smoke": Size(
         width=0.25,
-        train_images=2688,
+        train_images=3328,
         held_out_images=128,
-        epochs=3,
+        epochs=2,
         slice_channels=4,
         reductions=(2.25,),
         ema=("dual_gate", "dual_gate_averaged"),

@@ -152,7 +152,7 @@ def test_every_claim_about_structure_finds_its_cells() -> None:
         ("alpha = 0.05", "alpha = 5", "alpha"),
         ("least_gain_points = 0.0\n", "", "least_gain_points is missing"),
         ("least_gain_points = 0.0\n", "least_gain_points = 0.0\nmargin = 1\n", "unknown entries margin"),
-        ('source_kind = "abstract"', 'source_kind = "hearsay"', "not one of abstract, code, talk"),
+        ('source_kind = "abstract"', 'source_kind = "hearsay"', "not one of abstract, code, summary, talk"),
         ('profiles = ["paper"]', 'profiles = ["paper", "smoke"]', "each of smoke, cpu, paper once"),
         ("[[claim]]", "[[claim]", "not a readable TOML"),
     ],
