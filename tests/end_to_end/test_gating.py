@@ -1,4 +1,4 @@
-"""Every framework with every kind of gates: trains, keeps its budget, resumes bit by bit."""
+"""Gates of every kind in the frameworks: they train, keep their budget, resume bit by bit."""
 
 import copy
 import dataclasses
@@ -19,7 +19,13 @@ from methods.gating.layer import gated
 from tests.end_to_end.test_training import stop_at
 from tests.tiny import dataset_of, pretrained, tiny_run
 
-CELLS = [(framework, method) for framework in FRAMEWORKS for method in GATES]
+# Every kind of gates on a shared encoder and on an EMA target; on the other frameworks one of each way to install them.
+CELLS = [
+    (framework, method)
+    for framework in FRAMEWORKS
+    for method in GATES
+    if framework in {"simclr", "byol"} or method in {"dual_gate", "spatial_gate"}
+]
 
 
 def gated_run(framework: str, method: str, reduction: float, *, granularity: str = "element", epochs: int = 3) -> Run:
@@ -49,7 +55,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(framework: str, method: str,
     assert facts["gate_overhead_macs"]
 
 
-@pytest.mark.parametrize("framework", ["simclr", "byol", "moco"])
+@pytest.mark.parametrize("framework", ["simclr", "byol"])
 @pytest.mark.parametrize("method", GATES)
 def test_null_row_all_gates_on_is_dense(framework: str, method: str, tmp_path: Path) -> None:
     dense = pretrained(gated_run(framework, "dense", 0.0, epochs=2), tmp_path / "dense")
