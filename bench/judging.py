@@ -57,7 +57,8 @@ def assemble(
         ValueError: an outcome belongs to no cell of the table, or two to one run.
     """
     by_cell = _by_cell(spec, outcomes or ())
-    stored = {run.cell: [item for item in references if _is_of(item, run)] for run in spec.cells}
+    owners = _owners(spec, references)
+    stored = {run.cell: [item for item in references if owners.get(item.run_id) == run.cell] for run in spec.cells}
     fresh = {cell: [item for item in found if isinstance(item, Record)] for cell, found in by_cell.items()}
     decided = {
         run.cell: _without_statistics(run, by_cell[run.cell], stored[run.cell], references) for run in spec.cells
@@ -92,9 +93,10 @@ def assemble(
     )
 
 
-def _is_of(record: Record, run: Run) -> bool:
-    """Whether a record is of this cell: by its name, which a knob that was added since then does not change."""
-    return dataclasses.replace(run, seed=_seed(record)).run_id == record.run_id
+def _owners(spec: TableSpec, records: Sequence[Record]) -> dict[str, str]:
+    """Return cells by run id: a record is known by its name, which a knob that was added since then does not change."""
+    seeds = {_seed(item) for item in records}
+    return {dataclasses.replace(run, seed=seed).run_id: run.cell for run in spec.cells for seed in seeds}
 
 
 def _setting(run: Mapping[str, object]) -> str:
@@ -108,11 +110,9 @@ def _setting(run: Mapping[str, object]) -> str:
 
 def _by_cell(spec: TableSpec, outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     found: dict[str, list[Outcome]] = {name: [] for name in spec.names}
+    owners = _owners(spec, [item for item in outcomes if isinstance(item, Record)])
     for outcome in outcomes:
-        if isinstance(outcome, Record):
-            cell = next((run.cell for run in spec.cells if _is_of(outcome, run)), "")
-        else:
-            cell = outcome.cell
+        cell = owners.get(outcome.run_id, "") if isinstance(outcome, Record) else outcome.cell
         if cell not in found:
             raise ValueError(f"table {spec.name}: {outcome.run_id} is a run of none of the requested cells.")
         found[cell].append(_checked(outcome, cell) if isinstance(outcome, Record) else outcome)

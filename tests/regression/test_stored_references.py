@@ -1,6 +1,7 @@
 """Every stored reference is what was recorded, belongs to a cell, and is guarded by a judge that can see."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -13,6 +14,7 @@ from bench.judging import assemble
 from bench.profiles import PROFILES
 from bench.record import Record, plain
 from bench.references import FIRST_USER_SEED, REFERENCES, load_references
+from bench.table import TableSpec
 from bench.tables import TABLES
 from bench.tolerances import load_tolerances
 from bench.verdict import MINIMUM_REFERENCES, Verdict
@@ -30,29 +32,30 @@ def _seed(record: Record) -> int:
     return int(str(record.run["seed"]))
 
 
-def _fresh(run: Run, references: Sequence[Record], loss: float) -> Record:
-    """Return what a fresh run would leave if it lay at the mean of its references, less a loss."""
-    stored = _of_cell(run, references)
-    means = {name: math.fsum(item.metrics[name] for item in stored) / len(stored) for name in stored[0].metrics}
-    metrics = {name: mean - loss for name, mean in means.items()}
-    return dataclasses.replace(stored[0], run_id=run.run_id, run=plain(run), metrics=metrics)
-
-
-def _judged(place: Sequence[str], losses: Mapping[str, float]) -> JudgedTable:
+@functools.cache
+def _loaded(place: tuple[str, str, str]) -> tuple[TableSpec, tuple[Record, ...], dict[str, Record]]:
+    """Return the table, its references, and what fresh runs would leave that lay at the means of their references."""
     name, profile, data = place
-    spec, references = TABLES[name](profile, data), load_references(name, profile, data)
-    fresh = spec.runs(range(FIRST_USER_SEED, FIRST_USER_SEED + PROFILES[profile].seeds))
-    return assemble(
-        spec,
-        [_fresh(run, references, losses.get(run.cell, 0.0)) for run in fresh],
-        references,
-        load_tolerances(name, profile, data),
-        load_claims(name),
-    )
+    spec, references = TABLES[name](profile, data), tuple(load_references(name, profile, data))
+    fresh = {}
+    for run in spec.runs(range(FIRST_USER_SEED, FIRST_USER_SEED + PROFILES[profile].seeds)):
+        stored = _of_cell(run, references)
+        means = {name: math.fsum(item.metrics[name] for item in stored) / len(stored) for name in stored[0].metrics}
+        fresh[run.cell] = dataclasses.replace(stored[0], run_id=run.run_id, run=plain(run), metrics=means)
+    return spec, references, fresh
+
+
+def _judged(place: tuple[str, str, str], losses: Mapping[str, float]) -> JudgedTable:
+    spec, references, fresh = _loaded(place)
+    moved = [
+        dataclasses.replace(item, metrics={name: mean - losses.get(cell, 0.0) for name, mean in item.metrics.items()})
+        for cell, item in fresh.items()
+    ]
+    return assemble(spec, moved, references, load_tolerances(*place), load_claims(place[0]))
 
 
 @each_place
-def test_every_cell_has_its_references_and_no_reference_lacks_its_cell(place: Sequence[str]) -> None:
+def test_every_cell_has_its_references_and_no_reference_lacks_its_cell(place: tuple[str, str, str]) -> None:
     """Reading them checks every seal."""
     name, profile, data = place
     references = load_references(name, profile, data)
@@ -62,7 +65,7 @@ def test_every_cell_has_its_references_and_no_reference_lacks_its_cell(place: Se
 
 
 @each_place
-def test_an_unmoved_table_is_reproduced_and_a_planted_loss_deviates(place: Sequence[str]) -> None:
+def test_an_unmoved_table_is_reproduced_and_a_planted_loss_deviates(place: tuple[str, str, str]) -> None:
     """The positive control on the real spreads, margins and numbers of seeds."""
     quiet = _judged(place, {})
     assert {row.judgement.verdict for row in quiet.rows} == {Verdict.REPRODUCED}
