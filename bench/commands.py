@@ -160,7 +160,7 @@ def make_table(
         claims=load_claims(spec.name),
         notes=[*notes, *([images.note] if images.note else [])],
         banner=images.banner,
-        wall_seconds=time.monotonic() - began,
+        wall_seconds=None if only_stored else time.monotonic() - began,  # of making it: reading takes no time
     )
     show(judged)
     for path in (*write(judged, place.out / "tables"), *_write_gate_maps(judged, place)):

@@ -183,7 +183,10 @@ GUESSES: Mapping[str, tuple[float, ...]] = {
 @cache
 def mixtures() -> tuple[tuple[Mixture, Row], ...]:
     """Return every combination of the guesses with its step."""
-    tried = (Mixture(*values) for values in itertools.product(*GUESSES.values()))  # type: ignore[arg-type]
+    tried = (
+        Mixture(density, keep, skip, bool(skips_weight_gradient), dram)
+        for density, keep, skip, skips_weight_gradient, dram in itertools.product(*GUESSES.values())
+    )
     return tuple((mixture, mixture.row()) for mixture in tried)
 
 
