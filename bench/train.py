@@ -198,7 +198,7 @@ def pretrain(
             save()
             saved_at = time.monotonic()
     encoder = method.export(framework.branches)
-    gates = method.gate_facts(augment.normalise(dataset.test.images.to(fabric.device)))
+    gates = method.gate_facts(lambda: augment.normalise(dataset.test.images.to(fabric.device)))
     return Pretrained(
         encoder=encoder,
         facts=_facts(run, dataset, training, encoder) | _gate_facts(framework, gates),

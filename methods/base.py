@@ -1,7 +1,7 @@
 """The contract between a sparse method and the training loop."""
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -197,8 +197,12 @@ class SparseMethod(abc.ABC):  # noqa: B024 (every moment has the same sensible d
         """Return what is worth recording."""
         return Facts()
 
-    def gate_facts(self, images: Tensor) -> GateFacts | None:  # noqa: ARG002
-        """Return what the gates do on the normalised scored images ``[N, C, H, W]``; None without gates."""
+    def gate_facts(self, scored: Callable[[], Tensor]) -> GateFacts | None:  # noqa: ARG002
+        """Return what the gates do on the scored images; None without gates.
+
+        Args:
+            scored: gives the images, normalised ``[N, C, H, W]``; called only where there are gates.
+        """
         return None
 
     def export(self, branches: Branches) -> nn.Module:

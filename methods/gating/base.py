@@ -2,7 +2,7 @@
 
 import abc
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,8 +154,9 @@ class GatedMethod(SparseMethod):
         for name, value in values.items():
             self._curves.setdefault(name, []).append(value)
 
-    def gate_facts(self, images: Tensor) -> GateFacts:
+    def gate_facts(self, scored: Callable[[], Tensor]) -> GateFacts:
         """Measure on all scored images: MACs forward, per branch, and how far the branches' gates agree."""
+        images = scored()
         shape = (images.shape[1], images.shape[2], images.shape[3])
         budget, seen = Budget.of(self.branches.online, shape), self.observe(images)
         reductions = [budget.reduction(each.share(budget), each.overhead_macs) for each in (seen.online, seen.target)]

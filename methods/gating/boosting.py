@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from methods.base import Branches
-from methods.gating.base import GatedMethod, GateSetting, require_no_slices
+from methods.gating.base import GateSetting
 from methods.gating.blocks import feeders, take_normalisation
 from methods.gating.convolution import block_convolutions
-from methods.gating.layer import Gated, gated, replace
-from methods.gating.winners import counts, winners
+from methods.gating.layer import replace
+from methods.gating.winners import CountedConv2d, CountedGates, counted, counts, winners
 
 PENALTY = 1e-8  # lambda of the lasso on saliencies
 
 
-class BoostedConv2d(Gated):
+class BoostedConv2d(CountedConv2d):
     """``saliency * normalised convolution`` in the channels whose saliency wins, 0 in the others.
 
     A channel of 0 stays 0 through the ReLU, so the convolution that reads it skips it as an input as well: it
@@ -30,15 +30,8 @@ class BoostedConv2d(Gated):
         predictor: from the mean of each input channel to the saliency of each output channel.
         written: where the winners of a pass are left for the layer that reads this one's output alone.
         read: where those of the layer that feeds this one are found; ``None``: all inputs are there.
-
-    Attributes:
-        kept: scalar buffer: winners per image.
-        is_bypassed: true computes the dense convolution and decides nothing.
-        lassos: of each training pass since they were asked for: the saliencies' sum, winners and losers alike, averaged
-            over images.
+        is_bypassed: as in ``CountedConv2d``.
     """
-
-    kept: Tensor
 
     def __init__(
         self,
@@ -48,13 +41,11 @@ class BoostedConv2d(Gated):
         *,
         written: deque[Tensor],
         read: deque[Tensor] | None,
+        is_bypassed: bool,
     ) -> None:
-        super().__init__(conv)
+        super().__init__(conv, conv.out_channels, is_bypassed=is_bypassed)
         self.normalisation = normalisation
         self.predictor = predictor
-        self.register_buffer("kept", torch.tensor(conv.out_channels))
-        self.is_bypassed = False
-        self.lassos: list[Tensor] = []
         self._written, self._read = written, read
 
     def forward(self, images: Tensor) -> Tensor:
@@ -71,12 +62,11 @@ class BoostedConv2d(Gated):
         if self._read is not None:
             share = share * self._read[-1].float().mean(1)
         self.note(on, share, overhead_macs=images[0].numel() + self.conv.out_channels)
-        if self.training and torch.is_grad_enabled():
-            self.lassos.append(saliency.sum(1).mean())
+        self.pay(saliency.sum(1).mean())
         return full * (saliency * on)[:, :, None, None]
 
 
-class FeatureBoosting(GatedMethod):
+class FeatureBoosting(CountedGates):
     """Every 3x3 block convolution keeps the same fraction of its output channels, chosen image by image.
 
     A tied pair shares the predictors; those of an EMA target follow the online ones. The lasso is taken per view. The
@@ -94,61 +84,47 @@ class FeatureBoosting(GatedMethod):
     """
 
     def __init__(self, setting: GateSetting) -> None:
-        require_no_slices(setting, "feature boosting")
-        super().__init__(setting)
-
-    @property
-    def lowest_share(self) -> float:
-        """That of one channel per layer."""
-        return self._share(dict.fromkeys(self._layers(), 1))
+        super().__init__(setting, penalty=PENALTY)
 
     def install(self, branches: Branches) -> None:
         """Gate every 3x3 block convolution of both encoders; the encoder is at its start, so scales are 1."""
         predictors = _predictors(branches.online, self.setting.seed)
         self._feeders = feeders(branches.online, predictors)
-        _install(branches.online, predictors, self._feeders)
+        self._install(branches.online, predictors)
         if not branches.tied:
             predictors = {path: copy.deepcopy(each).requires_grad_(False) for path, each in predictors.items()}
-        _install(branches.target, predictors, self._feeders)
-        for encoder in (branches.online, branches.target):
-            for layer in _boosted(encoder).values():
-                layer.is_bypassed = self.setting.is_all_on
-                if self.setting.is_all_on:
-                    layer.predictor.requires_grad_(False)
-                elif isinstance(layer.normalisation, nn.BatchNorm2d):
-                    layer.normalisation.weight.requires_grad_(False)
+        self._install(branches.target, predictors)
 
     def begin(self, wanted: float) -> None:
         """Settle how many channels each layer keeps."""
-        channels = {path: layer.conv.out_channels for path, layer in self._layers().items()}
-        for path, kept in counts(channels, self._share, wanted).items():
+        channels = {path: layer.channels for path, layer in counted(self.branches.online).items()}
+        for path, kept in counts(channels, self.share, wanted).items():
             for encoder in (self.branches.online, self.branches.target):
-                _boosted(encoder)[path].kept.fill_(kept)
+                counted(encoder)[path].kept.fill_(kept)
 
-    def steer(self, wanted: float, online: float, target: float) -> dict[str, float]:  # noqa: ARG002
-        """Do nothing: the shares are what they were computed to be."""
-        return {}
-
-    def penalty(self) -> Tensor:
-        """Return ``PENALTY`` times the saliencies' sum over channels and layers, averaged over images and views."""
-        if self.setting.is_all_on:
-            return torch.zeros(())
-        per_layer = []
-        for path, layer in self._layers().items():
-            other = _boosted(self.branches.target)[path]
-            per_layer.append(torch.stack(layer.lassos + other.lassos).mean())
-            layer.lassos, other.lassos = [], []
-        return PENALTY * torch.stack(per_layer).sum()
-
-    def _layers(self) -> dict[str, BoostedConv2d]:
-        return _boosted(self.branches.online)
-
-    def _share(self, kept: Mapping[str, int]) -> float:
+    def share(self, kept: Mapping[str, int]) -> float:
         """Return the executed share of the gated MACs: kept inputs x kept outputs."""
-        rates = {path: kept[path] / layer.conv.out_channels for path, layer in self._layers().items()}
+        rates = {path: kept[path] / layer.channels for path, layer in counted(self.branches.online).items()}
         inputs = {path: rates[feeder] for path, feeder in self._feeders.items()}
         macs = self._budget.layers
         return sum(macs[path] * rate * inputs.get(path, 1.0) for path, rate in rates.items()) / self._budget.gated
+
+    def _install(self, encoder: nn.Module, predictors: Mapping[str, nn.Linear]) -> None:
+        is_all_on = self.setting.is_all_on
+        written = {path: deque[Tensor](maxlen=1) for path in predictors}
+        for path, predictor in predictors.items():
+            conv = encoder.get_submodule(path)
+            assert isinstance(conv, nn.Conv2d)
+            read = written[self._feeders[path]] if path in self._feeders else None
+            normalisation = take_normalisation(encoder, path)
+            if is_all_on:
+                predictor.requires_grad_(False)
+            elif isinstance(normalisation, nn.BatchNorm2d):
+                normalisation.weight.requires_grad_(False)
+            layer = BoostedConv2d(
+                conv, normalisation, predictor, written=written[path], read=read, is_bypassed=is_all_on
+            )
+            replace(encoder, path, layer)
 
 
 def _predictors(encoder: nn.Module, seed: int) -> dict[str, nn.Linear]:
@@ -164,20 +140,6 @@ def _predictors(encoder: nn.Module, seed: int) -> dict[str, nn.Linear]:
             nn.init.ones_(predictor.bias)
             predictors[path] = predictor.to(conv.weight.device)
     return predictors
-
-
-def _install(encoder: nn.Module, predictors: Mapping[str, nn.Linear], fed_by: Mapping[str, str]) -> None:
-    written = {path: deque[Tensor](maxlen=1) for path in predictors}
-    for path, predictor in predictors.items():
-        conv = encoder.get_submodule(path)
-        assert isinstance(conv, nn.Conv2d)
-        read = written[fed_by[path]] if path in fed_by else None
-        normalisation = take_normalisation(encoder, path)
-        replace(encoder, path, BoostedConv2d(conv, normalisation, predictor, written=written[path], read=read))
-
-
-def _boosted(encoder: nn.Module) -> dict[str, BoostedConv2d]:
-    return {path: layer for path, layer in gated(encoder).items() if isinstance(layer, BoostedConv2d)}
 
 
 __all__ = ["BoostedConv2d", "FeatureBoosting"]

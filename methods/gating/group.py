@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from methods.base import Branches
-from methods.gating.base import GatedMethod, GateSetting, require_no_slices
+from methods.gating.base import GateSetting
 from methods.gating.convolution import block_convolutions
-from methods.gating.layer import Gated, gated, replace
-from methods.gating.winners import counts, winners
+from methods.gating.layer import replace
+from methods.gating.winners import CountedConv2d, CountedGates, counted, counts, winners
 
 HEADS = 4
 PENALTY = 1e-5  # weight of the saliencies' lasso
@@ -18,7 +18,7 @@ SQUEEZE, SQUEEZE_NARROW, NARROW = 16, 8, 80  # predictors are C / 16 wide; C / 8
 RAMP_START, RAMP_END = 1 / 12, 3 / 4  # of the run: no channel is dropped before, all that shall be after
 
 
-class HeadedConv2d(Gated):
+class HeadedConv2d(CountedConv2d):
     """A convolution whose output channels are split among heads, each with a choice of input channels of its own.
 
     The heads are one grouped convolution over copies of the input, one copy per head, each channel times its saliency
@@ -27,23 +27,13 @@ class HeadedConv2d(Gated):
     Args:
         conv: its output channels divide among the heads.
         predictors: per head, from the mean of each input channel to its saliency.
-        is_bypassed: true computes the dense convolution and decides nothing.
-
-    Attributes:
-        kept: scalar buffer: input channels per head and image.
-        lassos: of each training pass since they were asked for: the heads' mean saliencies, summed.
+        is_bypassed: as in ``CountedConv2d``.
     """
 
-    kept: Tensor
-
     def __init__(self, conv: nn.Conv2d, predictors: nn.ModuleList, *, is_bypassed: bool) -> None:
-        super().__init__(conv)
-        self.channels = conv.in_channels
+        super().__init__(conv, conv.in_channels, is_bypassed=is_bypassed)
         self.heads = len(predictors)
         self.predictors = predictors
-        self.register_buffer("kept", torch.tensor(self.channels))
-        self.is_bypassed = is_bypassed
-        self.lassos: list[Tensor] = []
         if not is_bypassed:
             conv.in_channels, conv.groups = self.heads * self.channels, self.heads
 
@@ -57,8 +47,7 @@ class HeadedConv2d(Gated):
         saliency = torch.stack([predictor(means) for predictor in self.predictors], 1)
         on = winners(saliency.detach().flatten(0, 1), self.kept).view_as(saliency)
         self.note(on, on.float().mean((1, 2)), overhead_macs=self._overhead_macs(images))
-        if self.training and torch.is_grad_enabled():
-            self.lassos.append(saliency.mean((0, 2)).sum())
+        self.pay(saliency.mean((0, 2)).sum())
         copies = images.unsqueeze(1) * (saliency * on)[..., None, None]
         return self.conv(copies.flatten(1, 2))  # type: ignore[no-any-return]
 
@@ -68,7 +57,7 @@ class HeadedConv2d(Gated):
         return elements + self.heads * self.channels + self.heads * elements
 
 
-class GroupGate(GatedMethod):
+class GroupGate(CountedGates):
     """Every 3x3 block convolution has ``HEADS`` heads, which all drop the same fraction of their input channels.
 
     No channel is dropped in the first twelfth of the run; then ever more, linearly, until three quarters of it. A
@@ -86,13 +75,7 @@ class GroupGate(GatedMethod):
     """
 
     def __init__(self, setting: GateSetting) -> None:
-        require_no_slices(setting, "dynamic group convolution")
-        super().__init__(setting)
-
-    @property
-    def lowest_share(self) -> float:
-        """That of one input channel per head."""
-        return self._share(dict.fromkeys(_headed(self.branches.online), 1))
+        super().__init__(setting, penalty=PENALTY)
 
     def install(self, branches: Branches) -> None:
         """Give heads to every 3x3 block convolution of both encoders.
@@ -111,40 +94,25 @@ class GroupGate(GatedMethod):
 
     def begin(self, wanted: float) -> None:
         """Settle how many channels each head keeps at the end of the ramp."""
-        channels = {path: layer.channels for path, layer in _headed(self.branches.online).items()}
-        self._kept = counts(channels, self._share, wanted)
+        channels = {path: layer.channels for path, layer in counted(self.branches.online).items()}
+        self._kept = counts(channels, self.share, wanted)
         self._keep(1.0)
-
-    def steer(self, wanted: float, online: float, target: float) -> dict[str, float]:  # noqa: ARG002
-        """Do nothing: the shares are what they were computed to be."""
-        return {}
 
     def before_forward(self, step: int) -> None:
         """Drop as many channels as the ramp says."""
         if not self.setting.is_all_on:
             self._keep((step + 1) / self._total_steps)
 
-    def penalty(self) -> Tensor:
-        """Return ``PENALTY`` times the mean saliencies, summed over heads and layers and averaged over views."""
-        if self.setting.is_all_on:
-            return torch.zeros(())
-        per_layer = []
-        for path, layer in _headed(self.branches.online).items():
-            other = _headed(self.branches.target)[path]
-            per_layer.append(torch.stack(layer.lassos + other.lassos).mean())
-            layer.lassos, other.lassos = [], []
-        return PENALTY * torch.stack(per_layer).sum()
-
     def _keep(self, progress: float) -> None:
         """Set the counts at a fraction of the run; each head drops ``round(all to be dropped * ramp)``."""
         ramp = min(1.0, max(0.0, (progress - RAMP_START) / (RAMP_END - RAMP_START)))
         for encoder in (self.branches.online, self.branches.target):
-            for path, layer in _headed(encoder).items():
+            for path, layer in counted(encoder).items():
                 layer.kept.fill_(layer.channels - round((layer.channels - self._kept[path]) * ramp))
 
-    def _share(self, kept: Mapping[str, int]) -> float:
+    def share(self, kept: Mapping[str, int]) -> float:
         """Return the executed share of the gated MACs."""
-        layers, macs = _headed(self.branches.online), self._budget.layers
+        layers, macs = counted(self.branches.online), self._budget.layers
         return sum(macs[path] * kept[path] / layer.channels for path, layer in layers.items()) / self._budget.gated
 
 
@@ -173,10 +141,6 @@ def _predictor(channels: int) -> nn.Sequential:
     nn.init.kaiming_normal_(excite.weight)
     nn.init.ones_(excite.bias)
     return nn.Sequential(squeeze, nn.ReLU(), excite, nn.ReLU())
-
-
-def _headed(encoder: nn.Module) -> dict[str, HeadedConv2d]:
-    return {path: layer for path, layer in gated(encoder).items() if isinstance(layer, HeadedConv2d)}
 
 
 __all__ = ["GroupGate", "HeadedConv2d"]

@@ -1,8 +1,88 @@
-"""Exactly k winners per image, and how many each layer has so that the network spends what it should."""
+"""Gates that keep exactly k channels per image, and how many each layer keeps to spend what the network may."""
 
+import abc
 from collections.abc import Callable, Mapping
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from methods.gating.base import GatedMethod, GateSetting, require_no_slices
+from methods.gating.layer import Gated, gated
+
+
+class CountedConv2d(Gated):
+    """A gated convolution that keeps a fixed number of channels, those with the largest learned saliencies.
+
+    Args:
+        conv: the convolution.
+        channels: all there are to choose from.
+        is_bypassed: true computes the dense convolution and decides nothing.
+
+    Attributes:
+        channels: as given.
+        kept: scalar buffer: channels kept per choice.
+        lassos: of each training pass since they were asked for: what the saliencies' lasso sums up, winners and losers
+            alike, averaged over images.
+    """
+
+    kept: Tensor
+
+    def __init__(self, conv: nn.Conv2d, channels: int, *, is_bypassed: bool) -> None:
+        super().__init__(conv)
+        self.channels = channels
+        self.register_buffer("kept", torch.tensor(channels))
+        self.is_bypassed = is_bypassed
+        self.lassos: list[Tensor] = []
+
+    def pay(self, lasso: Tensor) -> None:
+        """Remember the lasso, a scalar, of a pass that trains."""
+        if self.training and torch.is_grad_enabled():
+            self.lassos.append(lasso)
+
+
+class CountedGates(GatedMethod):
+    """A method whose layers are all ``CountedConv2d``: counts are computed from the reduction, nothing is steered.
+
+    Args:
+        setting: reduction and seed.
+        penalty: weight of the saliencies' lasso.
+
+    Raises:
+        ValueError: if the setting asks for slices.
+    """
+
+    def __init__(self, setting: GateSetting, *, penalty: float) -> None:
+        require_no_slices(setting, type(self).__name__)
+        super().__init__(setting)
+        self._penalty = penalty
+
+    @property
+    def lowest_share(self) -> float:
+        """That of one channel per choice."""
+        return self.share(dict.fromkeys(counted(self.branches.online), 1))
+
+    @abc.abstractmethod
+    def share(self, kept: Mapping[str, int]) -> float:
+        """Return the executed share of the gated MACs if the layers keep so many channels."""
+
+    def steer(self, wanted: float, online: float, target: float) -> dict[str, float]:  # noqa: ARG002 (nothing drifts)
+        """Do nothing: the shares are what they were computed to be."""
+        return {}
+
+    def penalty(self) -> Tensor:
+        """Return the weighted sum of the layers' lassos, each averaged over views."""
+        if self.setting.is_all_on:
+            return torch.zeros(())
+        target, per_layer = counted(self.branches.target), []
+        for path, layer in counted(self.branches.online).items():
+            per_layer.append(torch.stack(layer.lassos + target[path].lassos).mean())
+            layer.lassos, target[path].lassos = [], []
+        return self._penalty * torch.stack(per_layer).sum()
+
+
+def counted(encoder: nn.Module) -> dict[str, CountedConv2d]:
+    """Return the layers of such a method by path, in the order of the modules."""
+    return {path: layer for path, layer in gated(encoder).items() if isinstance(layer, CountedConv2d)}
 
 
 def winners(saliency: Tensor, kept: Tensor) -> Tensor:
@@ -42,4 +122,4 @@ def counts(channels: Mapping[str, int], share: Callable[[Mapping[str, int]], flo
     return best
 
 
-__all__ = ["counts", "winners"]
+__all__ = ["CountedConv2d", "CountedGates", "counted", "counts", "winners"]
