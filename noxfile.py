@@ -71,6 +71,7 @@ def structured_table(session: nox.Session) -> None:
     python(session, "-m", "bench", "table", "structured", *session.posargs)
 
 
+@nox.session(venv_backend="none", requires=["environment"])
 def gating_table(session: nox.Session) -> None:
     """Train, evaluate, judge and print the table of gated activations, with its pictures."""
     python(session, "-m", "bench", "table", "gating", *session.posargs)
