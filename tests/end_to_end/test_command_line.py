@@ -15,7 +15,10 @@ import psutil
 import pytest
 from PIL import Image
 
+from bench.__main__ import main
+
 ROOT = Path(__file__).resolve().parents[2]
+Answer = Callable[..., tuple[int, str, str]]
 CELL = "byol/synchronized/element/d0.10+g0.30"
 SMALL = (
     "--data",
@@ -38,6 +41,19 @@ def environment() -> dict[str, str]:
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Answer:
+    """Return what a command prints and exits with, in this process: a new one costs seconds of imports."""
+
+    def act(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+        monkeypatch.delenv("SPARSE_SSL_DATA", raising=False)
+        code = main()
+        return code, *capsys.readouterr()
+
+    return act
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:
@@ -193,8 +209,8 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_paper_on_a_cpu_says_how_many_hours_and_refuses(tmp_path: Path, pictures: Path) -> None:
-    done = bench(
+def test_paper_on_a_cpu_says_how_many_hours_and_refuses(tmp_path: Path, pictures: Path, answer: Answer) -> None:
+    code, _, errors = answer(
         "table",
         "--profile",
         "paper",
@@ -205,16 +221,16 @@ def test_paper_on_a_cpu_says_how_many_hours_and_refuses(tmp_path: Path, pictures
         "--cells",
         "*/dense/*",
     )
-    assert done.returncode == 2
-    assert "would take about" in done.stderr
-    assert "--force" in done.stderr
+    assert code == 2
+    assert "would take about" in errors
+    assert "--force" in errors
 
 
-def test_only_smoke_may_fall_back_to_the_stand_in(tmp_path: Path) -> None:
-    done = bench("table", "--profile", "cpu", "--out", str(tmp_path))
-    assert done.returncode == 2
-    assert "cifar-10-python.tar.gz" in done.stderr
-    assert "SPARSE_SSL_DATA" in done.stderr
+def test_only_smoke_may_fall_back_to_the_stand_in(tmp_path: Path, answer: Answer) -> None:
+    code, _, errors = answer("table", "--profile", "cpu", "--out", str(tmp_path))
+    assert code == 2
+    assert "cifar-10-python.tar.gz" in errors
+    assert "SPARSE_SSL_DATA" in errors
 
 
 @pytest.mark.parametrize(
@@ -234,17 +250,25 @@ def test_only_smoke_may_fall_back_to_the_stand_in(tmp_path: Path) -> None:
         (("run", "simclr/dense/-/d1.00", "--data", "no_such_folder"), "no_such_folder"),
     ],
 )
-def test_wrong_input_is_answered_with_the_rule(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    done = bench(*arguments, "--out", str(tmp_path))
-    assert done.returncode in {1, 2}
-    assert message in done.stderr
+def test_wrong_input_is_answered_with_the_rule(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, answer: Answer
+) -> None:
+    code, _, errors = answer(*arguments, "--out", str(tmp_path))
+    assert code in {1, 2}
+    assert message in errors
+    assert "Traceback" not in errors
+
+
+def test_wrong_input_ends_the_process_with_2(tmp_path: Path) -> None:
+    done = bench("table", "imagenet", "--out", str(tmp_path))
+    assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
 
-def test_what_is_there_can_be_listed(tmp_path: Path, pictures: Path) -> None:
-    methods = bench("methods").stdout
+def test_what_is_there_can_be_listed(tmp_path: Path, pictures: Path, answer: Answer) -> None:
+    _, methods, _ = answer("methods")
     assert "synchronized" in methods
     assert "byol" in methods
-    found = bench("data", "--data-dir", str(pictures), "--out", str(tmp_path)).stdout
+    _, found, _ = answer("data", "--data-dir", str(pictures), "--out", str(tmp_path))
     assert "cifar10      folder     not verified" in found
     assert "digits       stand-in   verified" in found
