@@ -26,7 +26,7 @@ SGD_PROTOCOL = "SGD linear layer, 100 epochs of crops and flips, lr 0.1, momentu
 
 
 @torch.no_grad()
-def features(encoder: nn.Module, images: Tensor, *, normalise: Callable[[Tensor], Tensor], batch: int = 256) -> Tensor:
+def features(encoder: nn.Module, images: Tensor, *, normalise: Callable[[Tensor], Tensor], batch: int = 64) -> Tensor:
     """Return float32 features ``[N, F]`` of uint8 images ``[N, 3, H, W]``, in evaluation mode."""
     encoder.eval()
     device = next(encoder.parameters()).device

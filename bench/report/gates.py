@@ -9,6 +9,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.config import UNTRAINED
 from bench.judged import JudgedTable, Row
 from bench.report.worth import METRIC_TITLES
 
@@ -39,7 +40,11 @@ def _panel(panel: Axes, framework: str, table: JudgedTable) -> None:
     lines: dict[str, list[Row]] = {}
     for row in table.rows:
         name, method, granularity, _ = row.cell.split("/")
-        if name == framework:
+        if name == framework and method == UNTRAINED:
+            floor = _mean(row, metric)
+            if floor is not None:
+                panel.axhline(floor, color="grey", linestyle=":", label=UNTRAINED)
+        elif name == framework:
             lines.setdefault(method if granularity in {"-", "element"} else f"{method} {granularity}", []).append(row)
     for index, (name, rows) in enumerate(lines.items()):
         points = sorted((_reduction(row), mean) for row in rows if (mean := _mean(row, metric)) is not None)

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
-from bench.config import Run, SparsitySpec
+from bench.config import UNTRAINED, Run, SparsitySpec
 from bench.profiles import PROFILES
 from bench.stand_in import STAND_IN
 from bench.table import TableSpec
@@ -33,7 +33,7 @@ class Size:
         epochs: 0 means the profile's.
         slice_channels: of structured gates.
         reductions: of dual gating and its opponents; ablations and slices take the largest alone.
-        ema: which methods beside the dense one on MoCo, the cheapest with an EMA target; every one on SimCLR.
+        ema: which methods beside the dense ones on MoCo, the cheapest with an EMA target; every one on SimCLR.
     """
 
     width: float
@@ -95,7 +95,7 @@ def table(profile: str, data: str) -> TableSpec:
 
 def _points(size: Size, methods: tuple[str, ...]) -> list[SparsitySpec]:
     most = max(size.reductions)
-    points = [SparsitySpec(method="dense")]
+    points = [SparsitySpec(method=method) for method in (UNTRAINED, "dense")]
     for method in methods:
         reductions = (most,) if method in ABLATIONS else size.reductions
         points += [SparsitySpec(method=method, granularity="element", reduction=each) for each in reductions]

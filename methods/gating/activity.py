@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from methods import macs
 from methods.gating.layer import Gated, Note, gated
 
-BATCH = 256  # images of one forward pass; changes no result, because evaluation statistics are used
+BATCH = 64  # images of one forward pass; changes no result, because evaluation statistics are used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,9 +149,11 @@ def _mean(layer: Gated) -> float:
 
 def _sums(note: Note, other: Note) -> Tensor:
     """Return, summed over images: rate and share of both, and their agreement."""
-    first, second = (gates.flatten(1).double() for gates in (note.gates, other.gates))
-    columns = (first, note.shares[:, None], second, other.shares[:, None], (first == second).double())
-    return torch.stack([column.double().mean(1).sum() for column in columns]).cpu()
+    first, second = note.gates, other.gates
+    gates = first[0].numel()
+    rate, other_rate, agreement = (each.sum().double() / gates for each in (first, second, first == second))
+    shares, other_shares = (each.shares.sum(dtype=torch.float64) for each in (note, other))
+    return torch.stack([rate, shares, other_rate, other_shares, agreement]).cpu()
 
 
 def _seen(encoder: nn.Module, images: Tensor) -> dict[str, Note]:

@@ -55,7 +55,10 @@ class BoostedConv2d(CountedConv2d):
             on = torch.ones(full.shape[:2], dtype=torch.bool, device=full.device)
             self.note(on, on.float().mean(1), overhead_macs=0)
             return full
-        saliency = functional.relu(self.predictor(images.abs().mean((2, 3))))
+        squeezed = images.abs().mean((2, 3))
+        # Not the sizes but their proportions: otherwise a picture's scale is squared by every layer it passes.
+        squeezed = squeezed / squeezed.mean(1, keepdim=True).clamp_min(torch.finfo(squeezed.dtype).tiny)
+        saliency = functional.relu(self.predictor(squeezed))
         on = winners(saliency.detach(), self.kept)
         self._written.append(on)
         share = on.float().mean(1)

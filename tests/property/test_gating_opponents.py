@@ -130,23 +130,36 @@ def test_a_suppressed_channel_is_zero_where_the_next_convolution_reads_it() -> N
     assert written[gates].any()
 
 
+def test_boosting_asks_for_proportions_not_sizes() -> None:
+    """Otherwise a picture of twice the contrast is boosted twice, layer by layer, until numbers overflow."""
+    _, branches = attached("feature_boosting", tied=True)
+    layer = branches.online.get_submodule("layer1.0.conv1")
+    assert isinstance(layer, BoostedConv2d)
+    layer.eval()
+    layer.normalisation = nn.Identity()
+    views = torch.rand(4, layer.conv.in_channels, 8, 8, generator=torch.Generator().manual_seed(0))
+    once, doubled, nothing = (layer(factor * views) for factor in (1.0, 1024.0, 0.0))
+    torch.testing.assert_close(doubled, 1024.0 * once)
+    assert torch.isfinite(nothing).all()
+
+
 def test_the_lasso_sees_losers_too() -> None:
     method, branches = attached("feature_boosting", tied=True)
     branches.online.train(), branches.target.train()
-    layers = gated(branches.online)
-    sums = []
-    for layer in layers.values():
+    passes: dict[str, list[Tensor]] = {}
+    for path, layer in gated(branches.online).items():
         assert isinstance(layer, BoostedConv2d)
-        layer.predictor.register_forward_hook(lambda _, __, out: sums.append(out.detach().relu().sum(1).mean()))
+        seen = passes[path] = []
+        layer.predictor.register_forward_hook(lambda _, __, out, seen=seen: seen.append(out.detach()))
     branches.online(images(seed=1)), branches.target(images(seed=2))
-    expected = boosting.PENALTY * torch.stack(sums).sum() / 2  # two views
+    predicted = {path: torch.cat(seen) for path, seen in passes.items()}  # of both views, equally many
     penalty = method.penalty()
-    torch.testing.assert_close(penalty.detach(), expected)
+    expected = torch.stack([each.relu().sum(1).mean() for each in predicted.values()]).sum()
+    torch.testing.assert_close(penalty.detach(), boosting.PENALTY * expected)
     penalty.backward()
-    for layer in layers.values():
-        gradient = layer.get_parameter("predictor.bias").grad
-        assert gradient is not None
-        assert int(gradient.count_nonzero()) > layer.get_buffer("kept")
+    for path, each in predicted.items():
+        gradient = branches.online.get_parameter(f"{path}.predictor.bias").grad
+        torch.testing.assert_close(gradient, boosting.PENALTY * (each > 0).float().mean(0))
 
 
 def test_every_head_drops_exactly_as_many_and_skips_them() -> None:
