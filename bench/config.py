@@ -63,7 +63,7 @@ class FrameworkSpec:
         ema_end: target momentum at the last step.
         queue_size: keys in MoCo's memory bank.
         redundancy_weight: lambda of Barlow Twins.
-        loss_scale: factor on the loss of Barlow Twins.
+        loss_scale: factor on the loss of Barlow Twins and VICReg.
     """
 
     name: str

@@ -99,7 +99,8 @@ def _small(*, epochs: int, byol_epochs: int, ema_start: float, byol_ema_start: f
     temperature 0.2 (theirs 0.5 and 0.1); a MoCo queue of 256, as the stand-in has 1,297 images; EMA starts below theirs
     of 0.99, because the target has to leave its random start; BYOL's warm-up and its weight decay of 2e-3, without
     which some seeds do not leave it; Barlow Twins' lambda 0.001 (theirs 0.005), as batches of 32 estimate the
-    off-diagonal correlations poorly, and its loss scaled as in solo-learn's CIFAR recipe.
+    off-diagonal correlations poorly, and its loss scaled as in solo-learn's CIFAR recipe. SimSiam and VICReg, which
+    no table has yet, share its heads; VICReg's loss is scaled so that its invariance has weight 1.
     """
     optimizer = OptimizerSpec(name="sgd", learning_rate=0.06, weight_decay=5e-4, batch_images=32, epochs=epochs)
     hidden = 64
@@ -144,6 +145,16 @@ def _small(*, epochs: int, byol_epochs: int, ema_start: float, byol_ema_start: f
                 ema_end=1.0,
             ),
             optimizer=dataclasses.replace(optimizer, weight_decay=2e-3, warmup_epochs=0.5, epochs=byol_epochs),
+        ),
+        "simsiam": Recipe(
+            framework=FrameworkSpec(
+                name="simsiam", hidden_dim=4 * hidden, output_dim=4 * hidden, prediction_dim=hidden
+            ),
+            optimizer=optimizer,
+        ),
+        "vicreg": Recipe(
+            framework=FrameworkSpec(name="vicreg", hidden_dim=4 * hidden, output_dim=4 * hidden, loss_scale=0.04),
+            optimizer=optimizer,
         ),
     }
 
@@ -197,6 +208,8 @@ PROFILES: dict[str, Profile] = {
     # holds two thirds of CIFAR-10, so ours is 8,192, Lightly's larger one. barlow.yaml: lr 0.3, wd 1e-4, heads
     # 2048-2048, loss scaled by 0.1, lambda 0.0051 (the code's default). Supervised: He et al. 2016 (ResNet),
     # section 3.4: SGD, lr 0.1 at batch 256, wd 1e-4; epochs, warm-up and cosine are those of the other rows.
+    # simsiam.yaml: SGD lr 0.5 (theirs stays constant for the predictor), wd 1e-5, heads 2048-2048 and 512. vicreg.yaml:
+    # lr 0.3, wd 1e-4, heads 2048-2048; their variance term counts twice, Lightly's once, as in the paper.
     "paper": Profile(
         encoder=EncoderSpec(name="resnet-18", width=1.0),
         train_images=0,
@@ -242,6 +255,14 @@ PROFILES: dict[str, Profile] = {
                     ema_end=1.0,
                 ),
                 optimizer=_lars(1.0, 1e-5),
+            ),
+            "simsiam": Recipe(
+                framework=FrameworkSpec(name="simsiam", hidden_dim=2048, output_dim=2048, prediction_dim=512),
+                optimizer=dataclasses.replace(_sgd(0.5), weight_decay=1e-5),
+            ),
+            "vicreg": Recipe(
+                framework=FrameworkSpec(name="vicreg", hidden_dim=2048, output_dim=2048, loss_scale=1.0),
+                optimizer=_lars(0.3, 1e-4),
             ),
         },
         densities=(0.20, 0.10, 0.05),

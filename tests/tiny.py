@@ -21,6 +21,8 @@ FRAMEWORKS = {
     "barlow_twins": FrameworkSpec(
         name="barlow_twins", hidden_dim=16, output_dim=16, redundancy_weight=0.005, loss_scale=0.1
     ),
+    "simsiam": FrameworkSpec(name="simsiam", hidden_dim=16, output_dim=16, prediction_dim=8),
+    "vicreg": FrameworkSpec(name="vicreg", hidden_dim=16, output_dim=16, loss_scale=0.04),
     "supervised": FrameworkSpec(name="supervised", hidden_dim=0, output_dim=10),
     "byol": FrameworkSpec(name="byol", hidden_dim=16, output_dim=16, prediction_dim=16, ema_start=0.9, ema_end=1.0),
 }

@@ -10,13 +10,17 @@ from bench.frameworks.base import Framework, Wiring
 from bench.frameworks.byol import BYOL
 from bench.frameworks.moco import MoCo
 from bench.frameworks.simclr import SimCLR
+from bench.frameworks.simsiam import SimSiam
 from bench.frameworks.supervised import Supervised
+from bench.frameworks.vicreg import VICReg
 
 FRAMEWORKS: dict[str, Callable[[nn.Module, int, FrameworkSpec, Wiring], Framework]] = {
     "simclr": SimCLR,
     "moco": MoCo,
     "byol": BYOL,
     "barlow_twins": BarlowTwins,
+    "simsiam": SimSiam,
+    "vicreg": VICReg,
     "supervised": Supervised,
 }
 

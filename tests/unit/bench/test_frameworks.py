@@ -15,7 +15,9 @@ from bench.frameworks.barlow_twins import BarlowTwins
 from bench.frameworks.byol import BYOL
 from bench.frameworks.moco import MoCo
 from bench.frameworks.simclr import SimCLR
+from bench.frameworks.simsiam import SimSiam
 from bench.frameworks.supervised import Supervised
+from bench.frameworks.vicreg import VICReg
 from bench.profiles import PROFILES, Profile
 from methods import masking
 
@@ -30,6 +32,8 @@ SPECS = {
     "barlow_twins": FrameworkSpec(
         name="barlow_twins", hidden_dim=16, output_dim=8, redundancy_weight=0.005, loss_scale=0.1
     ),
+    "simsiam": FrameworkSpec(name="simsiam", hidden_dim=16, output_dim=8, prediction_dim=12),
+    "vicreg": FrameworkSpec(name="vicreg", hidden_dim=16, output_dim=8, loss_scale=0.04),
     "supervised": FrameworkSpec(name="supervised", hidden_dim=0, output_dim=10),
 }
 
@@ -135,6 +139,32 @@ def test_the_ema_momentum_ends_at_its_end() -> None:
     before = copy.deepcopy(masking.latent(framework.target))
     framework.update_target(step=9, total_steps=10)
     assert all(torch.equal(before[name], weight) for name, weight in masking.latent(framework.target).items())
+
+
+def test_simsiam_predicts_the_other_view_and_detaches_what_is_predicted() -> None:
+    module, features = encoder()
+    framework = SimSiam(module, features, SPECS["simsiam"], Wiring())
+    view0, view1, labels = views()
+    z0, z1 = (framework.projection(part(view)) for part, view in ((module, view0), (framework.target, view1)))
+    similarity, wanted0, wanted1 = NegativeCosineSimilarity(), z0.detach(), z1.detach()
+    expected = (similarity(framework.prediction(z0), wanted1) + similarity(framework.prediction(z1), wanted0)) / 2
+    loss = framework.loss(view0, view1, labels)
+    torch.testing.assert_close(loss, expected)
+    parameters = list(framework.parameters())
+    for got, want in zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True):
+        torch.testing.assert_close(got, want)
+
+
+def test_vicreg_weighs_its_three_terms_as_published() -> None:
+    module, features = encoder()
+    framework = VICReg(module, features, SPECS["vicreg"], Wiring())
+    view0, view1, labels = views()
+    z0, z1 = framework.projection(module(view0)), framework.projection(framework.target(view1))
+    variances = [(1 - (z.var(dim=0) + 1e-4).sqrt()).relu().mean() for z in (z0, z1)]
+    covariances = [z.T.cov().square() for z in (z0, z1)]
+    covariance = sum((each.sum() - each.diagonal().sum()) / 8 for each in covariances)
+    expected = 25 * (z0 - z1).square().mean() + 25 * (variances[0] + variances[1]) / 2 + covariance
+    torch.testing.assert_close(framework.loss(view0, view1, labels), 0.04 * expected)
 
 
 def test_byol_without_its_constants_is_refused() -> None:
@@ -281,7 +311,13 @@ def test_a_label_without_an_output_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("moco", "moco needs temperature"), ("barlow_twins", "needs redundancy")]
+    ("name", "message"),
+    [
+        ("moco", "moco needs temperature"),
+        ("barlow_twins", "needs redundancy"),
+        ("simsiam", "needs prediction_dim"),
+        ("vicreg", "needs loss_scale"),
+    ],
 )
 def test_a_framework_without_its_constants_is_refused(name: str, message: str) -> None:
     module, features = encoder()

@@ -49,9 +49,11 @@ def test_the_trace_agrees_with_what_masks_and_macs_say(framework: str) -> None:
     )
     assert step.target_is_ema == (passes.target_forward > 0)
     assert [layer.name for layer in traced.layers if layer.is_first] == ["conv1"]
-    assert sum(layer.part is Part.PREDICTOR for layer in traced.layers) == {"byol": 2, "supervised": 1}.get(
-        framework, 0
-    )
+    assert sum(layer.part is Part.PREDICTOR for layer in traced.layers) == {
+        "byol": 2,
+        "simsiam": 2,
+        "supervised": 1,
+    }.get(framework, 0)
 
 
 def test_who_reads_whom() -> None:
