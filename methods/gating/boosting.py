@@ -1,6 +1,7 @@
 """Feature boosting and suppression (FBS): amplify the output channels that promise most, skip the others."""
 
 import copy
+import math
 from collections import deque
 from collections.abc import Mapping
 
@@ -16,6 +17,7 @@ from methods.gating.layer import replace
 from methods.gating.winners import CountedConv2d, CountedGates, counted, counts, winners
 
 PENALTY = 1e-8  # lambda of the lasso on saliencies
+TYPICAL = (2 * math.pi) ** -0.5  # mean magnitude behind normalisation and ReLU: the scale that predictors start for
 
 
 class BoostedConv2d(CountedConv2d):
@@ -57,7 +59,7 @@ class BoostedConv2d(CountedConv2d):
             return full
         squeezed = images.abs().mean((2, 3))
         # Not the sizes but their proportions: otherwise a picture's scale is squared by every layer it passes.
-        squeezed = squeezed / squeezed.mean(1, keepdim=True).clamp_min(torch.finfo(squeezed.dtype).tiny)
+        squeezed = TYPICAL * squeezed / squeezed.mean(1, keepdim=True).clamp_min(torch.finfo(squeezed.dtype).tiny)
         saliency = functional.relu(self.predictor(squeezed))
         on = winners(saliency.detach(), self.kept)
         self._written.append(on)
