@@ -64,6 +64,8 @@ def method_for(run: Run) -> SparseMethod:
     sparsity = run.sparsity
     if sparsity.reduction:
         return _gates_for(run)
+    if sparsity.method == UNTRAINED and run.optimizer.epochs:
+        raise ValueError(f"{UNTRAINED} takes no step, but {run.optimizer.epochs} epochs are set. Set 0, or use dense.")
     name = "dense" if sparsity.method == UNTRAINED else sparsity.method
     if name not in METHODS:
         gates = f"; with a reduction (t1.50), from {', '.join(GATES)}"

@@ -107,9 +107,11 @@ def _points(size: Size, methods: tuple[str, ...]) -> list[SparsitySpec]:
 
 def _run(profile: str, framework: str, point: SparsitySpec, data: str) -> Run:
     size, run = SIZES[profile], PROFILES[profile].run(framework, point, data)
-    images, epochs = size.train_images, size.epochs or run.optimizer.epochs
+    images, epochs = size.train_images, run.optimizer.epochs
     if data == STAND_IN:  # used whole, for as long as the profile says
-        images, epochs = run.data.train_images, run.optimizer.epochs
+        images = run.data.train_images
+    elif point.method != UNTRAINED:
+        epochs = size.epochs or epochs
     return dataclasses.replace(
         run,
         data=dataclasses.replace(run.data, train_images=images, held_out_images=size.held_out_images),

@@ -245,6 +245,7 @@ def test_only_smoke_may_fall_back_to_the_stand_in(tmp_path: Path, answer: Answer
         (("regression", "imagenet"), "table 'imagenet' is unknown. Choose from cifar10, gating, structured"),
         (("record", "imagenet"), "table 'imagenet' is unknown. Choose from cifar10, gating, structured"),
         (("run", "simclr/gradual/element/d1.70", "--data", "digits"), "density 1.7 is outside"),
+        (("run", "simclr/untrained/-/d1.00", "--data", "digits", "--epochs", "2"), "untrained takes no step"),
         (("run", "swav/dense/-/d1.00", "--data", "digits"), "framework 'swav' is unknown"),
         (("run", "simclr/dense", "--data", "digits"), "FRAMEWORK/METHOD/GRANULARITY/POINT"),
         (("run", "simclr/dense/-/d1.00", "--data", "no_such_folder"), "no_such_folder"),

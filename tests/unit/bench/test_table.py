@@ -120,3 +120,10 @@ def test_runs_are_cells_with_seeds() -> None:
 def test_seeds_are_some_and_different(seeds: list[int]) -> None:
     with pytest.raises(ValueError, match="seeds"):
         SPEC.runs(seeds)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", TABLES)
+def test_the_untrained_row_takes_no_step_and_the_others_do(name: str, profile: str) -> None:
+    for run in TABLES[name](profile, "cifar10").cells:
+        assert (run.optimizer.epochs == 0) is (run.sparsity.method == "untrained"), run.cell
