@@ -115,10 +115,11 @@ def optimizer_for(run: Run, framework: Framework) -> Optimizer:
         )
     if spec.trust_coefficient is None:
         raise ValueError("optimizer lars needs trust_coefficient. Set it in the profile.")
-    decayed, undecayed = get_weight_decay_parameters([framework])
+    weights, others = get_weight_decay_parameters([framework])
+    decayed = [weight for weight in weights if weight.ndim > 1]  # thresholds of gates are no weights either
     groups = [
         {"params": _trained_once(decayed), "weight_decay": spec.weight_decay},
-        {"params": _trained_once(undecayed), "weight_decay": 0.0},
+        {"params": _trained_once([*others, *(each for each in weights if each.ndim <= 1)]), "weight_decay": 0.0},
     ]
     lars: Optimizer = LARS(
         groups, lr=spec.learning_rate, momentum=spec.momentum, trust_coefficient=spec.trust_coefficient

@@ -1,9 +1,11 @@
 """The contract of methods that gate activations: a reduction of MACs is asked for, held by control, and measured."""
 
 import abc
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import torch
@@ -15,7 +17,11 @@ from methods.gating.activity import Activity, Budget, Observed, maps, observe, t
 
 START_FRACTION = 0.25  # of the steps: before, weights and running statistics change too fast to be steered by (ours)
 TOLERANCE = 0.03  # relative: a measured reduction closer to the one asked for has met it
+DAMPING = 0.5  # of the knobs' turns: each layer shifts what later ones see, so that a whole turn overshoots (ours)
+SETTLING_ROUNDS, SETTLED = 16, 0.005  # after the last step: so many more turns, until this near, relatively
+FEWEST = 1e-3  # rates nearer to 0 or 1 are taken for this, so that a turn stays finite
 MAPPED_IMAGES = 6
+_NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +69,14 @@ def parse_slice(granularity: str) -> int:
     return int(pattern[1])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What was measured on the held-out images, by the names of the knobs: executed shares, reductions of MACs."""
+
+    shares: Mapping[str, float]
+    reductions: Mapping[str, float]
+
+
 class GatedMethod(SparseMethod):
     """Ask for a reduction, measure it on held-out images every so often, steer, and measure it on the scored ones.
 
@@ -90,8 +104,24 @@ class GatedMethod(SparseMethod):
         """Set the knobs for a first guess at ``wanted``, the share of the gated layers' MACs to execute."""
 
     @abc.abstractmethod
-    def steer(self, wanted: float, online: float, target: float) -> Mapping[str, float]:
-        """Turn the knobs, given the shares that the branches executed; return named values for the record's curves."""
+    def aims(self) -> dict[str, float]:
+        """Return the knobs: ``aim``, and ``aim_target`` if the target has its own; none if nothing is steered.
+
+        An aim is a threshold: the higher, the less is computed.
+        """
+
+    @abc.abstractmethod
+    def set_aims(self, aims: Mapping[str, float]) -> None:
+        """Set the knobs that ``aims`` returns."""
+
+    def spread(self, name: str) -> float:  # noqa: ARG002 (an argument for others)
+        """Return the standard deviation of what is compared with the aim."""
+        return 1.0
+
+    def probit(self, share: float) -> float:
+        """Return the quantile of the standard normal distribution at the rate that executes this share."""
+        rate = (share - self.lowest_share) / (1 - self.lowest_share)
+        return _NORMAL.inv_cdf(min(1 - FEWEST, max(FEWEST, rate)))
 
     def attach(self, branches: Branches, total_steps: int) -> None:
         """Install the gates."""
@@ -137,6 +167,21 @@ class GatedMethod(SparseMethod):
         is_due = (has_begun and (step + 1) % self._every == 0) or step == self._total_steps - 1
         if self.setting.is_all_on or not is_due:
             return
+        found = self._measured()
+        if step == self._total_steps - 1:
+            found = self._settled(found)
+        else:
+            self.set_aims(self._turned(found))
+        self._update_steps.append(step)
+        values = {
+            "held_out_reduction": found.reductions["aim"],
+            "held_out_reduction_target": found.reductions["aim_target"],
+            **self.aims(),
+        }
+        for name, value in values.items():
+            self._curves.setdefault(name, []).append(value)
+
+    def _measured(self) -> _Found:
         seen = self.observe(self._images)
         shares = torch.tensor([seen.online.share(self._budget), seen.target.share(self._budget)], dtype=torch.float64)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -145,14 +190,38 @@ class GatedMethod(SparseMethod):
             torch.distributed.all_reduce(shares)
             shares /= torch.distributed.get_world_size()
         online, target = shares.tolist()
-        values = {
-            "held_out_reduction": self._budget.reduction(online, seen.online.overhead_macs),
-            "held_out_reduction_target": self._budget.reduction(target, seen.target.overhead_macs),
-            **self.steer(self._wanted, online, target),
+        return _Found(
+            shares={"aim": online, "aim_target": target},
+            reductions={
+                "aim": self._budget.reduction(online, seen.online.overhead_macs),
+                "aim_target": self._budget.reduction(target, seen.target.overhead_macs),
+            },
+        )
+
+    def _turned(self, found: _Found) -> dict[str, float]:
+        """Return better aims, as if what is compared with an aim were normal in one layer, whose turn is damped."""
+        wanted = self.probit(self._wanted)
+        return {
+            name: aim + DAMPING * self.spread(name) * (self.probit(found.shares[name]) - wanted)
+            for name, aim in self.aims().items()
         }
-        self._update_steps.append(step)
-        for name, value in values.items():
-            self._curves.setdefault(name, []).append(value)
+
+    def _settled(self, found: _Found) -> _Found:
+        """Steer on while nothing else moves any more: once an aim is too low and one too high, by halves."""
+        brackets = dict.fromkeys(self.aims(), (-math.inf, math.inf))
+        for _ in range(SETTLING_ROUNDS):
+            if all(abs(found.reductions[name] / self.setting.reduction - 1) < SETTLED for name in brackets):
+                break
+            aims, turned = self.aims(), self._turned(found)
+            for name, aim in aims.items():
+                low, high = brackets[name]
+                bracket = (aim, high) if found.shares[name] > self._wanted else (low, aim)
+                brackets[name] = bracket if bracket[0] < bracket[1] else (-math.inf, math.inf)  # not always monotone
+                if math.isfinite(sum(brackets[name])):
+                    turned[name] = sum(brackets[name]) / 2
+            self.set_aims(turned)
+            found = self._measured()
+        return found
 
     def gate_facts(self, scored: Callable[[], Tensor]) -> GateFacts:
         """Measure on all scored images: MACs forward, per branch, and how far the branches' gates agree."""

@@ -1,7 +1,6 @@
 """Feature boosting and suppression (FBS): amplify the output channels that promise most, skip the others."""
 
 import copy
-import math
 from collections import deque
 from collections.abc import Mapping
 
@@ -14,10 +13,9 @@ from methods.gating.base import GateSetting
 from methods.gating.blocks import feeders, take_normalisation
 from methods.gating.convolution import block_convolutions
 from methods.gating.layer import replace
-from methods.gating.winners import CountedConv2d, CountedGates, counted, counts, winners
+from methods.gating.winners import CountedConv2d, CountedGates, counted, counts, proportions, winners
 
 PENALTY = 1e-8  # lambda of the lasso on saliencies
-TYPICAL = (2 * math.pi) ** -0.5  # mean magnitude behind normalisation and ReLU: the scale that predictors start for
 
 
 class BoostedConv2d(CountedConv2d):
@@ -57,16 +55,13 @@ class BoostedConv2d(CountedConv2d):
             on = torch.ones(full.shape[:2], dtype=torch.bool, device=full.device)
             self.note(on, on.float().mean(1), overhead_macs=0)
             return full
-        squeezed = images.abs().mean((2, 3))
-        # Not the sizes but their proportions: otherwise a picture's scale is squared by every layer it passes.
-        squeezed = TYPICAL * squeezed / squeezed.mean(1, keepdim=True).clamp_min(torch.finfo(squeezed.dtype).tiny)
-        saliency = functional.relu(self.predictor(squeezed))
+        saliency = functional.relu(self.predictor(proportions(images.abs().mean((2, 3)))))
         on = winners(saliency.detach(), self.kept)
         self._written.append(on)
         share = on.float().mean(1)
         if self._read is not None:
             share = share * self._read[-1].float().mean(1)
-        self.note(on, share, overhead_macs=images[0].numel() + self.conv.out_channels)
+        self.note(on, share, overhead_macs=images[0].numel() + images.shape[1] + self.conv.out_channels)
         self.pay(saliency.sum(1).mean())
         return full * (saliency * on)[:, :, None, None]
 

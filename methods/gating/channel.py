@@ -1,7 +1,7 @@
 """Channel gating (CGNet): the first input channels for every pixel, the others where what they gave looks promising."""
 
 import copy
-from statistics import NormalDist
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,6 @@ from methods.gating.layer import gated
 
 GROUPS = 4  # "partitions" of the authors' CIFAR script: the base path reads a quarter of the input channels
 PENALTY = 1e-4  # weight of the thresholds' penalty, ibid.
-FEWEST = 1e-3  # rates nearer to 0 or 1 are taken for this, so that a step of the controller stays finite
-_NORMAL = NormalDist()
 
 
 class ChannelGate(GatedMethod):
@@ -58,14 +56,15 @@ class ChannelGate(GatedMethod):
 
     def begin(self, wanted: float) -> None:
         """Take the base path for normal."""
-        self._aim(-_NORMAL.inv_cdf(_rate(wanted)))
+        self._aim(-self.probit(wanted))
 
-    def steer(self, wanted: float, online: float, target: float) -> dict[str, float]:  # noqa: ARG002
-        """Move the aim, of which there is one, by what the online branch did; return it."""
-        aim = _gates(self.branches.online)[0].aim.item()
-        aim += _NORMAL.inv_cdf(_rate(online)) - _NORMAL.inv_cdf(_rate(wanted))
-        self._aim(aim)
-        return {"aim": aim}
+    def aims(self) -> dict[str, float]:
+        """Return the aim, of which there is one, moved by what the online branch does."""
+        return {"aim": _gates(self.branches.online)[0].aim.item()}
+
+    def set_aims(self, aims: Mapping[str, float]) -> None:
+        """Move the aim, in both branches."""
+        self._aim(aims["aim"])
 
     def penalty(self) -> Tensor:
         """Return ``PENALTY`` times the sum of squared distances of the thresholds from their aim."""
@@ -83,12 +82,6 @@ def _layers(encoder: nn.Module) -> dict[str, GatedConv2d]:
 
 def _gates(encoder: nn.Module) -> list[Gate]:
     return [layer.gate for layer in _layers(encoder).values()]
-
-
-def _rate(share: float) -> float:
-    """Return the rate of gates at which a layer executes this share of its MACs."""
-    rate = (share - 1 / GROUPS) / (1 - 1 / GROUPS)
-    return min(1 - FEWEST, max(FEWEST, rate))
 
 
 __all__ = ["ChannelGate"]

@@ -5,8 +5,8 @@ author's earlier public code. What follows is our reading (deviations 19 to 22 i
 """
 
 from collections import deque
+from collections.abc import Mapping
 from enum import Enum
-from statistics import NormalDist
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,6 @@ from methods.gating.layer import gated, replace
 GROUPS = 4  # with 2, which the author's scripts use, no ResNet-18 exceeds a reduction of 1.97
 PENALTY = 1e-4  # weight of the thresholds' penalty in both authors' codes
 AVERAGING = 0.99  # momentum of averaged gates, where the framework averages nothing
-FEWEST = 1e-3  # rates nearer to 0 or 1 are taken for this, so that a step of the controller stays finite
-_NORMAL = NormalDist()
 
 
 class Target(Enum):
@@ -38,7 +36,7 @@ class DualGate(GatedMethod):
     """A gated encoder whose target branch has gates of one of five kinds; ``OWN`` is dual gating.
 
     The controller moves each branch's aim so that the rate on the held-out images is the wanted one. As the base path
-    is normalised, one step on a normal distribution is nearly enough: ``aim += probit(found) - probit(wanted)``.
+    is normalised, a layer needs a step on a normal distribution: ``aim += probit(found) - probit(wanted)``.
     Source: ours; CGNet fixes the aim and lets the rate fall where it may.
 
     In a framework with an EMA target, no gradient reaches the target's thresholds: own ones stay at their aim, where
@@ -56,8 +54,8 @@ class DualGate(GatedMethod):
 
     @property
     def splits_branches(self) -> bool:
-        """Whether the branches compute with different gates; with all of them on they do not."""
-        return self._target in {Target.OWN, Target.AVERAGED, Target.UNGATED} and not self.setting.is_all_on
+        """Whether the branches compute different functions of a view; with all gates on they do not."""
+        return self._target is not Target.SHARED and not self.setting.is_all_on
 
     @property
     def lowest_share(self) -> float:
@@ -85,21 +83,20 @@ class DualGate(GatedMethod):
 
     def begin(self, wanted: float) -> None:
         """Take the base path for normal."""
-        rate = _rate(wanted)
-        aim = ALL_ON if self.setting.is_all_on else -_NORMAL.inv_cdf(rate)
+        aim = ALL_ON if self.setting.is_all_on else -self.probit(wanted)
         _set_aim(self.branches.online, aim)
         _set_aim(self.branches.target, aim)
 
-    def steer(self, wanted: float, online: float, target: float) -> dict[str, float]:
-        """Move the aims; return them."""
-        correction = _NORMAL.inv_cdf(_rate(online)) - _NORMAL.inv_cdf(_rate(wanted))
-        aims = {"aim": _aim(self.branches.online) + correction}
+    def aims(self) -> dict[str, float]:
+        """Return the branches' aims; but those of a target that follows are not steered."""
+        aims = {"aim": _aim(self.branches.online)}
+        return aims | {"aim_target": _aim(self.branches.target)} if self._target is Target.OWN else aims
+
+    def set_aims(self, aims: Mapping[str, float]) -> None:
+        """Move the aims."""
         _set_aim(self.branches.online, aims["aim"])
         if self._target is Target.OWN:
-            correction = _NORMAL.inv_cdf(_rate(target)) - _NORMAL.inv_cdf(_rate(wanted))
-            aims["aim_target"] = _aim(self.branches.target) + correction
             _set_aim(self.branches.target, aims["aim_target"])
-        return aims
 
     @torch.no_grad()
     def on_step(self, step: int) -> None:
@@ -170,12 +167,6 @@ def _aim(encoder: nn.Module) -> float:
 def _set_aim(encoder: nn.Module, aim: float) -> None:
     for layer in _layers(encoder).values():
         layer.gate.aim.fill_(aim)
-
-
-def _rate(share: float) -> float:
-    """Return the rate at which a gated layer executes this share of its MACs."""
-    rate = (share - 1 / GROUPS) / (1 - 1 / GROUPS)
-    return min(1 - FEWEST, max(FEWEST, rate))
 
 
 __all__ = ["DualGate", "Target"]

@@ -10,7 +10,7 @@ from methods.base import Branches
 from methods.gating.base import GateSetting
 from methods.gating.convolution import block_convolutions
 from methods.gating.layer import replace
-from methods.gating.winners import CountedConv2d, CountedGates, counted, counts, winners
+from methods.gating.winners import CountedConv2d, CountedGates, counted, counts, proportions, winners
 
 HEADS = 4
 PENALTY = 1e-5  # weight of the saliencies' lasso
@@ -43,7 +43,7 @@ class HeadedConv2d(CountedConv2d):
             on = torch.ones((len(images), self.heads, self.channels), dtype=torch.bool, device=images.device)
             self.note(on, on.float().mean((1, 2)), overhead_macs=0)
             return self.conv(images)  # type: ignore[no-any-return]
-        means = images.mean((2, 3))
+        means = proportions(images.mean((2, 3)))  # never negative behind a ReLU
         saliency = torch.stack([predictor(means) for predictor in self.predictors], 1)
         on = winners(saliency.detach().flatten(0, 1), self.kept).view_as(saliency)
         self.note(on, on.float().mean((1, 2)), overhead_macs=self._overhead_macs(images))
@@ -52,9 +52,9 @@ class HeadedConv2d(CountedConv2d):
         return self.conv(copies.flatten(1, 2))  # type: ignore[no-any-return]
 
     def _overhead_macs(self, images: Tensor) -> int:
-        """Return the means, a comparison per saliency, and the products with it, those that are 0 included."""
+        """Return means, proportions, a comparison per saliency, and the products with it, those that are 0 included."""
         elements = images[0].numel()
-        return elements + self.heads * self.channels + self.heads * elements
+        return elements + self.channels + self.heads * self.channels + self.heads * elements
 
 
 class GroupGate(CountedGates):

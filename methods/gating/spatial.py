@@ -4,7 +4,6 @@ import copy
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist
 
 import torch
 import torch.distributed
@@ -20,9 +19,7 @@ from methods.gating.layer import Gated, gated, replace
 PENALTY = 10.0  # weight of the budget's loss
 ANNEALED = 0.33  # of the run, over which the bounds of a block's share open
 NOISE_END = 0.8  # of the run
-FEWEST = 1e-3  # shares nearer to 0 or 1 are taken for this, so that a step of the controller stays finite
 STATISTICS = 0.1  # momentum of the running spread of logits, that of batch normalisation
-_NORMAL = NormalDist()
 
 
 class MaskUnit(nn.Module):
@@ -62,7 +59,7 @@ class MaskUnit(nn.Module):
             uniform = torch.rand(margin.shape, generator=noise).clamp(1e-6, 1 - 1e-6)
             margin = margin + torch.logit(uniform).to(margin.device)
         soft = torch.sigmoid(margin)
-        return (margin >= 0).to(soft.dtype) + soft - soft.detach()
+        return (margin >= 0).to(soft.dtype) + (soft - soft.detach())  # in this order: 0. or 1. exactly
 
     @staticmethod
     def overhead_macs(images: Tensor, mask: Tensor) -> int:
@@ -193,17 +190,29 @@ class SpatialGate(GatedMethod):
         for encoder in (self.branches.online, self.branches.target):
             _aim(encoder, 0.0)
 
-    def steer(self, wanted: float, online: float, target: float) -> dict[str, float]:
-        """Move each branch's threshold, as if the logits of all blocks were one normal distribution.
+    def aims(self) -> dict[str, float]:
+        """Return each branch's threshold of the logits.
 
         A tied pair has one threshold. The units of an EMA target lag behind, so that it needs one of its own.
         """
-        aims = {"aim": self._moved(self.branches.online, online, wanted)}
+        aims = {"aim": _units(self.branches.online)[0].aim.item()}
+        return aims if self.branches.tied else aims | {"aim_target": _units(self.branches.target)[0].aim.item()}
+
+    def set_aims(self, aims: Mapping[str, float]) -> None:
+        """Move the thresholds."""
         _aim(self.branches.online, aims["aim"])
         if not self.branches.tied:
-            aims["aim_target"] = self._moved(self.branches.target, target, wanted)
             _aim(self.branches.target, aims["aim_target"])
-        return aims
+
+    def spread(self, name: str) -> float:
+        """Return the standard deviation of the logits, those of all blocks taken for one normal distribution."""
+        encoder = self.branches.online if name == "aim" else self.branches.target
+        moments = torch.stack([unit.moments for unit in _units(encoder)]).mean(0)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(moments)  # ranks see other images, but must turn their knobs alike
+            moments /= torch.distributed.get_world_size()
+        mean, square = moments.tolist()
+        return math.sqrt(max(0.0, square - mean**2))
 
     def before_forward(self, step: int) -> None:
         """Say how far the run is, and seed the step's noise: a resumed run draws the same, each rank its own."""
@@ -247,16 +256,6 @@ class SpatialGate(GatedMethod):
         macs = self._budget.layers
         total = sum(macs[path] for path in paths)
         return torch.stack([shares[path] * (macs[path] / total) for path in paths]).sum()
-
-    @staticmethod
-    def _moved(encoder: nn.Module, share: float, wanted: float) -> float:
-        moments = torch.stack([unit.moments for unit in _units(encoder)]).mean(0)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(moments)  # ranks see other images, but must turn their knobs alike
-            moments /= torch.distributed.get_world_size()
-        mean, square = moments.tolist()
-        spread = math.sqrt(max(0.0, square - mean**2))
-        return _units(encoder)[0].aim.item() + spread * (_probit(share) - _probit(wanted))
 
 
 def _units(encoder: nn.Module) -> list[MaskUnit]:
@@ -306,10 +305,6 @@ def _conv(encoder: nn.Module, path: str) -> nn.Conv2d:
 
 def _masked(encoder: nn.Module) -> dict[str, MaskedConv2d]:
     return {path: layer for path, layer in gated(encoder).items() if isinstance(layer, MaskedConv2d)}
-
-
-def _probit(share: float) -> float:
-    return _NORMAL.inv_cdf(min(1 - FEWEST, max(FEWEST, share)))
 
 
 __all__ = ["MaskUnit", "MaskedConv2d", "SpatialGate"]

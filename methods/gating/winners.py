@@ -1,6 +1,7 @@
 """Gates that keep exactly k channels per image, and how many each layer keeps to spend what the network may."""
 
 import abc
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -8,6 +9,18 @@ from torch import Tensor, nn
 
 from methods.gating.base import GatedMethod, GateSetting, require_no_slices
 from methods.gating.layer import Gated, gated
+
+TYPICAL = (2 * math.pi) ** -0.5  # mean behind normalisation and ReLU: the scale that predictors are initialised for
+
+
+def proportions(means: Tensor) -> Tensor:
+    """Return an image's channel means ``[N, C]`` relative to each other, their mean being ``TYPICAL``.
+
+    Predictors ask for these. A saliency that multiplies features and grows with them squares an image's scale in every
+    layer, and eight layers later, trained from scratch, features overflowed (deviation 24).
+    """
+    total = means.mean(1, keepdim=True)
+    return means * (TYPICAL / total.clamp_min(torch.finfo(means.dtype).tiny))  # type: ignore[no-any-return]
 
 
 class CountedConv2d(Gated):
@@ -65,9 +78,12 @@ class CountedGates(GatedMethod):
     def share(self, kept: Mapping[str, int]) -> float:
         """Return the executed share of the gated MACs if the layers keep so many channels."""
 
-    def steer(self, wanted: float, online: float, target: float) -> dict[str, float]:  # noqa: ARG002 (nothing drifts)
-        """Do nothing: the shares are what they were computed to be."""
+    def aims(self) -> dict[str, float]:
+        """Return nothing: the shares are what they were computed to be."""
         return {}
+
+    def set_aims(self, aims: Mapping[str, float]) -> None:
+        """Do nothing."""
 
     def penalty(self) -> Tensor:
         """Return the weighted sum of the layers' lassos, each averaged over views."""
@@ -122,4 +138,4 @@ def counts(channels: Mapping[str, int], share: Callable[[Mapping[str, int]], flo
     return best
 
 
-__all__ = ["CountedConv2d", "CountedGates", "counted", "counts", "winners"]
+__all__ = ["CountedConv2d", "CountedGates", "counted", "counts", "proportions", "winners"]

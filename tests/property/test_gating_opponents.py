@@ -22,7 +22,7 @@ from methods.gating.convolution import GatedConv2d, block_convolutions
 from methods.gating.group import HeadedConv2d
 from methods.gating.layer import gated
 from methods.gating.spatial import MaskedConv2d, SpatialGate
-from methods.gating.winners import counts, winners
+from methods.gating.winners import counts, proportions, winners
 
 OPPONENTS = ("channel_gate", "feature_boosting", "group_gate", "spatial_gate")
 FEW = settings(max_examples=10)
@@ -101,7 +101,40 @@ def test_exact_opponents_execute_what_they_were_asked_for(name: str, *, tied: bo
     seen, budget = observe(branches.online, branches.target, images()), Budget.of(branches.online, (3, 32, 32))
     for each in (seen.online, seen.target):
         assert budget.reduction(each.share(budget), each.overhead_macs) == pytest.approx(1.75, rel=0.03)
-    assert method.steer(0.5, 0.5, 0.5) == {}
+    assert method.aims() == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "slices", "tied"),
+    [
+        ("dual_gate", 1, True),
+        ("dual_gate", 2, True),
+        ("dual_gate", 1, False),
+        ("channel_gate", 1, True),
+        ("spatial_gate", 1, True),
+    ],
+)
+def test_steering_settles_where_nothing_else_moves(name: str, slices: int, tied: bool) -> None:  # noqa: FBT001
+    """Whole turns overshoot: every layer shifts what later ones see, and the error can grow from turn to turn."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        online = ResNetGenerator("resnet-9", width=0.125)
+    online.linear = nn.Identity()
+    masking.install(online)
+    with torch.no_grad():
+        online(images(32, seed=1))
+    target = masking.twin(online, own_statistics=True) if tied else copy.deepcopy(online).requires_grad_(False)
+    branches = Branches(online, target, tied)
+    method = GATES[name](GateSetting(reduction=2.0, seed=0, slice_channels=slices))
+    method.attach(branches, 40)
+    method.hold_out(images(16, seed=9))
+    with torch.no_grad():
+        for encoder in (online, target):
+            encoder(images(32, seed=1)), encoder(images(32, seed=2))
+    method.on_step(39)
+    seen, budget = method.observe(images(16, seed=9)), Budget.of(online, (3, 32, 32))
+    for each in (seen.online, seen.target):
+        assert budget.reduction(each.share(budget), each.overhead_macs) == pytest.approx(2.0, rel=0.01)
 
 
 def test_boosting_executes_kept_inputs_times_kept_outputs() -> None:
@@ -162,12 +195,21 @@ def test_the_lasso_sees_losers_too() -> None:
         torch.testing.assert_close(gradient, boosting.PENALTY * (each > 0).float().mean(0))
 
 
+def test_heads_ask_for_proportions_not_sizes() -> None:
+    _, branches = attached("group_gate", tied=True)
+    layer = branches.online.eval().get_submodule("layer2.0.conv2")
+    views = torch.rand(3, 16, 8, 8, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(layer(1024.0 * views), 1024.0 * layer(views))
+
+
 def test_every_head_drops_exactly_as_many_and_skips_them() -> None:
     _, branches = attached("group_gate", tied=True)
     layer = branches.online.get_submodule("layer2.0.conv2")
     assert isinstance(layer, HeadedConv2d)
     views = torch.rand(3, 16, 8, 8, generator=torch.Generator().manual_seed(1))
-    saliency = torch.stack([predictor(views.mean((2, 3))) for predictor in layer.predictors], 1)
+    means = proportions(views.mean((2, 3)))
+    torch.testing.assert_close(means.mean(1), torch.full((3,), 0.39894228))
+    saliency = torch.stack([predictor(means) for predictor in layer.predictors], 1)
     layer.notes = []
     output = layer(views)
     gates = layer.notes[0].gates
