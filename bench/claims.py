@@ -6,11 +6,13 @@ claim changes a cell's verdict or the exit code. A paper that does not hold is a
 
 import fnmatch
 import tomllib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from bench.config import framework_of
 from bench.profiles import PROFILES
 from bench.record import ROOT
 from bench.strict import Reader, SettingsError
@@ -41,7 +43,7 @@ class Claim:
         source: citation.
         source_kind: how much of the work we could read.
         statement: as published, word for word.
-        is_primary: judged without correction; exactly one per work, fixed before the runs.
+        is_primary: judged without correction; exactly one per work and table, fixed before the runs.
         metric: which of the record's metrics.
         left: glob over cells.
         right: globs over cells; each left cell is paired with the right cells of its framework.
@@ -81,7 +83,7 @@ class Claim:
         """
         found: list[tuple[str, str]] = []
         for left in fnmatch.filter(cells, self.left):
-            framework = left.partition("/")[0]
+            framework = framework_of(left)
             for glob in self.right:
                 rivals = [cell for cell in fnmatch.filter(cells, glob) if cell.startswith(f"{framework}/")]
                 if not rivals:
@@ -124,11 +126,11 @@ class Claims:
             if len(primary) != 1:
                 raise SettingsError(f"{work}: {len(primary)} primary claims; declare exactly one before the runs.")
 
-    def judge(self, profile: str, values: Mapping[str, Values]) -> tuple[JudgedClaim, ...]:
+    def judge(self, profile: str, values: Mapping[str, Values], cells: Sequence[str]) -> tuple[JudgedClaim, ...]:
         """Judge every claim.
 
         Differences are paired by seed; their standard error is ``sd sqrt(2 / n)`` with the sd within cells,
-        pooled over all cells of the metric. (Cells of equal seed share images and views, so the true error is
+        pooled over the cells of the framework. (Cells of equal seed share images and views, so the true error is
         rather smaller: this errs towards INCONCLUSIVE.) A claim holds if *every* pair exceeds the least gain
         (intersection-union test, Berger 1982: no correction among pairs) and deviates if *some* pair surely
         falls short of it (corrected by the number of pairs). Holm corrects the claims that are not primary.
@@ -136,8 +138,9 @@ class Claims:
         Args:
             profile: of the runs.
             values: metric -> cell -> seed -> percent.
+            cells: of the whole table, run or not: a claim about all frameworks is not judged by some.
         """
-        pairs = {claim.name: _pairs(claim, profile, values.get(claim.metric, {})) for claim in self.claims}
+        pairs = {claim.name: _pairs(claim, profile, values.get(claim.metric, {}), cells) for claim in self.claims}
         judged = [claim for claim in self.claims if pairs[claim.name]]
         others = [claim for claim in judged if not claim.is_primary]
         holds = {claim.name: _holds_p(claim, pairs[claim.name]) for claim in judged}
@@ -148,7 +151,9 @@ class Claims:
         return tuple(
             JudgedClaim(
                 claim=claim,
-                judgement=self._judgement(claim, pairs[claim.name], holds[claim.name], fails[claim.name])
+                judgement=self._judgement(
+                    claim, pairs[claim.name], holds[claim.name], fails[claim.name], together=len(others)
+                )
                 if claim in judged
                 else _not_judged(claim, profile),
                 pairs=pairs[claim.name],
@@ -156,7 +161,9 @@ class Claims:
             for claim in self.claims
         )
 
-    def _judgement(self, claim: Claim, pairs: Sequence[Pair], holds_p: float, fails_p: float) -> Judgement:
+    def _judgement(
+        self, claim: Claim, pairs: Sequence[Pair], holds_p: float, fails_p: float, *, together: int
+    ) -> Judgement:
         if holds_p < self.alpha:
             return Judgement(verdict=Verdict.REPRODUCED, reason=f"p = {holds_p:.2g}.")
         worst = min(pairs, key=lambda pair: pair.comparison.difference)
@@ -166,12 +173,17 @@ class Claims:
         )
         if fails_p < self.alpha:
             return Judgement(verdict=Verdict.DEVIATES, reason=f"{found}; p = {fails_p:.2g}.")
-        return Judgement(verdict=Verdict.INCONCLUSIVE, reason=f"{found}; {self._way_out(claim, worst)}")
+        return Judgement(
+            verdict=Verdict.INCONCLUSIVE, reason=f"{found}; {self._way_out(claim, worst, len(pairs), together)}"
+        )
 
-    def _way_out(self, claim: Claim, worst: Pair) -> str:
+    def _way_out(self, claim: Claim, worst: Pair, pairs: int, together: int) -> str:
+        """Count seeds by the corrections that are sure to be enough: by the pairs, and by the claims not primary."""
+
         def is_settled(seeds: int) -> bool:
             candidate, gain = worst.comparison.with_runs(seeds, seeds), claim.least_gain_points
-            return min(candidate.exceeds_p(gain), candidate.falls_short_p(gain)) < self.alpha
+            p_value = min(candidate.exceeds_p(gain), pairs * candidate.falls_short_p(gain))
+            return p_value < self.alpha / (1 if claim.is_primary else together)
 
         seeds = fewest_runs(is_settled, worst.comparison.new_runs)
         wanted = f"about n = {seeds}" if seeds is not None else f"not even {MOST_SEEDS}"
@@ -217,15 +229,18 @@ def _claim(reader: Reader) -> Claim:
     return claim
 
 
-def _pairs(claim: Claim, profile: str, values: Values) -> tuple[Pair, ...]:
-    """Return the pairs that can be compared: none where the profile cannot bear the claim."""
-    if profile not in claim.profiles or not any(len(runs) > 1 for runs in values.values()):
+def _pairs(claim: Claim, profile: str, values: Values, cells: Sequence[str]) -> tuple[Pair, ...]:
+    """Return the pairs to compare: none where the profile cannot bear the claim, or not all of them can be."""
+    pairs = claim.pairs(cells) if profile in claim.profiles else ()
+    if not all(values.get(left, {}).keys() & values.get(right, {}).keys() for left, right in pairs):
         return ()
-    spread = pooled_spread([list(runs.values()) for runs in values.values()])
-    pairs = claim.pairs(list(values))
-    if not all(values[left].keys() & values[right].keys() for left, right in pairs):
+    groups: defaultdict[str, list[list[float]]] = defaultdict(list)
+    for cell, runs in values.items():
+        groups[framework_of(cell)].append(list(runs.values()))
+    if not all(any(len(runs) > 1 for runs in groups[framework_of(left)]) for left, _ in pairs):
         return ()
-    return tuple(_pair(left, right, values, spread) for left, right in pairs)
+    spreads = {framework: pooled_spread(runs) for framework, runs in groups.items() if any(len(r) > 1 for r in runs)}
+    return tuple(_pair(left, right, values, spreads[framework_of(left)]) for left, right in pairs)
 
 
 def _pair(left: str, right: str, values: Values, spread: Spread) -> Pair:
@@ -244,7 +259,10 @@ def _fails_p(claim: Claim, pairs: Sequence[Pair]) -> float:
 
 def _not_judged(claim: Claim, profile: str) -> Judgement:
     globs = f"{claim.left} and {', '.join(claim.right)}"
-    too_few = f"Needs a seed run in all cells of one framework that match {globs}, and two seeds in some cell."
+    too_few = (
+        f"Needs, in every framework of the table, a seed run in all cells that match {globs} (reductions of MACs met, "
+        "where they were asked for), and two seeds in some cell."
+    )
     return Judgement(verdict=Verdict.NOT_JUDGED, reason=claim.not_judged.get(profile, too_few))
 
 

@@ -147,6 +147,8 @@ def make_table(
         raise UsageError(f"--seeds {count}: at least one seed is needed.")
     wanted = spec.runs(range(FIRST_USER_SEED, FIRST_USER_SEED + count))
     references = load_references(spec.name, spec.profile, spec.data)
+    tolerances = load_tolerances(spec.name, spec.profile, spec.data)  # before the training that they are to judge
+    claims = load_claims(spec.name)
     outcomes: list[Outcome] | None
     if only_stored:
         outcomes, notes = _stored_outcomes(wanted, place)
@@ -156,8 +158,9 @@ def make_table(
         spec,
         outcomes,
         references=references,
-        tolerances=load_tolerances(spec.name, spec.profile, spec.data),
-        claims=load_claims(spec.name),
+        tolerances=tolerances,
+        claims=claims,
+        claimed=table(profile, images.name).names,
         notes=[*notes, *([images.note] if images.note else [])],
         banner=images.banner,
         wall_seconds=None if only_stored else time.monotonic() - began,  # of making it: reading takes no time
@@ -304,6 +307,9 @@ def repeat_references(name: str, profile: str, place: Place, *, cells: Sequence[
         notes=notes,
     )
     show(judged)
+    print(
+        f"{judged.repetitions} of {len(judged.records)} runs were compared bit by bit, being of the same environment."
+    )
     return judged.exit_code()
 
 

@@ -204,3 +204,8 @@ def _without_defaults(value: object) -> object:
             continue
         plain[item.name] = _without_defaults(entry)
     return plain
+
+
+def framework_of(cell: str) -> str:
+    """Return the framework in a cell's name."""
+    return cell.partition("/")[0]

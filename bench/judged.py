@@ -15,7 +15,8 @@ from bench.verdict import Judgement, Verdict, pooled_spread
 
 METRICS = ("linear_top1_percent", "knn_top1_percent")
 SHOWN_FACTS = ("density_prunable", "density_encoder", "macs_ratio", "training_macs_ratio")
-GATE_FACTS = ("reduction_asked", "reduction", "gate_agreement")  # of cells that gate activations
+REDUCTIONS = ("reduction", "reduction_target")  # of MACs, per branch
+GATE_FACTS = ("reduction_asked", *REDUCTIONS, "gate_agreement", "gate_agreement_by_chance")  # of cells with gates
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class Row:
         new: metric -> fresh runs.
         stored: metric -> references.
         facts: densities, ratios and what gates did, as means over the runs; None where there is no run, or no gate.
+        missed: how many of the shown runs did not reach the reduction of MACs that was asked for, in some branch.
         judgement: verdict and reason.
     """
 
@@ -64,6 +66,7 @@ class Row:
     new: Mapping[str, Sample]
     stored: Mapping[str, Sample]
     facts: Mapping[str, float | None]
+    missed: int
     judgement: Judgement
 
     def difference(self, metric: str) -> float | None:

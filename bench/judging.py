@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 
 from bench import structure
 from bench.claims import Claims
-from bench.config import Run
-from bench.judged import GATE_FACTS, METRICS, SHOWN_FACTS, JudgedTable, Row, Sample
+from bench.config import Run, framework_of
+from bench.judged import GATE_FACTS, METRICS, REDUCTIONS, SHOWN_FACTS, JudgedTable, Row, Sample
 from bench.outcome import Failed, NotRun, Outcome
 from bench.power import Design
 from bench.record import Record
-from bench.table import TableSpec, parse_cell
+from bench.table import TableSpec
 from bench.tolerances import Tolerances
 from bench.verdict import (
     MINIMUM_REFERENCES,
@@ -26,6 +26,7 @@ from bench.verdict import (
     no_reference,
     pooled_spread,
 )
+from methods.gating.base import TOLERANCE
 
 _STORED = Judgement(verdict=Verdict.NOT_JUDGED, reason="These are the stored references; nothing was run.")
 
@@ -37,6 +38,7 @@ def assemble(
     tolerances: Tolerances,
     claims: Claims,
     *,
+    claimed: Sequence[str] = (),
     notes: Sequence[str] = (),
     banner: str = "",
     wall_seconds: float | None = None,
@@ -49,6 +51,7 @@ def assemble(
         references: all stored runs of the table, also of cells not requested: the spread is pooled over all.
         tolerances: what counts as the same.
         claims: what the papers say.
+        claimed: the cells of the whole table, which claims are about; by default those of ``spec``.
         notes: lines to print below, e.g. which runs were made again because code changed.
         banner: a warning, e.g. that a stand-in was trained on.
         wall_seconds: of making the table.
@@ -67,6 +70,7 @@ def assemble(
     design = _design(compared, fresh, stored, references, tolerances)
     statistics = judge_together(design.comparisons, design.margins, alpha=design.alpha) if design else {}
     shown = stored if outcomes is None else fresh
+    borne = {cell: [item for item in found if not _has_missed(item)] for cell, found in shown.items()}
     return JudgedTable(
         spec=spec,
         rows=tuple(
@@ -75,13 +79,15 @@ def assemble(
                 new={name: _sample(fresh[cell], name) for name in METRICS},
                 stored={name: _sample(stored[cell], name) for name in METRICS},
                 facts={name: _mean_fact(shown[cell], name) for name in (*SHOWN_FACTS, *GATE_FACTS)},
+                missed=sum(map(_has_missed, shown[cell])),
                 judgement=_STORED if outcomes is None else judgement or statistics[cell],
             )
             for cell, judgement in decided.items()
         ),
         claims=claims.judge(
             spec.profile,
-            {name: {cell: _sample(found, name).values for cell, found in shown.items() if found} for name in METRICS},
+            {name: {cell: _sample(found, name).values for cell, found in borne.items()} for name in METRICS},
+            claimed or spec.names,
         ),
         tolerances=tolerances,
         design=design,
@@ -181,14 +187,14 @@ def _design(
     metric = tolerances.judged_metric
     new = {cell: _numbers(fresh[cell], metric) for cell in cells}
     old = {cell: _numbers(stored[cell], metric) for cell in cells}
-    margins = {cell: tolerances.margin(_framework(cell)) for cell in cells}
+    margins = {cell: tolerances.margin(framework_of(cell)) for cell in cells}
     settings: defaultdict[str, dict[str, list[float]]] = defaultdict(dict)
     for item in references:
         settings[_framework_of(item)].setdefault(_setting(item.run), []).append(item.metrics[metric])
     pools: dict[str, str] = {}
     spreads: dict[str, Spread] = {}
-    for framework in dict.fromkeys(map(_framework, cells)):
-        inside = [cell for cell in cells if _framework(cell) == framework]
+    for framework in dict.fromkeys(map(framework_of, cells)):
+        inside = [cell for cell in cells if framework_of(cell) == framework]
         stored_groups = list(settings[framework].values())
         judged_groups = [group for group in stored_groups if len(group) >= MINIMUM_REFERENCES]
         is_pooled = brown_forsythe_p(judged_groups) >= tolerances.equal_spread_alpha
@@ -204,10 +210,6 @@ def _design(
         alpha=tolerances.alpha,
         pools=pools,
     )
-
-
-def _framework(cell: str) -> str:
-    return parse_cell(cell).framework
 
 
 def _framework_of(record: Record) -> str:
@@ -227,6 +229,17 @@ def _sample(records: Sequence[Record], metric: str) -> Sample:
 def _mean_fact(records: Sequence[Record], name: str) -> float | None:
     values = [float(str(item.facts[name])) for item in records if name in item.facts]
     return math.fsum(values) / len(values) if values else None
+
+
+def _has_missed(record: Record) -> bool:
+    """Return whether gates were asked for a reduction that a gated branch did not reach on the scored images.
+
+    A branch without gates has a reduction of 1, exactly.
+    """
+    asked, found = record.facts.get("reduction_asked"), [record.facts.get(name) for name in REDUCTIONS]
+    return asked is not None and any(
+        abs(float(str(value)) / float(str(asked)) - 1) > TOLERANCE for value in found if value not in {None, 1.0}
+    )
 
 
 def _seed(record: Record) -> int:

@@ -7,6 +7,7 @@ the expectation over it is a mean over its quantiles.
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,12 +50,15 @@ class Design:
             quiet[pool] = quiet.get(pool, np.ones(_QUANTILES)) * (1.0 - self._deviates(cell, 0.0))
         return 1.0 - math.prod(float(chances.mean()) for chances in quiet.values())
 
-    def detectable_shift_points(self) -> float:
-        """Return the smallest shift called DEVIATES with a chance of 80 %, in the least sensitive cell.
+    def detectable_shifts(self, group: Callable[[str], str]) -> dict[str, float]:
+        """Return the smallest shift called DEVIATES with a chance of 80 %, in each group's least sensitive cell.
 
         One cell is moved, the others are not, so that Holm asks of it its hardest step.
         """
-        return max(self._detectable(cell) for cell in self.comparisons)
+        shifts: dict[str, float] = {}
+        for cell in self.comparisons:
+            shifts[group(cell)] = max(shifts.get(group(cell), 0.0), self._detectable(cell))
+        return shifts
 
     def power_reproduced(self) -> float:
         """Return the chance that an unmoved cell is called REPRODUCED, for the least likely cell."""

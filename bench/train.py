@@ -120,7 +120,8 @@ def pretrain(
     total_steps = spec.epochs * steps_per_epoch
     views = augment.build(run.views, seed=run.seed, images=len(images))
 
-    framework = build.framework_for(run, gather=fabric.world_size > 1)
+    # On its device before the method sees it: averages of the weights must live where the weights will.
+    framework = build.framework_for(run, gather=fabric.world_size > 1).to(fabric.device)
     framework.require(batch_images=spec.batch_images, train_images=len(images))
     method = build.method_for(run)
     method.attach(framework.branches, total_steps)

@@ -39,12 +39,12 @@ def _panel(panel: Axes, framework: str, table: JudgedTable) -> None:
     metric = table.tolerances.judged_metric
     lines: dict[str, list[Row]] = {}
     for row in table.rows:
-        name, method, granularity, _ = row.cell.split("/")
+        name, method, granularity, point = row.cell.split("/")
         if name == framework and method == UNTRAINED:
             floor = _mean(row, metric)
             if floor is not None:
                 panel.axhline(floor, color="grey", linestyle=":", label=UNTRAINED)
-        elif name == framework:
+        elif name == framework and (row.facts["reduction"] is not None or not point.startswith("t")):
             lines.setdefault(method if granularity in {"-", "element"} else f"{method} {granularity}", []).append(row)
     for index, (name, rows) in enumerate(lines.items()):
         points = sorted((_reduction(row), mean) for row in rows if (mean := _mean(row, metric)) is not None)

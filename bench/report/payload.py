@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 from bench.claims import JudgedClaim
+from bench.config import framework_of
 from bench.judged import JudgedTable, Row, Sample
 from bench.verdict import Judgement
 
@@ -31,7 +32,7 @@ def payload(table: JudgedTable) -> str:
             "pools": design.pools,
             "sd_points": {cell: item.spread.sd for cell, item in design.comparisons.items()},
             "degrees": {cell: item.spread.degrees for cell, item in design.comparisons.items()},
-            "detectable_shift_points": design.detectable_shift_points(),
+            "detectable_shift_points": design.detectable_shifts(framework_of),
             "false_deviates_probability": design.false_deviates(),
             "reproduced_probability": design.power_reproduced(),
             "positive_control_missed": list(table.control_missed),

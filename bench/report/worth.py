@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from bench.config import framework_of
 from bench.judged import JudgedTable
 from bench.power import Design
 
@@ -39,9 +40,10 @@ def _spread(design: Design) -> str:
 
 
 def _power(design: Design) -> str:
+    shifts = ", ".join(f"{name} {points:.1f}" for name, points in design.detectable_shifts(framework_of).items())
     return (
-        f"Detectable shift: {design.detectable_shift_points():.2f} points in one cell are called DEVIATES "
-        "with a chance of 80 %. If nothing changed, the chance that some cell is called DEVIATES is "
+        f"Detectable shift: so many points in one cell, the least sensitive one, are called DEVIATES with a chance of "
+        f"80 %: {shifts}. If nothing changed, the chance that some cell is called DEVIATES is "
         f"{_chance(design.false_deviates())}, and the chance that a given cell is called REPRODUCED is at "
         f"least {_chance(design.power_reproduced())}."
     )

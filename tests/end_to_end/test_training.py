@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -16,8 +17,10 @@ from bench.checkpoint import CheckpointError
 from bench.frameworks import FRAMEWORKS
 from bench.train import TrainingError
 from methods import METHODS
+from methods.base import Branches
 from methods.granularity import budget, parse
 from methods.scores import EmaMagnitude
+from methods.synchronized import Synchronized
 from tests.tiny import dataset_of, pretrained, tiny_run
 
 # Every method on every framework of the tables; on those that no table has yet, which have SimCLR's branches, two.
@@ -166,6 +169,26 @@ def test_methods_share_the_seeds_initial_weights(framework: str) -> None:
     runs = [tiny_run(framework, method) for method in METHODS]
     states = [build.framework_for(run).state_dict() for run in runs]
     assert all(torch.equal(states[0][name], state[name]) for state in states for name in states[0])
+
+
+def test_the_method_is_attached_to_weights_that_are_on_their_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # B4: its averages were on the CPU and the weights on the accelerator, which stopped the first step.
+    run, seen = tiny_run("byol", "synchronized", gap=0.3), list[str]()
+
+    class Stop(Exception):  # noqa: N818 (no error)
+        pass
+
+    def attach(_: object, branches: Branches, total_steps: int) -> None:  # noqa: ARG001
+        seen.extend(weight.device.type for part in (branches.online, branches.target) for weight in part.parameters())
+        raise Stop
+
+    monkeypatch.setattr(Fabric, "device", property(lambda _: torch.device("meta")))
+    monkeypatch.setattr(Synchronized, "attach", attach)
+    with pytest.raises(Stop):
+        pretrained(run, tmp_path)
+    assert set(seen) == {"meta"}
 
 
 def test_accumulation_counts_optimizer_steps(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from bench.judging import assemble
 from bench.profiles import PROFILES
 from bench.record import Record, plain
 from bench.references import FIRST_USER_SEED, REFERENCES, load_references
+from bench.structure import violations
 from bench.table import TableSpec
 from bench.tables import TABLES
 from bench.tolerances import load_tolerances
@@ -52,6 +53,17 @@ def _judged(place: tuple[str, str, str], losses: Mapping[str, float]) -> JudgedT
         for cell, item in fresh.items()
     ]
     return assemble(spec, moved, references, load_tolerances(*place), load_claims(place[0]))
+
+
+@each_place
+def test_no_reference_breaks_what_the_others_of_its_cell_share(place: tuple[str, str, str]) -> None:
+    """Each, as a fresh run, passes the exact gate that the others make: so shall any other seed."""
+    spec, references, _ = _loaded(place)
+    for run in spec.cells:
+        stored = _of_cell(run, references)
+        for item in stored:
+            others = [other for other in stored if other is not item]
+            assert violations(item, others) == ()
 
 
 @each_place

@@ -21,7 +21,7 @@ def _cell(mean: float, seeds: Sequence[int] = (100, 101, 102)) -> dict[int, floa
 
 
 def _judged(cells: Mapping[str, Mapping[int, float]], profile: str = "cpu", **claim: float) -> JudgedClaim:
-    (judged,) = made_up_claims(made_up_claim(**claim)).judge(profile, {LINEAR: cells})  # type: ignore[arg-type]
+    (judged,) = made_up_claims(made_up_claim(**claim)).judge(profile, {LINEAR: cells}, list(cells))  # type: ignore[arg-type]
     return judged
 
 
@@ -60,16 +60,35 @@ def test_a_claim_needs_every_pair_of_a_framework() -> None:
     claim = made_up_claim(right=["*/gradual/*", "*/static_erk/*"])
     other = "simclr/static_erk/element/d0.10"
     cells = {LEFT: _cell(52), RIGHT: _cell(50), other: _cell(51.9)}
-    (judged,) = made_up_claims(claim).judge("cpu", {LINEAR: cells})
+    (judged,) = made_up_claims(claim).judge("cpu", {LINEAR: cells}, list(cells))
     assert len(judged.pairs) == 2
     assert judged.judgement.verdict is Verdict.INCONCLUSIVE
     assert other in judged.judgement.reason
-    (judged,) = made_up_claims(claim).judge("cpu", {LINEAR: {LEFT: _cell(52), RIGHT: _cell(50)}})
+    (judged,) = made_up_claims(claim).judge("cpu", {LINEAR: {LEFT: _cell(52), RIGHT: _cell(50)}}, list(cells))
     assert judged.judgement.verdict is Verdict.NOT_JUDGED
 
 
 def test_frameworks_are_never_mixed() -> None:
     assert _judged({LEFT: _cell(52), RIGHT.replace("simclr", "byol"): _cell(50)}).pairs == ()
+
+
+def test_a_claim_about_all_frameworks_is_not_judged_by_one() -> None:
+    cells = {LEFT: _cell(60), RIGHT: _cell(50)}
+    whole = [*cells, *(cell.replace("simclr", "byol") for cell in cells)]
+    (judged,) = made_up_claims(made_up_claim()).judge("cpu", {LINEAR: cells}, whole)
+    assert judged.judgement.verdict is Verdict.NOT_JUDGED
+    assert "in every framework of the table" in judged.judgement.reason
+
+
+def test_frameworks_have_spreads_of_their_own() -> None:
+    """A gain of 3 is sure where runs spread by half a point, whatever another framework's spread is, and not there."""
+    quiet, wild = {LEFT: _cell(53), RIGHT: _cell(50)}, {}
+    for cell, values in quiet.items():
+        wild[cell.replace("simclr", "byol")] = {seed: 50 + 10 * (value - 50) for seed, value in values.items()}
+    cells = quiet | wild
+    (judged,) = made_up_claims(made_up_claim()).judge("cpu", {LINEAR: cells}, list(cells))
+    spreads = {pair.left.partition("/")[0]: pair.comparison.spread.sd for pair in judged.pairs}
+    assert spreads["byol"] == pytest.approx(10 * spreads["simclr"])
 
 
 def test_a_profile_that_cannot_bear_the_claim_says_why() -> None:
@@ -96,7 +115,7 @@ def test_claims_that_are_not_primary_are_corrected_by_holm() -> None:
     main = made_up_claim("main")
     open_, held = Verdict.INCONCLUSIVE, Verdict.REPRODUCED
     for claims, expected in (([main, first], [held, held]), ([main, first, second], [held, open_, open_])):
-        judged = made_up_claims(*claims).judge("cpu", {LINEAR: cells})
+        judged = made_up_claims(*claims).judge("cpu", {LINEAR: cells}, list(cells))
         assert [item.judgement.verdict for item in judged] == expected
 
 
@@ -127,7 +146,7 @@ def test_the_stored_claims_are_readable_and_of_works_that_the_table_is_about(nam
     works = {"cifar10": {pruning, gating}, "structured": {pruning}, "gating": {gating}}
     assert {claim.work for claim in claims.claims} == works[name]
     for profile in PROFILES:
-        judged = claims.judge(profile, {})
+        judged = claims.judge(profile, {}, TABLES[name](profile, "cifar10").names)
         assert {item.judgement.verdict for item in judged} == {Verdict.NOT_JUDGED}
 
 

@@ -14,7 +14,15 @@ from bench.judging import assemble
 from bench.report.gates import accuracy_against_reduction, gate_maps, has_gates
 from bench.report.layout import page
 from bench.tables import TABLES
-from tests.made_up_tables import made_up_claims, made_up_record, made_up_run, made_up_spec, made_up_tolerances
+from bench.verdict import Verdict
+from tests.made_up_tables import (
+    made_up_claim,
+    made_up_claims,
+    made_up_record,
+    made_up_run,
+    made_up_spec,
+    made_up_tolerances,
+)
 
 
 def made_up_table() -> JudgedTable:
@@ -23,25 +31,51 @@ def made_up_table() -> JudgedTable:
         dataclasses.replace(dense, sparsity=SparsitySpec(method="dual_gate", granularity=granularity, reduction=2.25))
         for granularity in ("element", "slice4")
     )
-    gates = {"reduction_asked": 2.25, "gate_agreement": 0.9}
+    gates = {"reduction_asked": 2.25, "gate_agreement": 0.9, "gate_agreement_by_chance": 0.6}
     return assemble(
         made_up_spec(dense, met, missed),
         [
             made_up_record(dense, 50.0),
-            made_up_record(met, 48.0, facts=gates | {"reduction": 2.2}),
-            made_up_record(missed, 47.0, facts=gates | {"reduction": 1.9}),
+            made_up_record(met, 48.0, facts=gates | {"reduction": 2.2, "reduction_target": 1.0}),
+            *(
+                made_up_record(
+                    dataclasses.replace(missed, seed=seed),
+                    47.0,
+                    facts=gates | {"reduction": one, "reduction_target": other},
+                )
+                for seed, (one, other) in enumerate([(1.95, 2.25), (2.55, 2.25), (2.25, 2.75), (2.25, 2.25)])
+            ),
         ],
         [],
         made_up_tolerances(),
-        made_up_claims(),
+        made_up_claims(made_up_claim(left="*/dual_gate/slice4/*", right=["*/dense/*"], profiles=["smoke"])),
     )
 
 
-def test_a_missed_reduction_is_shown_as_missed() -> None:
+def test_a_missed_reduction_is_shown_as_missed_run_by_run_and_branch_by_branch() -> None:
+    """Two runs that miss on either side do not meet it together; a target without gates was asked for nothing."""
     results = page(made_up_table()).results
     titles = [column.title for column in results.columns]
-    found = [(row[titles.index("reduction of MACs")], row[titles.index("gates agree")]) for row in results.rows]
-    assert found == [("-", "-"), ("2.200", "0.900"), ("1.900, MISSED 2.25", "0.900")]
+    found = [row[titles.index("reduction of MACs") :][:3] for row in results.rows]
+    assert found == [
+        ("-", "-", "-"),
+        ("2.200", "1.000", "0.900 (0.600)"),
+        ("2.250, 3 of 4 MISSED 2.25", "2.375", "0.900 (0.600)"),
+    ]
+
+
+def test_runs_that_missed_their_reduction_bear_no_claim() -> None:
+    (judged,) = made_up_table().claims
+    assert judged.judgement.verdict is Verdict.NOT_JUDGED
+    assert "reductions of MACs met" in judged.judgement.reason
+
+
+def test_a_gated_cell_without_a_reduction_is_not_drawn_as_dense() -> None:
+    table = made_up_table()
+    rows = tuple(dataclasses.replace(row, facts={**row.facts, "reduction": None}) for row in table.rows)
+    drawn = accuracy_against_reduction(dataclasses.replace(table, rows=rows)).decode()
+    assert ">dense<" in drawn
+    assert "dual_gate" not in drawn
 
 
 def test_a_table_without_gates_has_no_columns_for_them() -> None:

@@ -51,7 +51,7 @@ def test_false_alarms_and_power_agree_with_simulation(is_pooled: bool) -> None: 
 
 def test_the_detectable_shift_is_detected_with_80_percent() -> None:
     design = _design()
-    tables = _simulated(design, -design.detectable_shift_points())
+    tables = _simulated(design, -design.detectable_shifts(str)["a"])
     assert np.mean([table["a"] is Verdict.DEVIATES for table in tables]) == pytest.approx(0.8, abs=0.025)
 
 
@@ -61,7 +61,7 @@ def test_false_alarms_stay_below_alpha_in_each_direction() -> None:
 
 
 def test_more_runs_see_more() -> None:
-    assert _design(new=5).detectable_shift_points() < _design(new=1).detectable_shift_points()
+    assert _design(new=5).detectable_shifts(str)["a"] < _design(new=1).detectable_shifts(str)["a"]
     assert _design(new=5).power_reproduced() > _design(new=1).power_reproduced()
 
 
@@ -86,4 +86,4 @@ def test_without_spread_only_the_margin_counts() -> None:
     design = _design(sd=0.0)
     assert design.false_deviates() == 0.0
     assert design.power_reproduced() == 1.0
-    assert design.detectable_shift_points() == pytest.approx(1.5)
+    assert design.detectable_shifts(lambda _: "all") == {"all": pytest.approx(1.5)}

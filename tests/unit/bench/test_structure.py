@@ -30,6 +30,35 @@ def test_fresh_seeds_may_have_masks_and_weights_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("facts", "name"),
     [
+        ({"kept_per_layer": {"conv1": 251, "conv2": 749}}, "kept_per_layer.conv1"),
+        ({"macs_ratio": 0.3}, "macs_ratio"),
+        ({"training_macs_ratio": 0.77}, "training_macs_ratio"),
+        ({"curves": {"density": [1.0, 0.5], "overlap_iou": [0.1]}}, "curves.density"),
+    ],
+)
+def test_what_all_references_agree_on_no_fresh_seed_may_change(facts: dict[str, object], name: str) -> None:
+    """The allocation of a static mask, a schedule, an exchange that never happens: no accuracy would show them."""
+    curves = [{"density": [1.0, 0.4], "overlap_iou": [seed]} for seed in range(3)]
+    stored = [made_up_record(made_up_run(seed=seed), 50.0, facts={"curves": each}) for seed, each in enumerate(curves)]
+    same = made_up_record(made_up_run(seed=100), 50.0, facts={"curves": curves[0]})
+    assert violations(same, stored) == ()
+    moved = made_up_record(made_up_run(seed=100), 50.0, facts={"curves": curves[0]} | facts)
+    assert violations(moved, stored)[0].startswith(f"{name}: expected")
+    assert violations(moved, stored[:2]) == ()  # two may agree by chance
+
+
+def test_counts_per_layer_are_free_where_one_layer_varies() -> None:
+    counts = [{"conv1": 1, "conv2": 990 + seed} for seed in range(3)]
+    stored = [
+        made_up_record(made_up_run(seed=seed), 50.0, facts={"kept_per_layer": each}) for seed, each in enumerate(counts)
+    ]
+    fresh = made_up_record(made_up_run(seed=100), 50.0, facts={"kept_per_layer": {"conv1": 2, "conv2": 995}})
+    assert violations(fresh, stored) == ()
+
+
+@pytest.mark.parametrize(
+    ("facts", "name"),
+    [
         ({"mask_digest": "x"}, "mask_digest"),
         ({"weights_digest": "x"}, "weights_digest"),
         ({"loss_digest": "x"}, "loss_digest"),
