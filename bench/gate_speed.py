@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.gating.convolution import Gate, GatedConv2d
-from methods.gating.skipping import skipped
+from methods.gating.skipping import Skipping
 
 GROUPS = 4
 IMAGES = 16
@@ -68,7 +68,7 @@ def timing(channels: int, side: int, *, slice_channels: int, rate: float) -> Tim
     layer.eval()
     base = layer.base(maps).unflatten(1, (-1, slice_channels)).mean(2)
     gate.aim.copy_(gate.normalisation(base).flatten().quantile(1 - rate, interpolation="nearest"))
-    found = float(layer.decide(layer.base(maps)).mean())
+    found, skipping = float(layer.decide(layer.base(maps)).mean()), Skipping(layer)
     return Timing(
         channels=channels,
         side=side,
@@ -77,8 +77,8 @@ def timing(channels: int, side: int, *, slice_channels: int, rate: float) -> Tim
         macs_reduction=1 / (1 / GROUPS + (1 - 1 / GROUPS) * found),
         dense_seconds=_seconds(lambda: conv(maps)),
         masked_seconds=_seconds(lambda: layer(maps)),
-        skipped_seconds=_seconds(lambda: skipped(layer, maps)),
-        largest_error=float((layer(maps) - skipped(layer, maps)).abs().max()),
+        skipped_seconds=_seconds(lambda: skipping(maps)),
+        largest_error=float((layer(maps) - skipping(maps)).abs().max()),
     )
 
 

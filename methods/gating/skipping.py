@@ -14,33 +14,46 @@ from torch.nn import functional
 from methods.gating.convolution import GatedConv2d
 
 
-@torch.no_grad()
-def skipped(layer: GatedConv2d, images: Tensor) -> Tensor:
-    """Return what ``layer`` returns in evaluation mode, up to rounding, ``[N, out_channels, H', W']``.
+class Skipping(nn.Module):
+    """A gated layer, for inference, with its weights packed once: per slice, those that the base path does not have.
 
     Args:
-        layer: with slices of channels; slices of one are allowed, but gather a patch per channel and pixel.
-        images: ``[N, in_channels, H, W]``.
+        layer: in evaluation mode; slices of one channel are allowed, but gather a patch per channel and pixel. It must
+            not change afterwards.
 
     Raises:
         ValueError: the layer is in training mode, where gates depend on the batch.
     """
-    if layer.training:
-        raise ValueError("skipping is for inference: call `.eval()` first.")
-    conv, size = layer.conv, layer.gate.slice_channels
-    output = layer.base(images)
-    on = layer.decide(output) > 0
-    groups = layer.groups if layer.partition == "blocks" else 1
-    slices = layer.gate.slices // groups
-    for group in range(groups):
-        inputs = layer.base_mask()[group * slices * size, :, 0, 0] == 0  # what the base path has not read
-        pixels = _padded(conv, images[:, inputs])
-        for index in range(group * slices, (group + 1) * slices):
-            channels = slice(index * size, (index + 1) * size)
-            where = on[:, index].nonzero(as_tuple=True)
-            rest = _products(conv, pixels, conv.weight[channels, inputs], where)
-            output[:, channels].permute(0, 2, 3, 1)[where] += rest
-    return output
+
+    def __init__(self, layer: GatedConv2d) -> None:
+        super().__init__()
+        if layer.training:
+            raise ValueError("skipping is for inference: call `.eval()` first.")
+        self.layer = layer
+        size = layer.gate.slice_channels
+        rest = layer.base_mask()[:, :, 0, 0] == 0  # what the base path has not read
+        self.weights = [layer.conv.weight.detach()[c : c + size, rest[c]] for c in range(0, len(rest), size)]
+        self.groups = layer.groups if layer.partition == "blocks" else 1  # within one, all slices read the same
+        self.inputs = [rest[c] for c in range(0, len(rest), len(rest) // self.groups)]
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Return what the layer returns in evaluation mode, up to rounding, ``[N, out_channels, H', W']``.
+
+        Args:
+            images: ``[N, in_channels, H, W]``.
+        """
+        layer, size = self.layer, self.layer.gate.slice_channels
+        output = layer.base(images)
+        on = layer.decide(output) > 0
+        slices = layer.gate.slices // self.groups
+        for group, inputs in enumerate(self.inputs):
+            pixels = _padded(layer.conv, images[:, inputs])
+            for index in range(group * slices, (group + 1) * slices):
+                where = on[:, index].nonzero(as_tuple=True)
+                rest = _products(layer.conv, pixels, self.weights[index], where)
+                output[:, index * size : (index + 1) * size].permute(0, 2, 3, 1)[where] += rest
+        return output
 
 
 def _padded(conv: nn.Conv2d, images: Tensor) -> Tensor:
@@ -62,4 +75,4 @@ def _products(conv: nn.Conv2d, pixels: Tensor, weight: Tensor, where: tuple[Tens
     return total
 
 
-__all__ = ["skipped"]
+__all__ = ["Skipping"]

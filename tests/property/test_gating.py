@@ -15,7 +15,7 @@ from methods.gating.activity import Budget, observe
 from methods.gating.convolution import ALL_ON, Gate, GatedConv2d, Partition, block_convolutions, install
 from methods.gating.dual import PENALTY
 from methods.gating.layer import gated
-from methods.gating.skipping import skipped
+from methods.gating.skipping import Skipping
 
 LAYERS = st.tuples(
     st.sampled_from([1, 2, 4]),  # groups
@@ -256,12 +256,12 @@ def test_stem_and_shortcuts_are_not_gated() -> None:
 def test_skipping_gives_what_masking_gives(drawn: tuple[int, int, Partition, int, int], aim: float) -> None:
     layer, images = aimed(gated_layer(*drawn), aim), maps(8, side=5)
     with torch.no_grad():
-        torch.testing.assert_close(skipped(layer, images), layer(images))
+        torch.testing.assert_close(Skipping(layer)(images), layer(images))
 
 
 def test_skipping_is_for_inference() -> None:
     with pytest.raises(ValueError, match=r"call `.eval\(\)` first"):
-        skipped(gated_layer().train(), maps(0))
+        Skipping(gated_layer().train())
 
 
 @pytest.mark.parametrize("name", GATES)
