@@ -214,6 +214,19 @@ def test_macs_follow_the_rate_and_are_averaged_over_all_images(aim: float, group
     assert set(seen.agreement.values()) == {1.0}
 
 
+def test_agreement_is_that_of_the_two_branches() -> None:
+    first, second = encoder(), encoder()
+    for subject, aim in ((first, 0.0), (second, 99.0)):  # about half of the gates are on, and none
+        install(subject, groups=2)
+        for layer in gated(subject).values():
+            layer.get_buffer("gate.aim").fill_(aim)
+    seen = observe(first, second, torch.randn(70, 3, 8, 8, generator=torch.Generator().manual_seed(1)))
+    for path, agreement in seen.agreement.items():
+        assert 0.1 < seen.online.rates[path] < 0.9
+        assert agreement == pytest.approx(1 - seen.online.rates[path])
+    assert set(seen.target.rates.values()) == {0.0}
+
+
 def test_observing_changes_nothing() -> None:
     branches = pair(tied=True)
     GATES["single_gate"](GateSetting(reduction=1.5, seed=0)).attach(branches, 10)
