@@ -201,7 +201,7 @@ def perform(runs: Sequence[Run], place: Place, *, force: bool) -> tuple[list[Out
         hours = estimate.hours(todo, images, jobs=place.jobs)
         raise UsageError(
             f"that would take about {hours:,.0f} hours here (steps x measured milliseconds, {place.jobs} jobs): "
-            "it is meant for GPUs. Use --profile smoke or cpu, or --force to start all the same."
+            "it is meant for GPUs: --accelerator cuda. Use --profile smoke or cpu, or --force to start all the same."
         )
     with shown(todo, steps=lambda run: estimate.steps(run, images), jobs=place.jobs) as progress:
         made = execute(
