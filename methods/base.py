@@ -119,8 +119,10 @@ class Setting:
     def __post_init__(self) -> None:
         if not 0.0 < self.density <= 1.0:
             raise ValueError(f"density {self.density} is outside (0, 1]: it is the fraction of weights kept.")
-        if self.gap < 0.0:
-            raise ValueError(f"density gap {self.gap} is negative: the target keeps no less than the online encoder.")
+        if not 0.0 <= self.gap <= 1.0:
+            raise ValueError(
+                f"density gap {self.gap} is outside [0, 1]: the target keeps so much more than the online encoder."
+            )
         if not 0.0 <= self.start_fraction <= self.end_fraction <= 0.9:
             raise ValueError(
                 f"mask updates from {self.start_fraction} to {self.end_fraction} of the run: start must not "

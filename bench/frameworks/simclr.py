@@ -20,6 +20,8 @@ class SimCLR(Framework):
     def __init__(self, encoder: nn.Module, features: int, spec: FrameworkSpec, wiring: Wiring) -> None:
         """Take an encoder with masks installed."""
         super().__init__()
+        if spec.temperature is None:
+            raise ValueError("simclr needs temperature. Set it in the profile.")
         self.online = encoder
         self.target = masking.twin(encoder, own_statistics=wiring.own_statistics)
         self.projection = SimCLRProjectionHead(features, spec.hidden_dim, spec.output_dim)

@@ -248,7 +248,8 @@ def test_a_stateless_method_refuses_foreign_state() -> None:
     [
         ({"density": 0.0}, "density 0.0 is outside"),
         ({"density": 1.2}, "density 1.2 is outside"),
-        ({"gap": -0.1}, "gap -0.1 is negative"),
+        ({"gap": -0.1}, r"gap -0.1 is outside \[0, 1\]"),
+        ({"gap": float("nan")}, r"gap nan is outside \[0, 1\]"),
         ({"start_fraction": 0.7}, "start must not exceed end"),
         ({"end_fraction": 0.95}, "at least 10 % of the steps before the end"),
         ({"period_fraction": 0.0}, "period_fraction 0.0"),

@@ -315,6 +315,7 @@ def test_a_label_without_an_output_is_refused() -> None:
     [
         ("moco", "moco needs temperature"),
         ("barlow_twins", "needs redundancy"),
+        ("simclr", "needs temperature"),
         ("simsiam", "needs prediction_dim"),
         ("vicreg", "needs loss_scale"),
     ],
