@@ -319,7 +319,7 @@ def load(path: Path) -> dict[str, Any]:
 def _of_kind(kinds: Mapping[str, tuple[type, dict[str, object]]], table: object, where: str) -> Any:
     entries = dict(mapping(table, where))
     kind = entries.pop("kind", None)
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise HardwareError(f"{where}.kind is {kind!r}; choose from {', '.join(kinds)}.")
     found, ready = kinds[kind]
     return build(found, entries, where, **ready)

@@ -152,11 +152,15 @@ class Timing:
         cycles: all.
         stall_cycles: those in which the array waits for memory.
         sram_bytes: moved between buffers and multipliers.
+        first_bytes: loaded before the array begins.
+        last_bytes: stored after it ends.
     """
 
     cycles: float
     stall_cycles: float
     sram_bytes: float
+    first_bytes: int
+    last_bytes: int
 
 
 def timing(machine: Machine, compute: Compute, moved: Traffic) -> Timing:
@@ -183,4 +187,4 @@ def timing(machine: Machine, compute: Compute, moved: Traffic) -> Timing:
         moved.metadata / memory.metadata_bytes_per_cycle,
     )
     cycles = (begins + ends) / rate + slowest
-    return Timing(cycles, cycles - compute.cycles, sram)
+    return Timing(cycles, cycles - compute.cycles, sram, begins, ends)

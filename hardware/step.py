@@ -127,7 +127,10 @@ def step(workload: Workload, machine: Machine, online: States, target: States) -
             layer = workload.layers[job.index]
             known[shared] = phase_cost(layer, job.phase, machine, images, job.state, is_kept=job.is_kept)
         parts[job.part] += known[shared].times(times)
-    return Step(parts | overhead.parts(workload, machine, resolved(workload, online), resolved(workload, target), {*online, *target}))
+    return Step(
+        parts
+        | overhead.parts(workload, machine, resolved(workload, online), resolved(workload, target), {*online, *target})
+    )
 
 
 def amdahl_limit(workload: Workload, online: States, target: States) -> float:

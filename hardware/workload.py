@@ -250,7 +250,7 @@ def read(path: Path) -> Workload:
     """
     try:
         table = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repetition)
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise HardwareError(f"{path}: {error}. Give the path of a traced workload.") from error
     return parse(table, str(path))
 

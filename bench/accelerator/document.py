@@ -50,8 +50,8 @@ def _closed_forms() -> str:
         for item in study.agreements()
     ]
     return (
-        "## Dense cycles\n\nThe encoder of the shared network, batch 1, 32 x 32 multipliers, no memory. The closed forms are our copies\n"
-        "of what the two tools compute; the tools themselves are not run here.\n\n"
+        "## Dense cycles\n\nThe encoder of the shared network, batch 1, 32 x 32 multipliers, no memory. The closed\n"
+        "forms are our copies of what the two tools compute; the tools themselves are not run here.\n\n"
         + _table(("closed form", "ours [cycles]", "closed form [cycles]", "layers exactly equal"), rows)
     )
 
@@ -93,13 +93,12 @@ def _curves() -> str:
     text = (
         "Speed-up [x] of the final step against density, each granularity on the machine made for it (element_core,\n"
         "nm_core, chip28nm, chip28nm with blocks of 32 x 32) with the same memory, the expectation over random masks.\n"
-        "A removed filter takes its consumer's inputs along here, so that filters may pass the limit of single weights\n"
-        "at equal density; training (methods/) keeps the constant that bias and normalisation leave of a removed filter\n"
-        "and the weights that read it, so that what is counted here asks for folding that constant into the consumer.\n\n"
-        "At equal density element-wise <= 2:4 <= aligned block holds where layers divide into tiles and the array\n"
-        "decides. It fails where memory decides (each form then waits for the same maps, and the rest are index bytes),\n"
-        "and for blocks that are no multiple of the tile: rows of 16 x 16 blocks wait for the fullest within 32 rows.\n"
-        "2:4 above density 0.5 buys nothing, as one dense group makes its tile dense."
+        "A removed filter takes its consumer's inputs along here, so that filters may pass the limit of single\n"
+        "weights at equal density; training (methods/) keeps the constant that bias and normalisation leave of a\n"
+        "removed filter, and the weights that read it: what is counted here asks for folding it into the consumer.\n\n"
+        "Element-wise <= 2:4 <= aligned block is checked below each table. It fails above density 0.5, where 2:4 buys\n"
+        "next to nothing, as one dense group makes its tile dense. Blocks of 16 x 16 are not aligned in its sense: two\n"
+        "bands share the 32 rows of a tile and wait for the fuller one, so that they fall behind 2:4."
     )
     return "\n\n".join(("## Speed-up against density", text, *blocks, _picture("density")))
 
@@ -157,7 +156,7 @@ def _latency() -> str:
     )
     end = (
         "Assumed: a gate decides for 32 output channels at a pixel, gates are independent, a quarter of the inputs is\n"
-        "never gated. A pass of WU sums over 32 pixels and waits for the gates of all, unless open pixels are gathered.\n"
+        "never gated. A pass of WU sums over 32 pixels and waits for the gates of all, unless these are gathered.\n"
         "Images whose gradient is skipped move no maps in BP and WU. Equal rows for both kinds of gathering mean that\n"
         "gates are open.\n\n"
         "That is a set and no explanation: with so many free entries some mixture always fits. None was tuned, and\n"

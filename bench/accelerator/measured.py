@@ -5,6 +5,7 @@ Of runs with gates, the rate of each layer and branch on all test images, from t
 
 import dataclasses
 import fnmatch
+import zipfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -128,7 +129,7 @@ def check(record: Record, path: Path, encoder: torch.nn.Module) -> None:
                     for layer, mask in masking.read(encoder).items()
                 }
             masking.write(encoder, {name: torch.from_numpy(bits).float() for name, bits in kept.items()})
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise RecordError(f"{path}: {error}. These are not the masks of {record.run_id}. {way_out}") from error
         if masking.digest(encoder) != record.facts[fact]:
             raise RecordError(

@@ -143,6 +143,11 @@ PICTURES = {
     "roofline": Picture(
         "Roofline: dense layers and phases, 256 images, chip28nm as parameterised by us", (7, 4.2), 1, _roofline
     ),
-    "density": Picture("Speed-up against density, each granularity on the machine made for it, 64 DRAM bytes per cycle", (9, 4), 2, _density),
+    "density": Picture(
+        "Speed-up against density, each granularity on the machine made for it, 64 DRAM bytes per cycle",
+        (9, 4),
+        2,
+        _density,
+    ),
     "sensitivity": Picture("Sensitivity of chip28nm's speed-up, one entry at a time", (8, 4.2), 1, _sensitivity),
 }

@@ -162,7 +162,7 @@ def speed_up_curves(name: str, bandwidth: float) -> dict[str, list[tuple[float, 
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """One guess at what the chip does: block density, open gates, skipped gradients, WU, gathering, DRAM bytes per cycle.
+    """One guess at what the chip does: block density, gates, skipped gradients, WU, gathering, DRAM bytes per cycle.
 
     A gate decides for 32 output channels at a pixel, as many as a tile has.
     """
