@@ -43,7 +43,7 @@ def explain(layer: LayerSpec, phase: Phase, machine: Machine, images: int, state
         f"MACs: {macs:,} dense, {needed:,.1f} needed, {cost.executed_macs:,.1f} executed",
         f"array: {array.rows} rows x {array.columns} columns x {array.pixels} pixels x {array.cores} cores",
         *(_systolic(part, phase, machine, images) if array.is_systolic else _core(phase, machine, cost.work.passes)),
-        f"trained images: {state.trained_share(phase):g} of all; work of open gates needed: {state.gate.needed_share():g}",
+        f"shares: trained images {state.trained_share(phase):g}, work that gates need {state.gate.needed_share():g}",
         f"array cycles: {_systolic_or_core(machine, cost.repeats)}{cost.cycles:,.1f}",
         (
             f"DRAM bytes ({moved.order.value}): left {moved.left:,} + right {moved.right:,} + out {moved.out:,} "
@@ -80,11 +80,14 @@ def _slowest(machine: Machine, array_cycles: float, moved: memory.Traffic, timed
         "metadata": moved.metadata / slow.metadata_bytes_per_cycle,
     }
     return [
-        f"first load {timed.first_bytes:,} B, last store {timed.last_bytes:,} B: "
-        f"{(timed.first_bytes + timed.last_bytes) / rate:,.1f} cycles",
-        "between: "
-        + ", ".join(f"{name} {cycles:,.1f}" for name, cycles in between.items())
-        + f"; the slowest counts: {max(between, key=lambda name: between[name])}",
+        (
+            f"first load {timed.first_bytes:,} B, last store {timed.last_bytes:,} B: "
+            f"{(timed.first_bytes + timed.last_bytes) / rate:,.1f} cycles"
+        ),
+        (
+            f"between: {', '.join(f'{name} {cycles:,.1f}' for name, cycles in between.items())}; "
+            f"the slowest counts: {max(between, key=lambda name: between[name])}"
+        ),
     ]
 
 

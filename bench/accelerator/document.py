@@ -97,7 +97,7 @@ def _curves() -> str:
         "weights at equal density; training (methods/) keeps the constant that bias and normalisation leave of a\n"
         "removed filter, and the weights that read it: what is counted here asks for folding it into the consumer.\n\n"
         "Element-wise <= 2:4 <= aligned block is checked below each table. It fails above density 0.5, where 2:4 buys\n"
-        "next to nothing, as one dense group makes its tile dense. Blocks of 16 x 16 are not aligned in its sense: two\n"
+        "next to nothing, as one dense group makes its tile dense. Blocks of 16 x 16 are not aligned so: two\n"
         "bands share the 32 rows of a tile and wait for the fuller one, so that they fall behind 2:4."
     )
     return "\n\n".join(("## Speed-up against density", text, *blocks, _picture("density")))
