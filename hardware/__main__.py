@@ -55,15 +55,15 @@ def _step(options: argparse.Namespace) -> str:
         rows = comparison.rows(network, machine, online, target)
     limit = amdahl_limit(network, online, target)
     if options.json:
-        numbers = comparison.as_numbers(rows)
+        numbers, cycles = comparison.as_numbers(rows), rows["step"].sparse.cycles
         return _json(
             {
                 "machine": machine.name,
                 "workload": network.name,
                 "workload_digest": network.digest,
                 "batch_images": network.step.batch,
-                "cycles": numbers["step"]["cycles"],
-                "seconds": numbers["step"]["cycles"] / machine.array.frequency_hz,
+                "cycles": cycles,
+                "seconds": cycles / machine.array.frequency_hz,
                 "amdahl_limit_final": limit,
                 "parts": numbers,
             }
