@@ -70,7 +70,7 @@ def course(run: Run, record: Record, path: Path) -> Course:
     encoder, habits = _habits(run, record)
     check(record, path, encoder)
     if run.sparsity.method in GATES:
-        moment = Moment(1.0, *(_gated(encoder, record, fact) for fact in (RATES, f"{RATES}_target")))
+        moment = Moment(1.0, _gated(encoder, record, RATES), _gated(encoder, record, f"{RATES}_target"))
         return Course(
             kind=run.cell,
             source=f"gate rates of {run.run_id}, on its test images, taken for the whole run; gates independent",
