@@ -401,7 +401,8 @@ def make_accelerator_table(place: Place, *, machines: Sequence[str], cells: str,
         raise UsageError(f"no run under {place.context.runs_dir} matches {cells!r}. Make one, or leave out --no-draws.")
     lines = accelerator_table.lines(courses, machines)
     judged = ratios.judge(ratios.load(), accelerator_table.ratios(lines))
-    notes = () if found else (f"No run under {place.context.runs_dir} matches {cells!r}: all masks are drawn.",)
+    notes = measured.left_out(place.context.runs_dir, cells)
+    notes += () if found else (f"No run under {place.context.runs_dir} matches {cells!r}: all masks are drawn.",)
     laid_out = accelerator_table.page(lines, judged, notes)
     show_page(laid_out)
     folder = place.out / "tables"

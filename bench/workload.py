@@ -77,6 +77,7 @@ def trace(run: Run, name: str, *, image_pixels: int = SIZE) -> Workload:
             online_passes=passes["online"],
             twin_passes=passes.get("twin", 0),
             target_passes=passes.get("target", 0),
+            predictor_passes=passes.get("predictor", 0),
             target_is_ema="target" in passes,
             optimizer_states=1 if run.optimizer.momentum else 0,  # of SGD and of LARS
             mask_update_period_steps=0,
@@ -191,6 +192,8 @@ def _watched(framework: Framework, image_pixels: int) -> _Watch:
     for attribute, child in framework.named_children():
         if attribute in PARTS:
             _watch_layers(seen, attribute, child)
+            if PARTS[attribute] is Part.PREDICTOR:
+                child.register_forward_hook(lambda *_: seen.passes.update(["predictor"]))
         elif attribute not in FOLLOWERS and next(child.parameters(), None) is not None:
             raise HardwareError(
                 f"{type(framework).__name__}.{attribute} has weights, but no place in bench.workload.PARTS. Add it."

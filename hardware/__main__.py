@@ -12,7 +12,7 @@ from hardware import accelerator, comparison, explain, masks, presets, workload
 from hardware.accelerator import Dataflow
 from hardware.cost import DENSE_STATE, Gemm, Phase, State, gemm_cycles
 from hardware.schedule import CubicRamp
-from hardware.step import amdahl_limit, phase_cost, step
+from hardware.step import amdahl_limit, phase_cost, resolved, step
 from hardware.strict import HardwareError, at_least, fraction
 from hardware.workload import Workload
 
@@ -41,6 +41,11 @@ def _step(options: argparse.Namespace) -> str:
         ramp = CubicRamp(options.ramp[0], options.density, options.ramp[1], options.ramp[2])
         # Branches keep their distance along the ramp, as far as density goes: at most 1.
         gap = (options.density if options.target_density is None else options.target_density) - options.density
+        if gap < 0.0:
+            raise HardwareError(
+                f"--ramp with --target-density {options.target_density} below --density {options.density}: the "
+                "target would leave 0 ... 1 along the ramp. Give a target at least as dense."
+            )
         points = [
             step(network, machine, _uniform(options, network, density), _uniform(options, network, density + gap))
             for density in ramp.samples(options.points)
@@ -50,44 +55,56 @@ def _step(options: argparse.Namespace) -> str:
         rows = comparison.rows(network, machine, online, target)
     limit = amdahl_limit(network, online, target)
     if options.json:
-        numbers = comparison.as_numbers(rows)
+        numbers, cycles = comparison.as_numbers(rows), rows["step"].sparse.cycles
         return _json(
             {
                 "machine": machine.name,
                 "workload": network.name,
                 "workload_digest": network.digest,
                 "batch_images": network.step.batch,
-                "cycles": numbers["step"]["cycles"],
-                "seconds": numbers["step"]["cycles"] / machine.array.frequency_hz,
+                "cycles": cycles,
+                "seconds": cycles / machine.array.frequency_hz,
                 "amdahl_limit_final": limit,
                 "parts": numbers,
             }
         )
     end = f"Workload: {network.name}, batch {network.step.batch} images; Amdahl limit of the layers {limit:.3f} x"
-    return f"{explain.table(rows)}\n\n{end} (at the final masks).\n{explain.caption(machine)}"
+    return f"{explain.table(rows)}\n\n{end} (at the final masks).\n{explain.caption(machine, options.set)}"
 
 
 def _layer(options: argparse.Namespace) -> str:
     """Every layer, or one layer and phase in detail."""
     network, machine = _workload(options), presets.machine(options.preset, options.set)
-    states = _states(options, network)[0]
+    if options.branch == "online" and options.target_density is not None:
+        raise HardwareError("--target-density without --branch target: the table shows the online branch. Add it.")
+    branches = _states(options, network)
+    states = dict(
+        zip(
+            (layer.name for layer in network.layers),
+            resolved(network, branches[options.branch == "target"]),
+            strict=True,
+        )
+    )
     if options.explain:
+        if options.json:
+            raise HardwareError("--explain with --json: the explanation is text. Leave one of them out.")
         name, phase = options.explain
         if phase not in Phase.__members__:
             raise HardwareError(f"no phase {phase!r}: choose from {', '.join(Phase.__members__)}.")
-        layer, state = network.layer(name), states.get(name, DENSE_STATE)
-        return "\n".join(explain.explain(layer, Phase[phase], machine, network.step.batch, state))
+        layer = network.layer(name)
+        return "\n".join(explain.explain(layer, Phase[phase], machine, network.step.batch, states[name]))
     rows = {
         f"{layer.name} {phase.value}": comparison.Row(
             phase_cost(layer, phase, machine, network.step.batch, DENSE_STATE),
-            phase_cost(layer, phase, machine, network.step.batch, states.get(layer.name, DENSE_STATE)),
+            phase_cost(layer, phase, machine, network.step.batch, states[layer.name]),
         )
         for layer in network.layers
         for phase in Phase
     }
     if options.json:
         return _json({"machine": machine.name, "layers": comparison.as_numbers(rows)})
-    return f"{explain.table(rows)}\n\nOne pass of {network.step.batch} images.\n{explain.caption(machine)}"
+    end = f"One pass of {network.step.batch} images, {options.branch} branch."
+    return f"{explain.table(rows)}\n\n{end}\n{explain.caption(machine, options.set)}"
 
 
 def _gemm(options: argparse.Namespace) -> str:
@@ -107,7 +124,7 @@ def _gemm(options: argparse.Namespace) -> str:
 def _sweep(options: argparse.Namespace) -> str:
     """The step at every combination of machine entries and densities."""
     network, table = _workload(options), presets.changed(presets.load(options.preset), options.set)
-    axes = [[f"{key}={value}" for value in values.split(",")] for key, values in map(_axis, options.vary)]
+    axes = [[f"{key}={value}" for value in _values(values)] for key, values in map(_axis, options.vary)]
     found = []
     for changes in itertools.product(*axes):
         machine = accelerator.parse(presets.changed(table, changes), options.preset)
@@ -126,7 +143,7 @@ def _sweep(options: argparse.Namespace) -> str:
             }
         )
     rows = {f"{' '.join(changes)} density={density:g}".strip(): row for changes, density, row in found}
-    return f"{explain.table(rows)}\n\n{explain.caption(presets.machine(options.preset, options.set))}"
+    return f"{explain.table(rows)}\n\n{explain.caption(presets.machine(options.preset, options.set), options.set)}"
 
 
 COMMANDS = {"step": _step, "layer": _layer, "gemm": _gemm, "sweep": _sweep}
@@ -162,8 +179,20 @@ def _axis(text: str) -> tuple[str, str]:
     return key, values
 
 
+def _values(text: str) -> list[str]:
+    """Split at the commas that lie outside of brackets, so that inline tables can be swept."""
+    found, depth = [""], 0
+    for letter in text:
+        depth += (letter in "{[") - (letter in "}]")
+        if letter == "," and not depth:
+            found.append("")
+        else:
+            found[-1] += letter
+    return found
+
+
 def _json(value: object) -> str:
-    return json.dumps(value, indent=1)
+    return json.dumps(value, indent=1, allow_nan=False)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -182,6 +211,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--target-density", type=_share, help="of the target; default: as --density")
         command.add_argument("--masks", help="masks.npz of a run, instead of densities")
         command.add_argument("--point", default="final", help="of the schedule, in masks.npz")
+    commands.choices["layer"].add_argument(
+        "--branch", choices=["online", "target"], default="online", help="whose masks or density"
+    )
     commands.choices["step"].add_argument(
         "--ramp",
         type=_share,

@@ -50,7 +50,8 @@ class Array:
             holds its own.
         frequency_hz: clock.
         vector_lanes: elements per cycle that the vector unit handles: normalisation, optimizer, moving average.
-        gate_groups: groups of ``rows`` outputs that one gate opens together (G).
+        gate_groups: tiles of outputs that wait for each other's gates (G).
+        gathers_open_pixels: pixels with open gates close ranks, so that a pass waits for the gates of no other pixel.
         flattens_stem: the layer that reads the image sums over kernel positions and channels at once.
         inserts_zeros: strided input gradients multiply the zeros inserted between errors, as plain systolic
             tools do; otherwise they are decomposed by phase and exact.
@@ -70,6 +71,7 @@ class Array:
     frequency_hz: float
     vector_lanes: int
     gate_groups: int
+    gathers_open_pixels: bool
     flattens_stem: bool
     inserts_zeros: bool
     removes_filters: bool
@@ -317,7 +319,7 @@ def load(path: Path) -> dict[str, Any]:
 def _of_kind(kinds: Mapping[str, tuple[type, dict[str, object]]], table: object, where: str) -> Any:
     entries = dict(mapping(table, where))
     kind = entries.pop("kind", None)
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise HardwareError(f"{where}.kind is {kind!r}; choose from {', '.join(kinds)}.")
     found, ready = kinds[kind]
     return build(found, entries, where, **ready)

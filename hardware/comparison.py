@@ -1,5 +1,6 @@
 """A sparse step beside the dense one on the same machine: the rows of every table."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -79,17 +80,17 @@ def is_prunable(layer: LayerSpec) -> bool:
     return layer.part is Part.ENCODER and not layer.is_first
 
 
-def as_numbers(table: Mapping[str, Row]) -> dict[str, dict[str, float]]:
-    """Return a table as plain numbers, units in the names."""
+def as_numbers(table: Mapping[str, Row]) -> dict[str, dict[str, float | None]]:
+    """Return a table as plain numbers, units in the names; a ratio of something to nothing is null."""
     return {
         name: {
             "dense_cycles": row.dense.cycles,
             "cycles": row.sparse.cycles,
-            "speed_up": row.speed_up,
+            "speed_up": _finite(row.speed_up),
             "macs": row.dense.macs,
             "effective_macs": row.sparse.effective_macs,
-            "macs_reduction": row.macs_reduction,
-            "conversion": row.conversion,
+            "macs_reduction": _finite(row.macs_reduction),
+            "conversion": _finite(row.conversion),
             "stall_share": row.stall_share,
             "dram_bytes": row.sparse.dram_bytes,
             "dense_joules": row.dense.joules,
@@ -97,6 +98,10 @@ def as_numbers(table: Mapping[str, Row]) -> dict[str, dict[str, float]]:
         }
         for name, row in table.items()
     }
+
+
+def _finite(ratio: float) -> float | None:
+    return ratio if math.isfinite(ratio) else None
 
 
 def _ratio(above: float, below: float) -> float:

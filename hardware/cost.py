@@ -158,11 +158,12 @@ def compute(layer: LayerSpec, phase: Phase, machine: Machine, images: int, state
     array = machine.array
     share = state.trained_share(phase)
     if array.is_systolic:
-        products = gemms(layer, phase, images, inserts_zeros=array.inserts_zeros)
+        products = list(gemms(layer, phase, images, inserts_zeros=array.inserts_zeros))
         cycles = layer.groups * sum(gemm_cycles(array, gemm) for gemm in products) * share
-        return Compute(images * layer.macs * share, cycles, Work(0, layer.weights), 1)
+        macs = layer.groups * sum(gemm.m * gemm.n * gemm.k for gemm in products)  # inserted zeros are multiplied too
+        return Compute(macs * share, cycles, Work(0, layer.weights), 1)
     if array.skips_gates:
-        share *= state.gate.computed_share(array.rows, array.pixels, array.gate_groups)
+        share *= state.gate.computed_share(*_in_lock_step(phase, array), array.gate_groups)
     outputs, inputs, kernel = layer.weight_grid
     grid_of_one = (outputs // layer.groups, inputs, kernel)
     work = state.weights.work(*_seen(phase, machine, layer), grid_of_one, layer.groups)
@@ -170,6 +171,17 @@ def compute(layer: LayerSpec, phase: Phase, machine: Machine, images: int, state
     repeats = ceil_div(pixels, array.cores * (array.columns if phase is Phase.WU else array.pixels))
     cycles = work.passes * repeats * share + array.fill_cycles
     return Compute(work.positions * pixels * share, cycles, work, repeats)
+
+
+def _in_lock_step(phase: Phase, array: Array) -> tuple[int, int]:
+    """Return the gated outputs and the pixels that one pass works on: it can be left out if all their gates are closed.
+
+    FP computes ``rows`` outputs; BP sums over ``columns`` of them; WU computes gradients of ``rows`` outputs' weights
+    and sums over ``columns`` pixels, unless open pixels are gathered.
+    """
+    outputs = array.columns if phase is Phase.BP else array.rows
+    pixels = array.columns if phase is Phase.WU else array.pixels
+    return outputs, 1 if array.gathers_open_pixels else pixels
 
 
 def _is_free(layer: LayerSpec, phase: Phase) -> bool:

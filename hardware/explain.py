@@ -43,6 +43,7 @@ def explain(layer: LayerSpec, phase: Phase, machine: Machine, images: int, state
         f"MACs: {macs:,} dense, {needed:,.1f} needed, {cost.executed_macs:,.1f} executed",
         f"array: {array.rows} rows x {array.columns} columns x {array.pixels} pixels x {array.cores} cores",
         *(_systolic(part, phase, machine, images) if array.is_systolic else _core(phase, machine, cost.work.passes)),
+        f"shares: trained images {state.trained_share(phase):g}, work that gates need {state.gate.needed_share():g}",
         f"array cycles: {_systolic_or_core(machine, cost.repeats)}{cost.cycles:,.1f}",
         (
             f"DRAM bytes ({moved.order.value}): left {moved.left:,} + right {moved.right:,} + out {moved.out:,} "
@@ -52,6 +53,7 @@ def explain(layer: LayerSpec, phase: Phase, machine: Machine, images: int, state
             f"DRAM cycles: {moved.total:,} / {machine.dram_bytes_per_cycle:g} = "
             f"{moved.total / machine.dram_bytes_per_cycle:,.1f}"
         ),
+        *_slowest(machine, cost.cycles, moved, timed),
         f"cycles with memory: {timed.cycles:,.1f}, of which stalls {timed.stall_cycles:,.1f}",
         (
             f"utilisation: {needed:,.1f} / ({cost.cycles:,.1f} x {array.peak_macs_per_cycle}) = "
@@ -65,6 +67,27 @@ def _core(phase: Phase, machine: Machine, passes: float) -> list[str]:
         f"dense form: {FORMS[phase]}, + fill {machine.array.fill_cycles}",
         f"skipping: {machine.skipping}",
         f"passes left: {passes:,.2f}",
+    ]
+
+
+def _slowest(machine: Machine, array_cycles: float, moved: memory.Traffic, timed: memory.Timing) -> list[str]:
+    """Return the terms of the time: what begins and ends it, and the slowest of what goes on between."""
+    rate, slow = machine.dram_bytes_per_cycle, machine.memory
+    between = {
+        "array": array_cycles,
+        "DRAM": (moved.total - timed.first_bytes - timed.last_bytes) / rate,
+        "buffers": timed.sram_bytes / slow.sram_bytes_per_cycle,
+        "metadata": moved.metadata / slow.metadata_bytes_per_cycle,
+    }
+    return [
+        (
+            f"first load {timed.first_bytes:,} B, last store {timed.last_bytes:,} B: "
+            f"{(timed.first_bytes + timed.last_bytes) / rate:,.1f} cycles"
+        ),
+        (
+            f"between: {', '.join(f'{name} {cycles:,.1f}' for name, cycles in between.items())}; "
+            f"the slowest counts: {max(between, key=lambda name: between[name])}"
+        ),
     ]
 
 
@@ -112,10 +135,12 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def caption(machine: Machine) -> str:
-    """Return what must stand under every table."""
-    return (
+def caption(machine: Machine, changes: Sequence[str] = ()) -> str:
+    """Return what must stand under every table; ``changes`` were made to the machine, whatever its caption says."""
+    changed = f"Changed: {', '.join(changes)}.\n" if changes else ""
+    return changed + (
         f"Machine: {machine.name}.\nPublished: {machine.caption.published}.\n"
         f"Assumed (ours): {machine.caption.assumed}.\n"
-        "Not modelled: activation functions, pooling, residual sums, biases, sorting in a mask update."
+        "Not modelled: activation functions, pooling, residual sums, biases, sorting in a mask update, zeros of "
+        "activations and errors, bitmaps of gates and ReLU.\nA removed filter takes its consumer's inputs along."
     )

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardware.sparsity import Bools
-from hardware.strict import HardwareError, fraction
+from hardware.sparsity import Bools, ceil_div
+from hardware.strict import HardwareError, at_least, fraction
 
 
 class Gate(abc.ABC):
@@ -14,7 +14,8 @@ class Gate(abc.ABC):
 
     A fraction ``base`` of the input channels always counts; the rest only where the gate is open. Then a share
     ``base + (1 - base) x open`` of FP is needed, and the same of BP and WU, whose errors are 0 on closed paths.
-    Source: Hua et al. 2019 (channel gating); the grouping is ours (hardware.md D.5).
+    Source: Hua et al. 2019 (channel gating); the grouping is ours (hardware.md D.5). Assumed (ours): the base part
+    takes just its share of the passes, whether or not its channels fill whole tiles.
     """
 
     base: float
@@ -28,7 +29,7 @@ class Gate(abc.ABC):
         """Return the share that a machine computes.
 
         Args:
-            outputs: output channels in lock step; one gate decides for them.
+            outputs: output channels in lock step.
             pixels: pixels in lock step.
             gate_groups: such groups of outputs that open together.
         """
@@ -36,24 +37,32 @@ class Gate(abc.ABC):
 
 @dataclass(frozen=True, slots=True)
 class GateRate(Gate):
-    """Gates of a group of outputs are open with probability ``keep``, independently.
+    """Every gate is open with probability ``keep``, independently of the others (real ones cluster).
 
-    In lock step everything waits while any is open: 1 - (1 - keep)^(pixels x groups).
+    In lock step everything waits while any is open: 1 - (1 - keep)^(gates in lock step).
+
+    Attributes:
+        keep: see above.
+        base: as in ``Gate``.
+        channels: output channels that one gate decides for.
     """
 
     keep: float
     base: float
+    channels: int = 1
 
     def __post_init__(self) -> None:
         fraction(keep=self.keep, base=self.base)
+        at_least(1, channels=self.channels)
 
     def needed_share(self) -> float:
         """Return base + (1 - base) keep."""
         return _share(self.base, self.keep)
 
-    def computed_share(self, outputs: int, pixels: int, gate_groups: int) -> float:  # noqa: ARG002 (keep is per group)
+    def computed_share(self, outputs: int, pixels: int, gate_groups: int) -> float:
         """Return the expectation."""
-        return _share(self.base, 1.0 - (1.0 - self.keep) ** (pixels * gate_groups))
+        together = ceil_div(outputs * gate_groups, self.channels) * pixels
+        return _share(self.base, 1.0 - (1.0 - self.keep) ** together)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -28,7 +28,7 @@ def read(path: Path, workload: Workload, point: str, branch: str) -> dict[str, S
         with np.load(path) as file:
             packed = {name.removeprefix(prefix): file[name] for name in file.files if name.startswith(prefix)}
             points = sorted({name.partition("/")[0] for name in file.files})
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, TypeError, AttributeError, ValueError, zipfile.BadZipFile) as error:
         raise HardwareError(f"{path}: {error}. Give a masks.npz of a run.") from error
     if not packed:
         raise HardwareError(f"{path} has no masks {prefix}*; its points are {', '.join(points)}.")

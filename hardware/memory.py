@@ -101,12 +101,14 @@ def traffic(layer: LayerSpec, phase: Phase, machine: Machine, images: int, state
         machine: on what.
         images: in this pass.
         state: what is sparse.
-        is_kept: activations are stored for the backward pass; otherwise those that fit stay on chip.
+        is_kept: activations are stored for the backward pass; otherwise those that fit stay on chip, images apart.
     """
     if phase is Phase.BP and layer.is_first:
         return Traffic(Order.LEFT, 0, 0, 0, 0, 0)
     widths, memory = machine.widths, machine.memory
-    inputs, outputs = images * layer.in_channels * layer.in_pixels, images * layer.out_channels * layer.out_pixels
+    trained = images * state.trained_share(phase)  # maps of the others do not move; weights do, whoever needs them
+    inputs = math.ceil(trained * layer.in_channels * layer.in_pixels)
+    outputs = math.ceil(trained * layer.out_channels * layer.out_pixels)
     payload, metadata = state.weights.size(machine.format, layer.weight_grid, widths.weight_bytes)
     weights = payload + metadata
     match phase:
@@ -121,7 +123,7 @@ def traffic(layer: LayerSpec, phase: Phase, machine: Machine, images: int, state
             accumulators = math.ceil(state.weights.ones(layer.weight_grid))
             out, metadata = accumulators * widths.gradient_bytes, 0
     if phase is Phase.FP and not is_kept:
-        right = 0 if right <= memory.activation_sram_bytes else right
+        right = 0 if right <= memory.activation_sram_bytes and not layer.is_first else right  # images come from DRAM
         out = 0 if out <= memory.activation_sram_bytes else out
     weight_half, activation_half = memory.weight_sram_bytes // 2, memory.activation_sram_bytes // 2
     sizes = Operands(
@@ -150,11 +152,15 @@ class Timing:
         cycles: all.
         stall_cycles: those in which the array waits for memory.
         sram_bytes: moved between buffers and multipliers.
+        first_bytes: loaded before the array begins.
+        last_bytes: stored after it ends.
     """
 
     cycles: float
     stall_cycles: float
     sram_bytes: float
+    first_bytes: int
+    last_bytes: int
 
 
 def timing(machine: Machine, compute: Compute, moved: Traffic) -> Timing:
@@ -181,4 +187,4 @@ def timing(machine: Machine, compute: Compute, moved: Traffic) -> Timing:
         moved.metadata / memory.metadata_bytes_per_cycle,
     )
     cycles = (begins + ends) / rate + slowest
-    return Timing(cycles, cycles - compute.cycles, sram)
+    return Timing(cycles, cycles - compute.cycles, sram, begins, ends)

@@ -19,7 +19,7 @@ from hardware.energy import joules
 from hardware.ledger import Cost
 from hardware.strict import HardwareError
 from hardware.weights import DENSE
-from hardware.workload import LayerSpec, Part, Workload
+from hardware.workload import LayerSpec, Workload
 
 States = Mapping[str, State]  # layer -> what is sparse in it; a layer that is missing is dense
 
@@ -32,7 +32,7 @@ def phase_cost(
     if not macs:
         return Cost()
     living = living_part(layer, machine.array, state)
-    if living is None:
+    if living is None or not state.trained_share(phase):
         return Cost(macs=macs, effective_macs=effective)
     needed = compute(living[0], phase, machine, images, living[1])
     moved = memory.traffic(living[0], phase, machine, images, living[1], is_kept=is_kept)
@@ -89,7 +89,7 @@ def jobs(workload: Workload, online: States, target: States) -> dict[Job, float]
         HardwareError: if a state names no layer.
     """
     spec, dense = workload.step, workload.step.dense_gradient_share
-    learners = ((spec.online_passes, resolved(workload, online)), (spec.twin_passes, resolved(workload, target)))
+    learners = resolved(workload, online), resolved(workload, target)
     counts: dict[Job, float] = {}
 
     def count(times: float, part: str, index: int, phase: Phase, state: State, *, is_kept: bool = True) -> None:
@@ -98,14 +98,12 @@ def jobs(workload: Workload, online: States, target: States) -> dict[Job, float]
             counts[job] = counts.get(job, 0.0) + times
 
     for index, layer in enumerate(workload.layers):
-        has_target = layer.part is not Part.PREDICTOR
-        for passes, states in learners[: 2 if has_target else 1]:
+        for passes, states in zip(spec.trained_passes(layer.part), learners, strict=True):
             count(passes, "FP", index, Phase.FP, states[index])
             count(passes, "BP", index, Phase.BP, states[index])
             count(passes * (1.0 - dense), "WU", index, Phase.WU, states[index])
             count(passes * dense, "WU", index, Phase.WU, replace(states[index], weights=DENSE))
-        if has_target:
-            count(spec.target_passes, "target FP", index, Phase.FP, learners[1][1][index], is_kept=False)
+        count(spec.forward_passes(layer.part), "target FP", index, Phase.FP, learners[1][index], is_kept=False)
     return counts
 
 
@@ -129,7 +127,10 @@ def step(workload: Workload, machine: Machine, online: States, target: States) -
             layer = workload.layers[job.index]
             known[shared] = phase_cost(layer, job.phase, machine, images, job.state, is_kept=job.is_kept)
         parts[job.part] += known[shared].times(times)
-    return Step(parts | overhead.parts(workload, machine, {*online, *target}))
+    return Step(
+        parts
+        | overhead.parts(workload, machine, resolved(workload, online), resolved(workload, target), {*online, *target})
+    )
 
 
 def amdahl_limit(workload: Workload, online: States, target: States) -> float:

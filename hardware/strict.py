@@ -85,6 +85,6 @@ def _checked(value: object, hint: Any, where: str) -> object:
             raise HardwareError(f"{where} is {value!r}; it must be {words}.")
         return value
     choices: type[enum.Enum] = hint
-    if value not in {item.value for item in choices}:
+    if value not in [item.value for item in choices]:  # a list may not be hashed
         raise HardwareError(f"{where} is {value!r}; choose from {', '.join(str(item.value) for item in choices)}.")
     return choices(value)

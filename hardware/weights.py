@@ -84,7 +84,7 @@ class Density(Weights):
 
     Attributes:
         kept: fraction of non-zero weights among the living channels.
-        outputs: fraction of output channels that live. Channels are rounded, half up.
+        outputs: fraction of output channels that live. Channels are rounded, half up; above 0, at least one lives.
         inputs: fraction of input channels that live.
     """
 
@@ -96,9 +96,12 @@ class Density(Weights):
         fraction(kept=self.kept, outputs=self.outputs, inputs=self.inputs)
 
     def work(self, skipping: Skipping, grid: Grid, tile: Tile, weight: Shape, groups: int) -> Work:
-        """Return the expected work. Where nobody pruned, nothing is skipped and nothing has to divide."""
-        share = self.share(weight)
-        each = _expected(skipping if share < 1.0 else Nothing(), grid.shape(weight), share, tile)
+        """Return the expected work. Where nobody pruned, nothing is skipped and nothing has to divide.
+
+        Channels that the machine has not removed count as living: where dead ones lie is not known, and zeros are
+        skipped in tiles, groups and blocks, not in channels. A mask tells how many of them can be skipped.
+        """
+        each = _expected(skipping if self.kept < 1.0 else Nothing(), grid.shape(weight), self.kept, tile)
         return Work(each.passes * groups, each.positions * groups)
 
     def ones(self, weight: Shape) -> float:
@@ -107,7 +110,7 @@ class Density(Weights):
 
     def alive(self, out_channels: int, in_channels: int) -> tuple[int, int]:
         """Return the rounded shares."""
-        return int(self.outputs * out_channels + 0.5), int(self.inputs * in_channels + 0.5)
+        return _rounded(self.outputs, out_channels), _rounded(self.inputs, in_channels)
 
     def compacted(self) -> "Density":
         """Return what holds within the living channels."""
@@ -122,13 +125,14 @@ class Density(Weights):
         return Density(self.kept, self.outputs, float(living_inputs.mean()))
 
     def size(self, stored: Storage, weight: Shape, value_bytes: int) -> tuple[int, int]:
-        """Return the expected bytes. Weights that nobody pruned are stored plainly, whatever the format."""
-        share = self.share(weight)
-        return stored.expected_size(weight, share, value_bytes) if share < 1.0 else (math.prod(weight) * value_bytes, 0)
+        """Return the expected bytes, with channels as in ``work``. What nobody pruned is stored plainly."""
+        if self.kept == 1.0:
+            return math.prod(weight) * value_bytes, 0
+        return stored.expected_size(weight, self.kept, value_bytes)
 
-    def share(self, weight: Shape) -> float:
-        """Return the fraction of non-zero weights, over dead channels too."""
-        return self.ones(weight) / math.prod(weight)
+
+def _rounded(share: float, channels: int) -> int:
+    return max(1, int(share * channels + 0.5)) if share else 0
 
 
 @lru_cache(maxsize=4096)
@@ -179,9 +183,9 @@ class Mask(Weights):
         """Count the channels with a non-zero weight."""
         return int(np.count_nonzero(self._outputs())), int(np.count_nonzero(self._inputs()))
 
-    def compacted(self) -> "Mask":
-        """Return the mask between living channels."""
-        return self._once("compacted", lambda: Mask(self.kept[self._outputs()][:, self._inputs()]))
+    def compacted(self) -> "Rest":
+        """Return what is left without dead channels."""
+        return self._once("compacted", lambda: Rest(self))
 
     def living_outputs(self, channels: int) -> Bools:  # noqa: ARG002 (the mask knows)
         """Return them."""
@@ -212,3 +216,50 @@ class Mask(Weights):
             self._found[question] = answer()
         found: T = self._found[question]
         return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rest(Weights):
+    """A mask in a layer without its dead channels: a smaller dense layer, or zeros skipped where they lie.
+
+    Nothing moves: if living channels closed ranks, blocks and groups would be cut anew, and a layer with one weight
+    less could cost more. So passes, positions and bytes are each the fewer of the two. Both fall with every weight
+    that goes, and a layer that lost whole filters and nothing else is the smaller dense one. Source: ours.
+    """
+
+    mask: Mask
+
+    def work(self, skipping: Skipping, grid: Grid, tile: Tile, weight: Shape, groups: int) -> Work:
+        """Return the fewer of each; ``weight`` is the smaller layer's."""
+        outputs, inputs, height, width = self.mask.kept.shape
+        in_place = self.mask.work(skipping, grid, tile, (outputs, inputs, height * width), groups)
+        dense = DENSE.work(skipping, grid, tile, weight, groups)
+        return Work(min(in_place.passes, dense.passes), min(in_place.positions, dense.positions))
+
+    def ones(self, weight: Shape) -> int:
+        """Count the non-zero weights."""
+        return self.mask.ones(weight)
+
+    def alive(self, out_channels: int, in_channels: int) -> tuple[int, int]:
+        """Count the channels with a non-zero weight."""
+        return self.mask.alive(out_channels, in_channels)
+
+    def compacted(self) -> "Rest":
+        """Return itself."""
+        return self
+
+    def living_outputs(self, channels: int) -> Bools:
+        """Return all: the dead ones are gone."""
+        return np.ones(channels, np.bool_)
+
+    def without(self, living_inputs: Bools) -> Weights:
+        """Return the rest of the mask with those columns cleared."""
+        inputs = np.any(self.mask.kept, axis=(0, 2, 3))
+        inputs[inputs] = living_inputs
+        return Rest(self.mask.without(inputs))
+
+    def size(self, stored: Storage, weight: Shape, value_bytes: int) -> tuple[int, int]:
+        """Return the bytes of the mask, or of the smaller dense layer if these are fewer."""
+        outputs, inputs, height, width = self.mask.kept.shape
+        dense = DENSE.size(stored, weight, value_bytes)
+        return min(self.mask.size(stored, (outputs, inputs, height * width), value_bytes), dense, key=sum)

@@ -136,6 +136,7 @@ class StepSpec:
             2 for SimCLR without one and for BYOL's symmetric loss, 1 for asymmetric MoCo.
         twin_passes: forward and backward through a tied twin, with the target's masks: 1 of a tied pair, else 0.
         target_passes: forward only, with the target's masks: 2 for BYOL, 1 for asymmetric MoCo, 0 for a pair.
+        predictor_passes: forward and backward through the predictor: 2 for BYOL and SimSiam, 0 where there is none.
         target_is_ema: the target is a moving average, so a pass over all parameters is charged.
         optimizer_states: numbers that the optimizer keeps per weight: 1 for momentum, 2 for Adam.
         mask_update_period_steps: a mask update every so many steps; 0: never.
@@ -149,6 +150,7 @@ class StepSpec:
     online_passes: int
     twin_passes: int
     target_passes: int
+    predictor_passes: int
     target_is_ema: bool
     optimizer_states: int
     mask_update_period_steps: int
@@ -162,6 +164,7 @@ class StepSpec:
             0,
             twin_passes=self.twin_passes,
             target_passes=self.target_passes,
+            predictor_passes=self.predictor_passes,
             optimizer_states=self.optimizer_states,
             mask_update_period_steps=self.mask_update_period_steps,
             loss_macs=self.loss_macs,
@@ -170,6 +173,14 @@ class StepSpec:
             raise HardwareError("target_is_ema without target_passes: give the passes, or say false.")
         if self.regrowth_needs_dense_gradient and not self.mask_update_period_steps:
             raise HardwareError("regrowth_needs_dense_gradient without mask_update_period_steps: give the period.")
+
+    def trained_passes(self, part: Part) -> tuple[int, int]:
+        """Return the passes forward and backward through a part, with the online branch's masks and the twin's."""
+        return (self.predictor_passes, 0) if part is Part.PREDICTOR else (self.online_passes, self.twin_passes)
+
+    def forward_passes(self, part: Part) -> int:
+        """Return the passes that are forward only, of the target."""
+        return 0 if part is Part.PREDICTOR else self.target_passes
 
     @property
     def dense_gradient_share(self) -> float:
@@ -202,6 +213,8 @@ class Workload:
             known[layer.name] = layer
         if not known:
             raise HardwareError(f"{self.name}: no layers. Trace the network again.")
+        if not self.step.predictor_passes and any(layer.part is Part.PREDICTOR for layer in self.layers):
+            raise HardwareError(f"{self.name}: a predictor, but predictor_passes is 0. Trace the network again.")
 
     def layer(self, name: str) -> LayerSpec:
         """Return a layer by name."""
@@ -237,7 +250,7 @@ def read(path: Path) -> Workload:
     """
     try:
         table = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repetition)
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise HardwareError(f"{path}: {error}. Give the path of a traced workload.") from error
     return parse(table, str(path))
 

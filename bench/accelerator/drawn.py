@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.accelerator.course import POINTS, Course, Moment, States, course_of, gated
+from bench import estimate
+from bench.accelerator.course import POINTS, Course, Moment, States, course_of
 from bench.config import SparsitySpec
-from bench.workload import path_of
+from bench.workload import named, path_of
 from hardware import workload
 from hardware.comparison import is_prunable
 from hardware.cost import State
+from hardware.gates import GateRate
 from hardware.schedule import CubicRamp
 from hardware.weights import Mask
 from hardware.workload import LayerSpec, Workload
@@ -22,8 +24,9 @@ from hardware.workload import LayerSpec, Workload
 SEED = 0
 FORMS = ("paper-simclr", "paper-byol")  # shared encoder, EMA target
 INITIAL = 0.70  # density at the start of the ramp: the authors' only sparse script (hardware.md A.4)
-UPDATES = 40  # of the masks, in a run of the default schedule: one each 1 / 40 of it
+TRAIN_IMAGES = 50_000  # of CIFAR-10: with batch and epochs, they say how many steps lie between two mask updates
 BASE = 0.25  # assumption (ours): the share of input channels that gates never close
+GATE_CHANNELS = 32  # assumption (ours, hardware.md D.5): output channels that one gate decides for, at each pixel
 
 Bools = NDArray[np.bool_]
 Drawer = Callable[[np.random.Generator, LayerSpec, float], Bools]
@@ -93,8 +96,9 @@ def courses() -> Iterator[Course]:
             yield _course(kind, network, moments)
     keep = (GATED - BASE) / (1.0 - BASE)
     for network in networks:
-        states = gated({layer.name: keep for layer in network.layers if is_prunable(layer)}, BASE)
-        source = f"gate rate {keep:.2f}, base {BASE:.2f}; no run has gates yet"
+        gate = State(gate=GateRate(keep, BASE, GATE_CHANNELS))
+        states = {layer.name: gate for layer in network.layers if is_prunable(layer)}
+        source = f"gate rate {keep:.2f}, base {BASE:.2f}, a gate per {GATE_CHANNELS} channels and pixel, independent"
         yield _constant(f"gated t{GATED:.2f}", source, network, states)
 
 
@@ -123,16 +127,20 @@ def _course(kind: Kind, network: Workload, states: list[States]) -> Course:
     spec = SparsitySpec(method="gradual")
     points = [Moment(0.0, each, each) for each in states]
     is_static = kind.initial == kind.final
+    period = round(spec.period_fraction * estimate.steps(named(network.name), TRAIN_IMAGES))
     before = points[0] if is_static else Moment(0.0, {}, {})
     return Course(
         kind=kind.name,
         source=f"drawn at density {kind.final:g}, seed {SEED}" + ("" if is_static else f", ramp from {kind.initial:g}"),
         workload=network,
+        regrows=False,  # gradual pruning alone
         final=points[-1],
-        moments=course_of(before, points, points[-1], spec.start_fraction, spec.end_fraction),
+        moments=course_of(
+            before, points, points[-1], spec.start_fraction, spec.end_fraction, (0, 0 if is_static else period, 0)
+        ),
     )
 
 
 def _constant(kind: str, source: str, network: Workload, states: States) -> Course:
     moment = Moment(1.0, states, states)
-    return Course(kind=kind, source=source, workload=network, final=moment, moments=(moment,))
+    return Course(kind=kind, source=source, workload=network, regrows=False, final=moment, moments=(moment,))

@@ -1,22 +1,29 @@
-"""Rows from real runs: their masks at the end and at five points of the schedule, checked against their records."""
+"""Rows from real runs: their masks at the end and at five points of the schedule, checked against their records.
+
+Of runs with gates, the rate of each layer and branch on all test images, from the record.
+"""
 
 import dataclasses
 import fnmatch
+import zipfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from bench import build, workload
-from bench.accelerator.course import POINTS, Course, Moment, course_of
+from bench.accelerator.course import POINTS, Course, Moment, States, course_of, periods_of
 from bench.config import Run, SparsitySpec
 from bench.record import Record, RecordError, run_of
 from hardware import masks
+from hardware.cost import State
+from hardware.gates import GateRate
 from hardware.workload import Workload
-from methods import masking
+from methods import GATES, masking
+from methods.gating.convolution import GatedConv2d
+from methods.gating.layer import gated
 
 
 def courses(runs_dir: Path, cells: str) -> Iterator[Course]:
@@ -33,11 +40,24 @@ def courses(runs_dir: Path, cells: str) -> Iterator[Course]:
         if fnmatch.fnmatchcase(run.cell, cells) and (key not in chosen or run.seed < chosen[key][0].seed):
             chosen[key] = (run, record, path.with_name("masks.npz"))
     for run, record, path in chosen.values():
-        if run.sparsity.method not in NOT_TRAINED:
+        if run.sparsity.method not in NOT_TRAINED | NOT_MODELLED:
             yield course(run, record, path)
 
 
+def left_out(runs_dir: Path, cells: str) -> tuple[str, ...]:
+    """Return a note on the cells whose runs are no rows, if there are any."""
+    records = ((path, Record.load(path)) for path in sorted(runs_dir.glob("*/record.json")))
+    runs = [run_of(record, path) for path, record in records]
+    found = sorted({run.cell for run in runs if run.sparsity.method in NOT_MODELLED})
+    matching = fnmatch.filter(found, cells)
+    why = "the machines skip what a gate per pixel and slice of output channels closes, and these gates are others"
+    return (f"Not in the table: {', '.join(matching)}: {why}.",) if matching else ()
+
+
 NOT_TRAINED = {"untrained"}  # takes no step, so no step costs anything
+# Whole channels of an image, groups of inputs, pixels of all channels in a mask dilated for the next layer.
+NOT_MODELLED = {"feature_boosting", "group_gate", "spatial_gate"}
+RATES = "gate_rate_per_layer"  # a fact of records; that of the target has a suffix
 
 
 def course(run: Run, record: Record, path: Path) -> Course:
@@ -46,34 +66,55 @@ def course(run: Run, record: Record, path: Path) -> Course:
     Raises:
         RecordError: the masks are not those of the record.
     """
-    network, encoder = _traced(dataclasses.replace(run, seed=0, sparsity=SparsitySpec(method="dense")))
-    check(record, path, network, encoder)
+    network = _traced(dataclasses.replace(run, seed=0, sparsity=SparsitySpec(method="dense")))
+    encoder, habits = _habits(run, record)
+    check(record, path, encoder)
+    if run.sparsity.method in GATES:
+        moment = Moment(1.0, _gated(encoder, record, RATES), _gated(encoder, record, f"{RATES}_target"))
+        return Course(
+            kind=run.cell,
+            source=f"gate rates of {run.run_id}, on its test images, taken for the whole run; gates independent",
+            workload=network,
+            regrows=False,
+            final=moment,
+            moments=(moment,),
+        )
     points = [_moment(path, network, f"point{index}") for index in range(POINTS)]
-    starts_dense, needs_dense_gradient = _habits(run, record)
-    updates = len(_steps(record))
-    period = max(1, round(int(str(record.facts["optimizer_steps"])) / updates)) if updates else 0
-    spec = dataclasses.replace(
-        network.step,
-        mask_update_period_steps=period,
-        regrowth_needs_dense_gradient=needs_dense_gradient and bool(period),
-    )
     final = _moment(path, network, "final")
+    window = run.sparsity.start_fraction, run.sparsity.end_fraction
     return Course(
         kind=run.cell,
         source=f"masks of {run.run_id}",
-        workload=dataclasses.replace(network, step=spec),
+        workload=network,
+        regrows=habits.regrows,
         final=final,
         moments=course_of(
-            Moment(0.0, {}, {}) if starts_dense else points[0],
+            Moment(0.0, {}, {}) if habits.starts_dense else points[0],
             points,
             final,
-            run.sparsity.start_fraction,
-            run.sparsity.end_fraction,
+            *window,
+            periods_of(_steps(record), int(str(record.facts["optimizer_steps"])), *window),
         ),
     )
 
 
-def check(record: Record, path: Path, network: Workload, encoder: torch.nn.Module) -> None:
+def _gated(encoder: torch.nn.Module, record: Record, fact: str) -> States:
+    """Return the gates of each layer, from the rates in the record.
+
+    Raises:
+        RecordError: the rates are missing, or of other layers.
+    """
+    rates = record.facts.get(fact)
+    layers = {path: layer for path, layer in gated(encoder).items() if isinstance(layer, GatedConv2d)}
+    if not isinstance(rates, dict) or rates.keys() != layers.keys():
+        raise RecordError(f"{record.run_id}: {fact} is not there for each gated layer. Make the run again.")
+    return {
+        path: State(gate=GateRate(rates[path], 1 / layer.groups, layer.gate.slice_channels))
+        for path, layer in layers.items()
+    }
+
+
+def check(record: Record, path: Path, encoder: torch.nn.Module) -> None:
     """Demand that the final masks of both branches are those that the record speaks of.
 
     Raises:
@@ -84,12 +125,11 @@ def check(record: Record, path: Path, network: Workload, encoder: torch.nn.Modul
         try:
             with np.load(path) as file:
                 kept = {
-                    layer: np.unpackbits(file[f"final/{branch}/{layer}"], count=network.layer(layer).weights)
-                    for layer in masking.read(encoder)
+                    layer: np.unpackbits(file[f"final/{branch}/{layer}"], count=mask.numel()).reshape(mask.shape)
+                    for layer, mask in masking.read(encoder).items()
                 }
-            shaped = {name: bits.reshape(network.layer(name).weight_shape) for name, bits in kept.items()}
-            masking.write(encoder, {name: torch.from_numpy(bits).float() for name, bits in shaped.items()})
-        except (OSError, KeyError, ValueError) as error:
+            masking.write(encoder, {name: torch.from_numpy(bits).float() for name, bits in kept.items()})
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             raise RecordError(f"{path}: {error}. These are not the masks of {record.run_id}. {way_out}") from error
         if masking.digest(encoder) != record.facts[fact]:
             raise RecordError(
@@ -103,14 +143,22 @@ def _moment(path: Path, network: Workload, point: str) -> Moment:
 
 
 @cache
-def _traced(dense: Run) -> tuple[Workload, Any]:
-    """Return the workload of all runs that differ in sparsity or seed alone, and an encoder to hold their masks."""
+def _traced(dense: Run) -> Workload:
+    """Return the workload of all runs that differ in sparsity or seed alone."""
     with torch.random.fork_rng(devices=()):
-        return workload.trace(dense, dense.framework.name), build.framework_for(dense).online
+        return workload.trace(dense, dense.framework.name)
 
 
-def _habits(run: Run, record: Record) -> tuple[bool, bool]:
-    """Ask the method itself: does it start dense, and does it look at the dense gradient where it updates?"""
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """What a method does: whether it starts dense, and whether it looks at the dense gradient where it updates."""
+
+    starts_dense: bool
+    regrows: bool
+
+
+def _habits(run: Run, record: Record) -> tuple[torch.nn.Module, Habits]:
+    """Ask the method itself; return the encoder, too, with the masks or gates that it installed."""
     with torch.random.fork_rng(devices=()):
         framework, method = build.framework_for(run), build.method_for(run)
         method.attach(framework.branches, int(str(record.facts["optimizer_steps"])))
@@ -118,7 +166,7 @@ def _habits(run: Run, record: Record) -> tuple[bool, bool]:
     steps = _steps(record)
     if steps:
         method.before_forward(steps[0])
-    return starts_dense, masking.is_watched(framework.online)
+    return framework.online, Habits(starts_dense=starts_dense, regrows=masking.is_watched(framework.online))
 
 
 def _steps(record: Record) -> list[int]:

@@ -15,7 +15,7 @@ from hardware.cost import DENSE_STATE, Phase
 from hardware.step import phase_cost
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#000000")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000")
 STYLE: Any = {
     "svg.hashsalt": "accelerator",  # else ids are random
     "svg.fonttype": "none",
@@ -101,7 +101,7 @@ def _density(axes: list[Axes]) -> None:
     """Show speed-up against density with Amdahl's limit, a panel for each form of the second branch."""
     names = ((study.SHARED, "shared encoder"), (study.FOLLOWING, "EMA target"))
     for axis, (name, title) in zip(axes, names, strict=True):
-        for index, (kind, curve) in enumerate(study.speed_up_curves(name).items()):
+        for index, (kind, curve) in enumerate(study.speed_up_curves(name, study.BANDWIDTHS[-1]).items()):
             is_limit = index == len(study.MADE_FOR)
             axis.plot(
                 [density for density, _ in curve],
@@ -143,6 +143,11 @@ PICTURES = {
     "roofline": Picture(
         "Roofline: dense layers and phases, 256 images, chip28nm as parameterised by us", (7, 4.2), 1, _roofline
     ),
-    "density": Picture("Speed-up against density, each granularity on the machine made for it", (9, 4), 2, _density),
+    "density": Picture(
+        "Speed-up against density, each granularity on the machine made for it, 64 DRAM bytes per cycle",
+        (9, 4),
+        2,
+        _density,
+    ),
     "sensitivity": Picture("Sensitivity of chip28nm's speed-up, one entry at a time", (8, 4.2), 1, _sensitivity),
 }

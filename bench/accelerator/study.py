@@ -23,12 +23,19 @@ from hardware.workload import LayerSpec, Part, Workload
 SHARED, FOLLOWING = "paper-simclr", "paper-byol"  # stored workloads: shared encoder, EMA target
 DENSITIES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
 # A granularity -> the machine that is made for it, and whether whole filters go.
-MADE_FOR = {
-    "element-wise": ("element_core", False),
-    "2:4 (transposable, wide memory)": ("nm_core", False),
-    "block 16x16": ("chip28nm", False),
-    "filter": ("chip28nm", True),
+# Blocks as large as a tile can be left out as they are; smaller ones need compaction, which waits within a tile.
+ALIGNED = (
+    'skipping={kind="block",rows=32,columns=32,compacts=false,pads=true}',
+    'format={kind="block",rows=32,columns=32}',
+)
+MADE_FOR: Mapping[str, tuple[str, tuple[str, ...], bool]] = {
+    "element-wise": ("element_core", (), False),
+    "2:4 (transposable)": ("nm_core", ("skipping.is_transposable=true",), False),
+    "block 16x16": ("chip28nm", (), False),
+    "block 32x32, aligned": ("chip28nm", ALIGNED, False),
+    "filter": ("chip28nm", (), True),
 }
+BANDWIDTHS = (8.0, 64.0)  # DRAM bytes per cycle: chip28nm's own, and one at which memory seldom decides
 LEAST_NOFM = 0.5  # 2:4 reaches no lower density
 PUBLISHED_FLOPS, PUBLISHED_LATENCY, PUBLISHED_TFLOPS_PER_WATT = 7.3, 4.7, 16.4
 WITHIN = 0.10  # ours: what counts as consistent with a published figure
@@ -131,12 +138,15 @@ def limits(online: float, target: float) -> tuple[float, ...]:
     return tuple(found)
 
 
-def speed_up_curves(name: str) -> dict[str, list[tuple[float, float]]]:
-    """Return granularity -> (density, speed-up of the final step), on the machine made for it, and Amdahl's limit."""
+@cache
+def speed_up_curves(name: str, bandwidth: float) -> dict[str, list[tuple[float, float]]]:
+    """Return granularity -> (density, speed-up of the final step), on the machine made for it, and Amdahl's limit.
+
+    All machines have the same memory.
+    """
     whole, curves = network(name), dict[str, list[tuple[float, float]]]()
-    for kind, (preset, filters) in MADE_FOR.items():
-        changes = ["skipping.is_transposable=true"] if preset == "nm_core" else []
-        machine = presets.machine(preset, changes)
+    for kind, (preset, changes, filters) in MADE_FOR.items():
+        machine = presets.machine(preset, [*changes, f"memory.dram_bandwidth={bandwidth}"])
         dense = step(whole, machine, {}, {}).total.cycles
         curves[kind] = []
         for density in DENSITIES:
@@ -152,12 +162,16 @@ def speed_up_curves(name: str) -> dict[str, list[tuple[float, float]]]:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """One guess at what the chip does: block density, open gates, skipped gradients, WU, DRAM bytes per cycle."""
+    """One guess at what the chip does: block density, gates, skipped gradients, WU, gathering, DRAM bytes per cycle.
+
+    A gate decides for 32 output channels at a pixel, as many as a tile has.
+    """
 
     density: float
     gate_keep: float
     gradient_skip: float
     skips_weight_gradient: bool
+    gathers_open_pixels: bool
     dram_bytes_per_cycle: float
 
     def row(self) -> Row:
@@ -165,9 +179,13 @@ class Mixture:
         whole = network(SHARED)
         spec = dataclasses.replace(whole.step, weight_gradient_is_dense=not self.skips_weight_gradient)
         whole = dataclasses.replace(whole, step=spec)
-        state = State(Density(self.density), GateRate(self.gate_keep, 0.25), self.gradient_skip)
+        state = State(Density(self.density), GateRate(self.gate_keep, 0.25, 32), self.gradient_skip)
         states = {layer.name: state for layer in whole.layers if comparison.is_prunable(layer)}
-        machine = presets.machine("chip28nm", [f"memory.dram_bandwidth={self.dram_bytes_per_cycle}"])
+        changes = (
+            f"memory.dram_bandwidth={self.dram_bytes_per_cycle}",
+            f"array.gathers_open_pixels={str(self.gathers_open_pixels).lower()}",
+        )
+        machine = presets.machine("chip28nm", changes)
         return comparison.rows(whole, machine, states, states)["step"]
 
 
@@ -176,6 +194,7 @@ GUESSES: Mapping[str, tuple[float, ...]] = {
     "gate_keep": (1.0, 0.5, 0.2),
     "gradient_skip": (0.0, 0.25, 0.5),
     "skips_weight_gradient": (False, True),
+    "gathers_open_pixels": (False, True),
     "dram_bytes_per_cycle": (8.0, 32.0, 128.0),
 }
 
@@ -184,8 +203,8 @@ GUESSES: Mapping[str, tuple[float, ...]] = {
 def mixtures() -> tuple[tuple[Mixture, Row], ...]:
     """Return every combination of the guesses with its step."""
     tried = (
-        Mixture(density, keep, skip, bool(skips_weight_gradient), dram)
-        for density, keep, skip, skips_weight_gradient, dram in itertools.product(*GUESSES.values())
+        Mixture(density, keep, skip, bool(skips), bool(gathers), dram)
+        for density, keep, skip, skips, gathers, dram in itertools.product(*GUESSES.values())
     )
     return tuple((mixture, mixture.row()) for mixture in tried)
 
@@ -224,7 +243,10 @@ AROUND: Mapping[str, tuple[str, str]] = {
         "memory={weight_sram_bytes=32768,activation_sram_bytes=32768,output_sram_bytes=32768}",
         "memory={weight_sram_bytes=131072,activation_sram_bytes=131072,output_sram_bytes=131072}",
     ),
-    "block: 8 x 8, 32 x 32": ("skipping={rows=8,columns=8}", "skipping={rows=32,columns=32}"),
+    "block: 8 x 8, 32 x 32": (
+        "skipping={rows=8,columns=8}\nformat={rows=8,columns=8}",
+        "skipping={rows=32,columns=32}\nformat={rows=32,columns=32}",
+    ),
     "compaction: off, on": ("skipping.compacts=false", "skipping.compacts=true"),
     "WU skipped: no, yes": ("array.skips_weight_gradient=false", "array.skips_weight_gradient=true"),
     "normalisation charged: yes, no": ("memory.charges_batch_norm=true", "memory.charges_batch_norm=false"),

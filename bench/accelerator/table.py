@@ -14,7 +14,11 @@ from hardware.comparison import Row
 SCHEMA = 1
 NOT_MODELLED = (
     "Not modelled: activation functions, pooling, residual sums, biases, sorting in a mask update, augmentation, and "
-    "everything beside the step."
+    "everything beside the step; zeros of activations and errors (ReLU), also on the element-wise core; bitmaps of "
+    "gates and of ReLU; the computation of gates; halos of neighbouring chunks; in the energy of the element-wise "
+    "core, buffer reads beyond one vector of activations per cycle, though each multiplier has a queue of its own. A "
+    "removed filter takes its consumer's inputs along, as if the constant that normalisation leaves of it were folded "
+    "into the consumer; training keeps both."
 )
 
 

@@ -1,6 +1,7 @@
 """`python -m bench accelerator` and `... workload`: from real runs and from random masks, and what they refuse."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from bench import job, workload
 from bench.__main__ import main
 from bench.accelerator import course, measured
-from bench.config import Run
+from bench.config import Run, SparsitySpec
 from bench.record import Record, RecordError
 from hardware import comparison, presets
+from hardware.gates import GateRate
 from hardware.masks import read
 from hardware.step import step
 from tests.tiny import tiny_run
@@ -61,18 +63,53 @@ def test_updates_and_dense_gradients_are_charged(out: Path) -> None:
     spec, record = found.workload.step, Record.load(out / "runs" / RUN.run_id / "record.json")
     updates = record.facts["update_steps"]
     assert isinstance(updates, list)
-    assert spec.mask_update_period_steps == round(20 / len(updates))
-    assert spec.regrowth_needs_dense_gradient
+    assert found.regrows
+    charged = sum(20 * moment.share / moment.period for moment in found.moments if moment.period)
+    assert charged == pytest.approx(len(updates), rel=0.35)  # a period is a whole number of few steps here
+    assert spec.mask_update_period_steps == found.moments[0].period == found.moments[-1].period == 0
     machine = presets.machine("element_core")
     final, average = found.rows(machine)
-    settled = comparison.without_updates(found.workload)
-    assert final.sparse == step(settled, machine, found.final.online, found.final.target).total
+    assert final.sparse == step(found.workload, machine, found.final.online, found.final.target).total
     whole = sum(
-        moment.share * step(found.workload, machine, moment.online, moment.target).total.cycles
+        moment.share * step(found.updated(moment), machine, moment.online, moment.target).total.cycles
         for moment in found.moments
     )
     assert average.sparse.cycles == pytest.approx(whole)
     assert found.moments[0].share == pytest.approx(RUN.sparsity.start_fraction)
+
+
+def test_a_gated_run_stands_beside_a_sparse_one(out: Path, tmp_path: Path) -> None:
+    """Rates of both branches are the record's; kinds of gates that no machine skips are left out, with a note."""
+    shutil.copytree(out / "runs", tmp_path / "runs")
+    context = job.Context(runs_dir=tmp_path / "runs", data_dir=out / "data", cache_dir=out / "cache")
+    for method in ("dual_gate", "spatial_gate"):
+        base = tiny_run("simclr", "dense", epochs=1)
+        run = replace(
+            base,
+            data=replace(base.data, train_images=120, held_out_images=24),
+            sparsity=SparsitySpec(method=method, granularity="element", reduction=1.5),
+        )
+        job.perform(run, context, lambda _step, _total: None)
+    gated, sparse = sorted(measured.courses(tmp_path / "runs", "*"), key=lambda item: "byol" in item.kind)
+    assert (gated.kind, sparse.kind) == ("simclr/dual_gate/element/t1.50", RUN.cell)
+    (record,) = (Record.load(path) for path in tmp_path.glob("runs/simclr-dual_gate*/record.json"))
+    for states, fact in (
+        (gated.final.online, "gate_rate_per_layer"),
+        (gated.final.target, "gate_rate_per_layer_target"),
+    ):
+        assert {name: state.gate for name, state in states.items()} == {
+            name: GateRate(rate, 0.25, 1)
+            for name, rate in dict(record.facts[fact]).items()  # type: ignore[call-overload]
+        }
+    assert gated.rows(presets.machine("chip28nm"))[0].macs_reduction > 1.0
+    (note,) = measured.left_out(tmp_path / "runs", "*")
+    assert "simclr/spatial_gate/element/t1.50" in note
+
+
+def test_updates_lie_where_they_happened() -> None:
+    """Before, during and after a schedule from 0.3 to 0.68 of 100 steps."""
+    assert course.periods_of([30, 40, 49, 60], 100, 0.3, 0.68) == (0, 10, 0)
+    assert course.periods_of([10, 20, 90], 100, 0.3, 0.68) == (15, 0, 31)
 
 
 def test_the_shares_of_a_run_add_up() -> None:
@@ -163,7 +200,8 @@ def test_the_habits_of_a_method_are_its_own() -> None:
             facts={"optimizer_steps": 20, "update_steps": [8] if run.sparsity.method == "gradual" else []},
             provenance={},
         )
-        return measured._habits(run, record)
+        found = measured._habits(run, record)[1]
+        return found.starts_dense, found.regrows
 
     assert habits(tiny_run("simclr", "static_erk")) == (False, False)
     assert habits(tiny_run("simclr", "gradual")) == (True, False)

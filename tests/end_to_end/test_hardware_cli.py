@@ -114,6 +114,70 @@ def test_explain_can_be_checked_with_a_pencil(capsys: pytest.CaptureFixture[str]
     assert "choose from FP, BP, WU" in call(capsys, *base, "chip28nm", "--explain", "conv1", "XY", code=2)
 
 
+def test_layers_add_up_to_the_step(capsys: pytest.CaptureFixture[str], traced: str) -> None:
+    """Filters that go take their consumers' inputs along, layer by layer too."""
+    arguments = ("--preset", "chip28nm", "--workload", traced, "--batch", "8", "--density", "0.5", "--filters")
+    parts = numbers(capsys, "step", *arguments)["parts"]
+    layers = numbers(capsys, "layer", *arguments)["layers"]
+    for phase in ("FP", "BP", "WU"):
+        alone = sum(row["cycles"] for name, row in layers.items() if name.endswith(" " + phase))
+        assert parts[phase]["cycles"] == pytest.approx(2 * alone)  # BYOL passes the online branch twice
+    dense = numbers(capsys, "layer", *arguments, "--branch", "target", "--target-density", "1")["layers"]
+    assert {row["speed_up"] for row in dense.values()} == {1.0}
+    assert "without --branch target" in call(capsys, "layer", *arguments, "--target-density", "1", code=2)
+
+
+def test_explain_shows_what_decides(capsys: pytest.CaptureFixture[str], traced: str) -> None:
+    base = ("layer", "--workload", traced, "--batch", "1", "--preset", "chip28nm", "--explain", "layer4.0.conv2", "FP")
+    text = call(capsys, *base)
+    assert "the slowest counts: DRAM" in text
+    assert "shares: trained images 1, work that gates need 1" in text
+    assert "Leave one of them out" in call(capsys, *base, "--json", code=2)
+
+
+def test_json_is_json(capsys: pytest.CaptureFixture[str], traced: str) -> None:
+    """At density 0 a ratio of something to nothing is null, never Infinity."""
+    arguments = ("layer", "--preset", "element_core", "--workload", traced, "--batch", "1", "--density", "0", "--json")
+    text = call(capsys, *arguments)
+    assert "Infinity" not in text
+    assert json.loads(text)["layers"]["layer1.0.conv1 FP"]["macs_reduction"] is None
+
+
+def test_a_changed_machine_says_so(capsys: pytest.CaptureFixture[str], traced: str) -> None:
+    arguments = ("step", "--preset", "chip28nm", "--workload", traced, "--batch", "1")
+    assert "Changed: array.rows=16." in call(capsys, *arguments, "--set", "array.rows=16")
+    assert "Changed:" not in call(capsys, *arguments)
+
+
+def test_inline_tables_can_be_swept(capsys: pytest.CaptureFixture[str], traced: str) -> None:
+    axis = "skipping={rows=8,columns=8},{rows=32,columns=32}"
+    arguments = ("sweep", "--preset", "chip28nm", "--workload", traced, "--batch", "1", "--densities", "0.5")
+    found = numbers(capsys, *arguments, "--vary", axis)["configurations"]
+    assert [item["changes"] for item in found] == [
+        ["skipping={rows=8,columns=8}"],
+        ["skipping={rows=32,columns=32}"],
+    ]
+
+
+def test_a_ramp_never_leaves_the_densities(capsys: pytest.CaptureFixture[str], traced: str) -> None:
+    arguments = ("step", "--preset", "chip28nm", "--workload", traced, "--density", "0.5", "--target-density", "0.1")
+    assert "--ramp with --target-density 0.1" in call(capsys, *arguments, "--ramp", "1", "0", "1", code=2)
+
+
+def test_broken_files_are_errors(capsys: pytest.CaptureFixture[str], traced: str, tmp_path: Path) -> None:
+    empty, array, text = tmp_path / "masks.npz", tmp_path / "array.npz", tmp_path / "latin.json"
+    empty.touch()
+    with array.open("wb") as file:
+        np.save(file, np.zeros(3))
+    text.write_bytes(b"\xff\xfe")
+    base = ("step", "--preset", "chip28nm", "--workload")
+    for path in (empty, array):
+        assert "Give a masks.npz of a run" in call(capsys, *base, traced, "--masks", str(path), code=2)
+    assert "Give the path of a traced workload" in call(capsys, *base, str(text), code=2)
+    for change in ('array.dataflow=["core"]', 'skipping={kind=["x"]}'):
+        assert "choose from" in call(capsys, *base, traced, "--set", change, code=2)
+
+
 def test_utilisation_counts_what_is_needed_and_no_more(capsys: pytest.CaptureFixture[str], traced: str) -> None:
     """Dense work over sparse cycles would pass 1, as SCALE-Sim's sparse reports do."""
     base = ("layer", "--workload", traced, "--batch", "1", "--preset", "chip28nm", "--density", "0.25")

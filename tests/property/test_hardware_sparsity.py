@@ -314,7 +314,33 @@ def test_gates(layer: LayerSpec, phase: Phase, keep: float, base: float) -> None
 
 def test_lock_step_opens_more_gates() -> None:
     """1 - (1 - 0.1)^(3 pixels x 2 groups) = 0.468559."""
-    assert GateRate(0.1, 0.0).computed_share(32, 3, 2) == pytest.approx(0.468559)
+    assert GateRate(0.1, 0.0, channels=32).computed_share(32, 3, 2) == pytest.approx(0.468559)
+    assert GateRate(0.1, 0.0, channels=16).computed_share(32, 3, 1) == pytest.approx(0.468559)
+    assert GateRate(0.1, 0.0).computed_share(6, 1, 1) == pytest.approx(0.468559)
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+@given(st.floats(0.01, 0.3), st.sampled_from([1, 4, 16]))
+def test_each_phase_waits_for_the_gates_of_its_own_pass(gathers: bool, keep: float, channels: int) -> None:  # noqa: FBT001
+    """FP: 16 outputs; BP: a sum over 64; WU: 16 outputs' gradients, summed over 64 pixels unless these are gathered."""
+    machine = bare(PLAIN, "array.rows=16", "array.columns=64", f"array.gathers_open_pixels={str(gathers).lower()}")
+    layer, state = conv("layer", 64, 8, 64, 3, 1, 1), State(gate=GateRate(keep, 0.0, channels))
+    together = {Phase.FP: 16 // channels, Phase.BP: 64 // channels, Phase.WU: 16 // channels * (1 if gathers else 64)}
+    for phase, gates in together.items():
+        whole, gated = (compute(layer, phase, machine, 2, item).cycles for item in (DENSE_STATE, state))
+        assert gated / whole == pytest.approx(1 - (1 - keep) ** gates)
+
+
+def test_inserted_zeros_are_executed() -> None:
+    """A stride of 2 makes four times the products, on either dataflow."""
+    layer = conv("layer", 32, 8, 32, 3, 2, 1)
+    for flow in ("core", "systolic_ws"):
+        changes = (PLAIN, "array.skips_gates=false", f"array.dataflow='{flow}'")
+        found = [
+            compute(layer, Phase.BP, bare(*changes, f"array.inserts_zeros={inserts}"), 2, DENSE_STATE).executed_macs
+            for inserts in ("false", "true")
+        ]
+        assert found == [2 * layer.macs, 4 * 2 * layer.macs]
 
 
 @given(seeds, st.integers(1, 9), st.integers(1, 7), densities, st.integers(1, 4), st.integers(1, 3))

@@ -54,6 +54,15 @@ def test_every_row_of_the_issue_is_there() -> None:
         assert final.macs_reduction == 1.0
 
 
+def test_drawn_rows_pay_for_their_mask_updates() -> None:
+    """One each 1/40 of the run while the density falls, none before and after; static masks none at all."""
+    for item in drawn.courses():
+        has_ramp = "ramp" in item.source
+        assert [bool(moment.period) for moment in item.moments] == (
+            [False] + [has_ramp] * 5 + [False] if len(item.moments) > 1 else [False]
+        )
+
+
 def test_layers_of_one_shape_share_a_draw() -> None:
     network = workload.read(path_of("smoke-simclr"))
     states = drawn.masks(BY_NAME["element d0.50"], network, 0.5, 0)
@@ -66,7 +75,7 @@ def made_up() -> Course:
     states = comparison.uniform(network, 0.25)
     moment = Moment(0.0, states, states)
     moments = course_of(Moment(0.0, {}, {}), [moment] * 5, moment, 0.3, 0.68)
-    return Course(kind="made up", source="a test", workload=network, final=moment, moments=moments)
+    return Course(kind="made up", source="a test", workload=network, regrows=False, final=moment, moments=moments)
 
 
 def test_the_average_of_a_run_is_weighted_by_time() -> None:

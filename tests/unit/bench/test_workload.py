@@ -48,6 +48,7 @@ def test_the_trace_agrees_with_what_masks_and_macs_say(framework: str) -> None:
         passes.target_forward,
     )
     assert step.target_is_ema == (passes.target_forward > 0)
+    assert step.predictor_passes == {"byol": 2, "simsiam": 2, "supervised": 1}.get(framework, 0)
     assert [layer.name for layer in traced.layers if layer.is_first] == ["conv1"]
     assert sum(layer.part is Part.PREDICTOR for layer in traced.layers) == {
         "byol": 2,

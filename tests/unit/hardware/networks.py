@@ -71,6 +71,7 @@ SIMCLR = StepSpec(
     online_passes=2,
     twin_passes=0,
     target_passes=0,
+    predictor_passes=0,
     target_is_ema=False,
     optimizer_states=1,
     mask_update_period_steps=0,
