@@ -157,8 +157,7 @@ def _latency() -> str:
     end = (
         "Assumed: a gate decides for 32 output channels at a pixel, gates are independent, a quarter of the inputs is\n"
         "never gated. A pass of WU sums over 32 pixels and waits for the gates of all, unless these are gathered.\n"
-        "Images whose gradient is skipped move no maps in BP and WU. Equal rows for both kinds of gathering mean that\n"
-        "gates are open.\n\n"
+        "Images whose gradient is skipped move no maps in BP and WU.\n\n"
         "That is a set and no explanation: with so many free entries some mixture always fits. None was tuned, and\n"
         "the machine was fixed before these rows were looked at."
     )
