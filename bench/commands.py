@@ -178,7 +178,7 @@ def _write_gate_maps(table: JudgedTable, place: Place) -> list[Path]:
         found = job.masks_path(place.context.runs_dir, record.run_id)
         if "gate_rate" in record.facts and found.exists():
             with np.load(found, allow_pickle=False) as arrays:
-                picture = gate_maps(dict(arrays), f"{record.run_id}: which pixels were computed")
+                picture = gate_maps(dict(arrays), f"{record.run_id}: where gates were on")
             paths.append(place.out / "tables" / "gates" / f"{record.run_id}.png")
             write_atomically(paths[-1], picture)
     return paths

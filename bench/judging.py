@@ -234,12 +234,12 @@ def _mean_fact(records: Sequence[Record], name: str) -> float | None:
 def _has_missed(record: Record) -> bool:
     """Return whether gates were asked for a reduction that a gated branch did not reach on the scored images.
 
-    A branch without gates has a reduction of 1, exactly.
+    A target without gates has a reduction of 1, exactly; the online branch always has gates.
     """
-    asked, found = record.facts.get("reduction_asked"), [record.facts.get(name) for name in REDUCTIONS]
-    return asked is not None and any(
-        abs(float(str(value)) / float(str(asked)) - 1) > TOLERANCE for value in found if value not in {None, 1.0}
-    )
+    if "reduction_asked" not in record.facts:
+        return False
+    asked, online, target = (float(str(record.facts[name])) for name in ("reduction_asked", *REDUCTIONS))
+    return any(abs(found / asked - 1) > TOLERANCE for found in (online, *([] if target == 1.0 else [target])))
 
 
 def _seed(record: Record) -> int:

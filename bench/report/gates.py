@@ -1,4 +1,4 @@
-"""What gating bought, drawn: accuracy against the reduction of MACs, and which pixels were skipped."""
+"""What gating bought, drawn: accuracy against the reduction of MACs, and where gates were on."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -90,7 +90,7 @@ def gate_maps(arrays: Arrays, title: str) -> bytes:
         panels[row, 0].set_ylabel(f"{layer}\n{branch}", rotation=0, ha="right", va="center", fontsize="small")
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
-    figure.colorbar(drawn, ax=panels[1:, :], label="fraction of gates on (0: only the base path)", shrink=0.5)
+    figure.colorbar(drawn, ax=panels[1:, :], label="fraction of gates on", shrink=0.5)
     figure.suptitle(title, fontsize="medium")
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=90, bbox_inches="tight", metadata={"Software": None})

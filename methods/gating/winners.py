@@ -10,17 +10,17 @@ from torch import Tensor, nn
 from methods.gating.base import GatedMethod, GateSetting, require_no_slices
 from methods.gating.layer import Gated, gated
 
-TYPICAL = (2 * math.pi) ** -0.5  # mean behind normalisation and ReLU: the scale that predictors are initialised for
+TYPICAL: float = (2 * math.pi) ** -0.5  # mean of a rectified normal variable: what predictors are initialised for
 
 
 def proportions(means: Tensor) -> Tensor:
     """Return an image's channel means ``[N, C]`` relative to each other, their mean being ``TYPICAL``.
 
-    Predictors ask for these. A saliency that multiplies features and grows with them squares an image's scale in every
-    layer, and eight layers later, trained from scratch, features overflowed (deviation 24).
+    Predictors ask for these. Source: ours. A saliency that multiplies features and grows with them squares an image's
+    scale in every layer, and eight layers later, trained from scratch, features overflowed (deviation 24).
     """
-    total = means.mean(1, keepdim=True)
-    return means * (TYPICAL / total.clamp_min(torch.finfo(means.dtype).tiny))  # type: ignore[no-any-return]
+    scale: Tensor = TYPICAL / means.mean(1, keepdim=True).clamp_min(torch.finfo(means.dtype).tiny)
+    return means * scale
 
 
 class CountedConv2d(Gated):

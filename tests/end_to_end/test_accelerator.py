@@ -97,10 +97,10 @@ def test_a_gated_run_stands_beside_a_sparse_one(out: Path, tmp_path: Path) -> No
         (gated.final.online, "gate_rate_per_layer"),
         (gated.final.target, "gate_rate_per_layer_target"),
     ):
-        assert {name: state.gate for name, state in states.items()} == {
-            name: GateRate(rate, 0.25, 1)
-            for name, rate in dict(record.facts[fact]).items()  # type: ignore[call-overload]
-        }
+        rates = record.facts[fact]
+        assert isinstance(rates, dict)
+        expected = {name: GateRate(rate, 0.25, 1) for name, rate in rates.items()}
+        assert {name: state.gate for name, state in states.items()} == expected
     assert gated.rows(presets.machine("chip28nm"))[0].macs_reduction > 1.0
     (note,) = measured.left_out(tmp_path / "runs", "*")
     assert "simclr/spatial_gate/element/t1.50" in note

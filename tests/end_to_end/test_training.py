@@ -177,16 +177,13 @@ def test_the_method_is_attached_to_weights_that_are_on_their_device(
     # B4: its averages were on the CPU and the weights on the accelerator, which stopped the first step.
     run, seen = tiny_run("byol", "synchronized", gap=0.3), list[str]()
 
-    class Stop(Exception):  # noqa: N818 (no error)
-        pass
-
-    def attach(_: object, branches: Branches, total_steps: int) -> None:  # noqa: ARG001
+    def attach(_: object, branches: Branches, *_steps: int) -> None:
         seen.extend(weight.device.type for part in (branches.online, branches.target) for weight in part.parameters())
-        raise Stop
+        raise InterruptedError
 
     monkeypatch.setattr(Fabric, "device", property(lambda _: torch.device("meta")))
     monkeypatch.setattr(Synchronized, "attach", attach)
-    with pytest.raises(Stop):
+    with pytest.raises(InterruptedError):
         pretrained(run, tmp_path)
     assert set(seen) == {"meta"}
 

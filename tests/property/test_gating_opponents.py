@@ -114,7 +114,7 @@ def test_exact_opponents_execute_what_they_were_asked_for(name: str, *, tied: bo
         ("spatial_gate", 1, True),
     ],
 )
-def test_steering_settles_where_nothing_else_moves(name: str, slices: int, tied: bool) -> None:  # noqa: FBT001
+def test_steering_settles_where_nothing_else_moves(name: str, slices: int, *, tied: bool) -> None:
     """Whole turns overshoot: every layer shifts what later ones see, and the error can grow from turn to turn."""
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -320,8 +320,8 @@ def test_lock_step_opens_more_gates() -> None:
 
 
 @pytest.mark.parametrize("gathers", [False, True])
-@given(st.floats(0.01, 0.3), st.sampled_from([1, 4, 16]))
-def test_each_phase_waits_for_the_gates_of_its_own_pass(gathers: bool, keep: float, channels: int) -> None:  # noqa: FBT001
+@given(keep=st.floats(0.01, 0.3), channels=st.sampled_from([1, 4, 16]))
+def test_each_phase_waits_for_the_gates_of_its_own_pass(keep: float, channels: int, *, gathers: bool) -> None:
     """FP: 16 outputs; BP: a sum over 64; WU: 16 outputs' gradients, summed over 64 pixels unless these are gathered."""
     machine = bare(PLAIN, "array.rows=16", "array.columns=64", f"array.gathers_open_pixels={str(gathers).lower()}")
     layer, state = conv("layer", 64, 8, 64, 3, 1, 1), State(gate=GateRate(keep, 0.0, channels))
