@@ -29,13 +29,14 @@ def accuracy_against_reduction(table: JudgedTable) -> bytes:
     """
     frameworks = list(dict.fromkeys(row.cell.partition("/")[0] for row in table.rows))
     figure = Figure(figsize=(5.2 * len(frameworks), 4.2), layout="constrained")
-    panels = figure.subplots(1, len(frameworks), squeeze=False)[0]
+    panels = figure.subplots(1, len(frameworks), squeeze=False, sharey=True)[0]
     for panel, framework in zip(panels, frameworks, strict=True):
         _panel(panel, framework, table)
     return _svg(figure)
 
 
 def _panel(panel: Axes, framework: str, table: JudgedTable) -> None:
+    panel.set_prop_cycle(color=mpl.color_sequences["tab20"])  # more lines than the default has colours
     metric = table.tolerances.judged_metric
     lines: dict[str, list[Row]] = {}
     for row in table.rows:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from bench.config import Run
 from bench.judged import JudgedTable
 from bench.record import Record
 
@@ -21,7 +22,7 @@ def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
         (
             "training",
             _distinct(
-                f"{run.data.train_images or 'all'} images, {run.optimizer.epochs} epochs, "
+                f"{run.data.train_images or 'all'} images{_held_out(run)}, {run.optimizer.epochs} epochs, "
                 f"batch {run.optimizer.batch_images}, {run.optimizer.name} {run.optimizer.learning_rate:g}, "
                 f"views {run.views.pipeline}"
                 for run in cells
@@ -40,6 +41,11 @@ def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
         ("sources", _distinct(str(item.get("source_digest", "unknown")) for item in provenance)),
         ("data source", _distinct(str(item.get("data_source", "unknown")) for item in provenance)),
     )
+
+
+def _held_out(run: Run) -> str:
+    count = run.data.held_out_images
+    return f", {count} of them held out to steer gates" if count else ""
 
 
 def cost(table: JudgedTable) -> str:

@@ -116,3 +116,11 @@ def test_the_table_holds_images_out_in_every_cell(profile: str, data: str) -> No
     assert spec.cells[0].data.held_out_images > 0
     asked = {run.sparsity.reduction for run in spec.cells if run.sparsity.method == "dual_gate"}
     assert asked == ({2.25} if profile == "smoke" else {1.25, 1.5, 1.75, 2.25})
+
+
+def test_the_heading_says_how_many_images_steer_gates() -> None:
+    run = made_up_run()
+    held = dataclasses.replace(run, data=dataclasses.replace(run.data, held_out_images=128))
+    for each, expected in ((held, "5120 images, 128 of them held out to steer gates, "), (run, "5120 images, ")):
+        table = assemble(made_up_spec(each), [made_up_record(each, 50.0)], [], made_up_tolerances(), made_up_claims())
+        assert f"{expected}5 epochs" in dict(page(table).heading)["training"]
