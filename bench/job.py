@@ -73,7 +73,11 @@ def perform(run: Run, context: Context, tick: train.Tick) -> Record:
         checkpoint_seconds=context.checkpoint_seconds,
     )
     trained_cpu = time.process_time()
-    metrics, scores = _scores(run, dataset, trained.encoder)
+    metrics, scores = _scores(run, dataset, trained.encoder, trained.features)
+    if trained.target is not None:
+        is_one = trained.target is trained.encoder
+        of_target = metrics if is_one else _scores(run, dataset, trained.target, None)[0]
+        scores |= {f"{name}_target": percent for name, percent in of_target.items()}
     made = Record(
         run_id=run.run_id,
         run=record.plain(run),
@@ -104,11 +108,14 @@ def perform(run: Run, context: Context, tick: train.Tick) -> Record:
     return made
 
 
-def _scores(run: Run, dataset: data.Dataset, encoder: torch.nn.Module) -> tuple[dict[str, float], dict[str, object]]:
-    """Return the percentages and the counts behind them."""
+def _scores(
+    run: Run, dataset: data.Dataset, encoder: torch.nn.Module, queries: torch.Tensor | None
+) -> tuple[dict[str, float], dict[str, object]]:
+    """Return the percentages and the counts behind them; ``queries``: features of the scored images, if known."""
     spec = run.evaluation
     bank = evaluate.features(encoder, dataset.train.images, normalise=normalise)
-    queries = evaluate.features(encoder, dataset.test.images, normalise=normalise)
+    if queries is None:
+        queries = evaluate.features(encoder, dataset.test.images, normalise=normalise)
     labels = dataset.train.labels, dataset.test.labels
     neighbours = evaluate.knn(
         bank, labels[0], queries, labels[1], neighbours=spec.knn_neighbours, temperature=spec.knn_temperature

@@ -16,7 +16,13 @@ from bench.verdict import Judgement, Verdict, pooled_spread
 METRICS = ("linear_top1_percent", "knn_top1_percent")
 SHOWN_FACTS = ("density_prunable", "density_encoder", "macs_ratio", "training_macs_ratio")
 REDUCTIONS = ("reduction", "reduction_target")  # of MACs, per branch
-GATE_FACTS = ("reduction_asked", *REDUCTIONS, "gate_agreement", "gate_agreement_by_chance")  # of cells with gates
+GATE_FACTS = (  # of cells with gates
+    "reduction_asked",
+    *REDUCTIONS,
+    "gate_agreement",
+    "gate_agreement_by_chance",
+    *(f"{metric}_target" for metric in METRICS),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class Pretrained:
 
     Attributes:
         encoder: the exported online encoder, plain, zeros baked in.
+        target: with gates, the target's; the online one where both branches are one function; else None.
+        features: with gates, ``[N, F]`` of the scored images, online; else None.
         facts: exact properties of the run, for the record.
         masks: packed masks, ``POINT/BRANCH/LAYER`` to uint8, for the ``.masks.npz`` file; with gates, also their maps.
         step_milliseconds: median wall time of an optimizer step of this process; nan if it took none.
@@ -43,6 +45,8 @@ class Pretrained:
     """
 
     encoder: nn.Module
+    target: nn.Module | None
+    features: Tensor | None
     facts: dict[str, object]
     masks: dict[str, Tensor]
     step_milliseconds: float
@@ -198,15 +202,23 @@ def pretrain(
         if training.step == total_steps or time.monotonic() - saved_at > checkpoint_seconds:
             save()
             saved_at = time.monotonic()
-    encoder = method.export(framework.branches)
+    encoder = method.export(framework.online)
     gates = method.gate_facts(lambda: augment.normalise(dataset.test.images.to(fabric.device)))
     return Pretrained(
         encoder=encoder,
+        target=_target(framework, method, encoder) if gates else None,
+        features=gates.features if gates else None,
         facts=_facts(run, dataset, training, encoder) | _gate_facts(framework, gates),
         masks=training.masks | packed("final", framework) | _maps(gates, dataset),
         step_milliseconds=1e3 * float(np.median(durations)) if durations else math.nan,
         cpu_seconds=training.cpu_seconds,
     )
+
+
+def _target(framework: Framework, method: SparseMethod, online: nn.Module) -> nn.Module:
+    """Return the target's plain encoder: ``online`` where both branches are one function of an image."""
+    is_one = framework.tied and not method.splits_branches
+    return online if is_one else method.export(framework.target)
 
 
 class _Clock:

@@ -154,12 +154,14 @@ class GateFacts:
             over all its passes, overhead included.
         target_share: the same of the target.
         facts: named properties, measured on the scored images; they replace the facts of the same name.
+        features: ``[N, F]``, of the online encoder on the scored images, seen along the way.
         maps: per branch and layer, ``BRANCH/LAYER``, fraction of gates on at each pixel of the first scored images.
     """
 
     online_share: float
     target_share: float
     facts: Mapping[str, object]
+    features: Tensor
     maps: Mapping[str, Tensor]
 
 
@@ -207,9 +209,9 @@ class SparseMethod(abc.ABC):  # noqa: B024 (every moment has the same sensible d
         """
         return None
 
-    def export(self, branches: Branches) -> nn.Module:
-        """Return a plain copy of the online encoder, zeros baked in."""
-        return masking.export(branches.online)
+    def export(self, encoder: nn.Module) -> nn.Module:
+        """Return a plain copy of one branch's encoder, zeros baked in."""
+        return masking.export(encoder)
 
     def state_dict(self) -> dict[str, object]:
         """Return what the masks cannot tell, as tensors, numbers, strings and containers of them."""

@@ -1,6 +1,6 @@
 """What a report says, as strings and in order; the renderers only dress it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.claims import JudgedClaim
@@ -85,7 +85,7 @@ def page(table: JudgedTable) -> Page:
                 Column("verdict"),
                 *_metric_columns(judged, rank=0),
                 *(column for name in metrics[1:] for column in _metric_columns(name, rank=1)),
-                *(_GATE_COLUMNS if gates else ()),
+                *(_gate_columns(judged) if gates else ()),
                 *_FACT_COLUMNS,
             ),
             rows=tuple(_row(row, metrics, has_gates=gates) for row in table.rows),
@@ -119,11 +119,11 @@ _FACT_COLUMNS = (
 )
 
 
-_GATE_COLUMNS = (
-    Column("reduction of MACs", is_number=True),
-    Column("target's", is_number=True, rank=1),
-    Column("gates agree on an image (by chance)", is_number=True, rank=2),
-)
+def _gate_columns(metric: str) -> Iterable[Column]:
+    yield Column("reduction of MACs", is_number=True)
+    yield Column("target's", is_number=True, rank=1)
+    yield Column(f"{METRIC_TITLES[metric]} of the target branch", is_number=True, rank=1)
+    yield Column("gates agree on an image (by chance)", is_number=True, rank=2)
 
 
 def _metric_columns(metric: str, rank: int) -> Iterable[Column]:
@@ -134,8 +134,8 @@ def _metric_columns(metric: str, rank: int) -> Iterable[Column]:
     yield Column("diff.", is_number=True, rank=rank if rank == 0 else rank + 1)
 
 
-def _row(row: Row, metrics: Iterable[str], *, has_gates: bool) -> tuple[str, ...]:
-    cells = [row.cell, row.judgement.verdict.value]
+def _row(row: Row, metrics: Sequence[str], *, has_gates: bool) -> tuple[str, ...]:
+    judged, cells = metrics[0], [row.cell, row.judgement.verdict.value]
     for metric in metrics:
         new, stored, difference = row.new[metric], row.stored[metric], row.difference(metric)
         interval = new.interval
@@ -146,12 +146,14 @@ def _row(row: Row, metrics: Iterable[str], *, has_gates: bool) -> tuple[str, ...
             f"{difference:+.2f}" if difference is not None else _NOTHING,
         ]
     if has_gates:
-        target, agreement, chance = (
-            row.facts[name] for name in ("reduction_target", "gate_agreement", "gate_agreement_by_chance")
+        target, scored, agreement, chance = (
+            row.facts[name]
+            for name in ("reduction_target", f"{judged}_target", "gate_agreement", "gate_agreement_by_chance")
         )
         cells += [
             _reduction(row),
             f"{target:.3f}" if target is not None else _NOTHING,
+            f"{scored:.2f}" if scored is not None else _NOTHING,
             f"{agreement:.3f} ({chance:.3f})" if agreement is not None else _NOTHING,
         ]
     shown = (row.facts[name] for name in SHOWN_FACTS)

@@ -86,11 +86,13 @@ class Observed:
         online: of the online encoder.
         target: of the target.
         agreement: fraction of gates that are equal in both, per layer.
+        features: float32 ``[N, F]`` on the CPU: what the online encoder made of the images.
     """
 
     online: Activity
     target: Activity
     agreement: Mapping[str, float]
+    features: Tensor
 
 
 @torch.no_grad()
@@ -99,13 +101,15 @@ def observe(online: nn.Module, target: nn.Module, images: Tensor) -> Observed:
 
     Args:
         online: gated.
-        target: gated, with the same layers.
+        target: gated, with the same layers; may be the online encoder itself.
         images: ``[N, C, H, W]``, normalised, on the encoders' device.
     """
     sums: dict[str, Tensor] = {path: torch.zeros(5, dtype=torch.float64) for path in gated(online)}
-    overhead = [0, 0]
+    overhead, features = [0, 0], list[Tensor]()
     for part in images.split(BATCH):
-        first, second = _seen(online, part), _seen(target, part)
+        first, made = _seen(online, part)
+        second, _ = (first, made) if target is online else _seen(target, part)
+        features.append(made.float().cpu())
         for path, note in first.items():
             other = second[path]
             sums[path] += _sums(note, other)
@@ -123,13 +127,14 @@ def observe(online: nn.Module, target: nn.Module, images: Tensor) -> Observed:
             overhead_macs=overhead[1],
         ),
         agreement={path: mean[4] for path, mean in means.items()},
+        features=torch.cat(features) if features else torch.empty(0),
     )
 
 
 @torch.no_grad()
 def maps(encoder: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Return, per gated layer, the fraction of gates on at each pixel: ``[N, H, W]``; 1x1 if gates know no pixels."""
-    found = {path: note.gates.double() for path, note in _seen(encoder, images).items()}
+    found = {path: note.gates.double() for path, note in _seen(encoder, images)[0].items()}
     return {
         path: gates.mean(1) if gates.ndim == 4 else gates.flatten(1).mean(1)[:, None, None]
         for path, gates in found.items()
@@ -156,10 +161,11 @@ def _sums(note: Note, other: Note) -> Tensor:
     return torch.stack([rate, shares, other_rate, other_shares, agreement]).cpu()
 
 
-def _seen(encoder: nn.Module, images: Tensor) -> dict[str, Note]:
+def _seen(encoder: nn.Module, images: Tensor) -> tuple[dict[str, Note], Tensor]:
+    """Return what each layer did, and what the encoder returned."""
     with _noted(encoder) as layers:
-        encoder(images)
-        return {path: _only(layer.notes) for path, layer in layers.items()}
+        made: Tensor = encoder(images)
+        return {path: _only(layer.notes) for path, layer in layers.items()}, made
 
 
 def _only(notes: Sequence[Note] | None) -> Note:

@@ -158,8 +158,9 @@ class GatedMethod(SparseMethod):
         self.begin(self._wanted)
 
     def observe(self, images: Tensor) -> Observed:
-        """Let both branches see images in evaluation mode."""
-        return observe(self.branches.online, self.branches.target, images)
+        """Let both branches see images in evaluation mode; once, where they are one function."""
+        target = self.branches.online if self.branches.tied and not self.splits_branches else self.branches.target
+        return observe(self.branches.online, target, images)
 
     def on_step(self, step: int) -> None:
         """Measure and steer, when due: every so often after the first quarter, and after the last step."""
@@ -251,6 +252,7 @@ class GatedMethod(SparseMethod):
             online_share=training_share(self.branches.online, budget, _overhead(seen.online, budget)),
             target_share=training_share(self.branches.target, budget, _overhead(seen.target, budget)),
             facts=facts,
+            features=seen.features,
             maps={
                 f"{branch}/{path}": each
                 for branch, encoder in (("online", self.branches.online), ("target", self.branches.target))

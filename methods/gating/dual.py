@@ -71,7 +71,7 @@ class DualGate(GatedMethod):
             layer.is_bypassed = self._target is Target.UNGATED
             if self._target is Target.SHARED:
                 layer.gate = online[path].gate
-            elif self._target is Target.FOLLOWING:
+            elif self._target is Target.FOLLOWING and not self.setting.is_all_on:
                 decisions = deque[Tensor]()
                 self._decisions.append(decisions)
                 replace(branches.online, path, _Leader(online[path], online[path].gate, decisions))
@@ -120,11 +120,13 @@ class DualGate(GatedMethod):
         learned = dict.fromkeys(gate.deviation for gate in gates if gate.deviation.requires_grad)
         return PENALTY * torch.stack([deviation.square().sum() for deviation in learned]).sum()
 
-    def export(self, branches: Branches) -> nn.Module:
-        """Return a plain copy of the online encoder with its own gates, for inference alone."""
-        plain = masking.export(branches.online)
+    def export(self, encoder: nn.Module) -> nn.Module:
+        """Return a plain copy of one branch's encoder with its own gates, for inference alone."""
+        plain = masking.export(encoder)
         for path, layer in _layers(plain).items():
-            replace(plain, path, GatedConv2d(layer.conv, layer.gate, groups=layer.groups, partition=layer.partition))
+            alone = GatedConv2d(layer.conv, layer.gate, groups=layer.groups, partition=layer.partition)
+            alone.is_bypassed = layer.is_bypassed
+            replace(plain, path, alone)
         return plain
 
 

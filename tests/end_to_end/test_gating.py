@@ -8,7 +8,7 @@ import pytest
 import torch
 from lightly.models.utils import update_momentum
 
-from bench import build, data, evaluate
+from bench import build, data, evaluate, job
 from bench.augment import normalise
 from bench.config import Run, SparsitySpec
 from bench.frameworks import FRAMEWORKS
@@ -95,7 +95,8 @@ def test_the_exported_encoder_is_gated_and_independent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", GATES)
-def test_the_export_computes_what_the_online_branch_does_and_stays(method: str) -> None:
+def test_an_export_computes_what_its_branch_does_and_stays(method: str) -> None:
+    """And where the target is scored as the online encoder, the two are one function."""
     run = gated_run("simclr", method, 1.5)
     framework, gates = build.framework_for(run), build.method_for(run)
     gates.attach(framework.branches, 10)
@@ -103,14 +104,35 @@ def test_the_export_computes_what_the_online_branch_does_and_stays(method: str) 
     gates.hold_out(views[0])
     framework.loss(views[0], views[1], torch.zeros(4, dtype=torch.int64))
     gates.penalty()
-    online = framework.online.eval()
-    exported = gates.export(framework.branches).eval()
+    branches = framework.online.eval(), framework.target.eval()
+    exports = [gates.export(branch).eval() for branch in branches]
     with torch.no_grad():
-        before = exported(views[0])
-        torch.testing.assert_close(before, online(views[0]))
-        for weight in online.parameters():
+        online, target = (branch(views[0]) for branch in branches)
+        before = [exported(views[0]) for exported in exports]
+        torch.testing.assert_close(before[0], online)
+        if method != "single_gate":  # whose target does what the online branch decides; alone it decides itself
+            torch.testing.assert_close(before[1], target)
+        assert torch.equal(*before) is not gates.splits_branches
+        for weight in framework.parameters():
             weight.add_(1.0)
-        assert torch.equal(exported(views[0]), before)
+        assert all(torch.equal(exported(views[0]), each) for exported, each in zip(exports, before, strict=True))
+
+
+def test_both_branches_of_gated_runs_are_scored(tmp_path: Path) -> None:
+    """Each as it is: the features seen while gates are measured are the export's, and an ungated target is dense."""
+    context = job.Context(runs_dir=tmp_path / "runs", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    for method in ("dual_gate", "shared_gate", "ungated_target"):
+        run = gated_run("simclr", method, 1.5)
+        trained, images = pretrained(run, tmp_path / method), dataset_of(run, tmp_path / "cache").test.images
+        assert trained.target is not None
+        assert trained.features is not None
+        torch.testing.assert_close(trained.features, evaluate.features(trained.encoder, images, normalise=normalise))
+        assert (trained.target is trained.encoder) is (method == "shared_gate")
+        facts = job.perform(run, context, lambda _step, _total: None)
+        same = facts.metrics == {name: facts.facts[f"{name}_target"] for name in facts.metrics}
+        assert same is (method == "shared_gate")
+    dense = pretrained(gated_run("simclr", "dense", 0.0), tmp_path / "dense")
+    assert (dense.target, dense.features) == (None, None)
 
 
 @pytest.mark.parametrize("method", GATES)

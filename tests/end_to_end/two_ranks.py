@@ -1,11 +1,13 @@
-"""Train one tiny run on two gloo ranks; each writes what it ended with. Arguments: FRAMEWORK METHOD FOLDER."""
+"""Train tiny runs on two gloo ranks; each writes what they ended with. Arguments: FOLDER FRAMEWORK/METHOD..."""
 
 import hashlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 
 from bench import build, train
 from bench.config import Run
@@ -21,21 +23,25 @@ def run_of(framework: str, method: str) -> Run:
     return tiny_run(framework, method, gap=0.3 if method == "synchronized" else 0.0, epochs=4)
 
 
-def main(framework: str, method: str, folder: Path) -> None:
-    torch.set_num_threads(1)
-    run = run_of(framework, method)
-    fabric = build.fabric_for(run, devices=2)
-    rank = fabric.global_rank
-    dataset = dataset_of(run, folder / f"cache{rank}")
-    trained = train.pretrain(run, dataset, folder / "checkpoint.pt", fabric=fabric, tick=lambda _step, _total: None)
+def ended(run: Run, folder: Path, fabric: Fabric) -> dict[str, Any]:
+    dataset = dataset_of(run, folder / f"cache{fabric.global_rank}")
+    path = folder / run.run_id / "checkpoint.pt"
+    trained = train.pretrain(run, dataset, path, fabric=fabric, tick=lambda _step, _total: None)
     names = ("mask_digest", "mask_digest_target", "loss_digest", "update_steps", "samples_seen")
     facts = {name: trained.facts[name] for name in names}
     # Not the running statistics: batch normalisation sees its own rank's images.
     weights = b"".join(weight.detach().numpy().tobytes() for weight in trained.encoder.parameters())
     aims = [layer.get_buffer("gate.aim").item() for layer in gated(trained.encoder).values()]
-    facts |= {"aims": aims, "weights": hashlib.sha256(weights).hexdigest(), "world_size": fabric.world_size}
-    (folder / f"rank{rank}.json").write_text(json.dumps(facts))
+    return facts | {"aims": aims, "weights": hashlib.sha256(weights).hexdigest(), "world_size": fabric.world_size}
+
+
+def main(folder: Path, *cells: str) -> None:
+    torch.set_num_threads(1)
+    runs = {cell: run_of(*cell.split("/")) for cell in cells}
+    fabric = build.fabric_for(next(iter(runs.values())), devices=2)
+    found = {cell: ended(run, folder, fabric) for cell, run in runs.items()}
+    (folder / f"rank{fabric.global_rank}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -261,7 +261,7 @@ def test_masks_are_whole_units_at_every_moment_and_exact_at_the_end(
         history.append(masking.digest(pair.online))
     check_budget(kept_units(masking.read(pair.online), granularity), granularity, 0.25)
     check_budget(found, granularity, 0.25 + gap_of(name))
-    exported = method.export(pair)
+    exported = method.export(pair.online)
     for path in PRUNABLE:
         weight = exported.get_submodule(path).get_parameter("weight")
         assert torch.equal(weight != 0, masking.read(pair.online)[path] == 1)

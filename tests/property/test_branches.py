@@ -139,7 +139,7 @@ def test_counts_are_exact_and_nothing_changes_after_the_last_update(name: str, t
             assert changed[-1] >= updates[-2]
     else:
         assert updates == changed == ()
-    exported = method.export(pair)
+    exported = method.export(pair.online)
     for path, mask in masking.read(pair.online).items():
         weight = exported.get_submodule(path).get_parameter("weight")
         assert not bool(weight[mask == 0].any())
