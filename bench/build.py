@@ -29,6 +29,16 @@ def fabric_for(run: Run, *, accelerator: str = "cpu", devices: int = 1, nodes: i
     return fabric
 
 
+def check(run: Run) -> None:
+    """Put a run together and throw it away: what cannot be built is refused before anything is loaded or started.
+
+    Raises:
+        ValueError: as building does.
+    """
+    any_steps = 1000  # what depends on their number is refused in training
+    method_for(run).attach(framework_for(run).branches, any_steps)
+
+
 def env_class_for(run: Run, fabric: Fabric) -> str:
     """Return the class of environments that this run belongs to."""
     device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else ""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import data, estimate, gate_speed, job, workload
+from bench import build, data, estimate, gate_speed, job, workload
 from bench.accelerator import claims as ratios
 from bench.accelerator import document, drawn, measured
 from bench.accelerator import table as accelerator_table
@@ -326,7 +326,11 @@ def make_run(
     pipeline: str | None,
     probe: str | None,
 ) -> int:
-    """Make one run, print its record, and return the exit code."""
+    """Make one run, print its record, and return the exit code.
+
+    Raises:
+        UsageError: it cannot be built.
+    """
     name = parse_cell(cell)
     sparsity = SparsitySpec.at(method=name.method, granularity=name.granularity, point=name.point)
     run = PROFILES[profile].run(name.framework, sparsity, data_name)
@@ -339,6 +343,10 @@ def make_run(
         evaluation=dataclasses.replace(run.evaluation, **_given({"probe": probe})),
         seed=seed,
     )
+    try:
+        build.check(run)
+    except ValueError as error:
+        raise UsageError(f"{run.cell}: {error}") from error
     (outcome,), notes = perform([run], place, force=True)
     for note in notes:
         print(note, file=sys.stderr)

@@ -81,19 +81,6 @@ def test_dual_gates_meet_their_reduction_in_both_branches(framework: str, granul
         assert facts[name] == pytest.approx(1.5, rel=TOLERANCE)
 
 
-def test_the_exported_encoder_is_gated_and_independent(tmp_path: Path) -> None:
-    for method in GATES:
-        trained = pretrained(gated_run("simclr", method, 1.5, epochs=1), tmp_path / method)
-        layers = gated(trained.encoder)
-        assert len(layers) == 8
-        assert not any("parametrizations" in name for name in trained.encoder.state_dict())
-        images = torch.randn(3, 3, 32, 32)
-        with torch.no_grad():
-            before = trained.encoder.eval()(images)
-            again = copy.deepcopy(trained.encoder)(images)
-        assert torch.equal(before, again)
-
-
 @pytest.mark.parametrize("method", GATES)
 def test_an_export_computes_what_its_branch_does_and_stays(method: str) -> None:
     """And where the target is scored as the online encoder, the two are one function."""
@@ -106,6 +93,9 @@ def test_an_export_computes_what_its_branch_does_and_stays(method: str) -> None:
     gates.penalty()
     branches = framework.online.eval(), framework.target.eval()
     exports = [gates.export(branch).eval() for branch in branches]
+    for exported in exports:
+        assert len(gated(exported)) == 8
+        assert not any("parametrizations" in name for name in exported.state_dict())
     with torch.no_grad():
         online, target = (branch(views[0]) for branch in branches)
         before = [exported(views[0]) for exported in exports]
@@ -116,6 +106,7 @@ def test_an_export_computes_what_its_branch_does_and_stays(method: str) -> None:
         for weight in framework.parameters():
             weight.add_(1.0)
         assert all(torch.equal(exported(views[0]), each) for exported, each in zip(exports, before, strict=True))
+        assert torch.equal(copy.deepcopy(exports[0])(views[0]), before[0])
 
 
 def test_both_branches_of_gated_runs_are_scored(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from bench import build, checkpoint, record, train
 from bench.checkpoint import CheckpointError
+from bench.config import Run
 from bench.frameworks import FRAMEWORKS
 from bench.train import TrainingError
 from methods import METHODS
@@ -49,7 +50,9 @@ def unpacked(masks: dict[str, Tensor], prefix: str) -> int:
 
 
 @pytest.mark.parametrize(("framework", "method"), CELLS)
-def test_an_interrupted_run_ends_with_the_same_bits(framework: str, method: str, tmp_path: Path) -> None:
+def test_a_run_ends_at_exactly_its_density_and_an_interrupted_one_with_the_same_bits(
+    framework: str, method: str, tmp_path: Path
+) -> None:
     run = tiny_run(framework, method, gap=gap_of(method))
     whole = pretrained(run, tmp_path / "whole")
     # In the middle of the mask schedule, at a step that differs from cell to cell.
@@ -62,12 +65,12 @@ def test_an_interrupted_run_ends_with_the_same_bits(framework: str, method: str,
     assert continued.facts == whole.facts
     assert continued.masks.keys() == whole.masks.keys()
     assert all(torch.equal(continued.masks[name], mask) for name, mask in whole.masks.items())
+    is_exact(run, continued)
 
 
-@pytest.mark.parametrize(("framework", "method"), CELLS)
-def test_a_run_ends_at_exactly_its_density(framework: str, method: str, tmp_path: Path) -> None:
-    run = tiny_run(framework, method, gap=gap_of(method))
-    trained = pretrained(run, tmp_path)
+def is_exact(run: Run, trained: train.Pretrained) -> None:
+    """Check densities and the exported zeros."""
+    method = run.sparsity.method
     total = trained.facts["prunable_weights"]
     assert isinstance(total, int)
     kept = budget(total, run.sparsity.density)
@@ -89,10 +92,11 @@ def test_a_run_ends_at_exactly_its_density(framework: str, method: str, tmp_path
 @pytest.mark.parametrize("method", ["static_uniform", "gradual", "synchronized"])
 def test_an_exported_encoder_is_exactly_2_of_4(framework: str, method: str, tmp_path: Path) -> None:
     run = tiny_run(framework, method, granularity="2:4", density=0.5, gap=gap_of(method))
-    whole = pretrained(run, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        pretrained(run, tmp_path / "cut", stop_at(9))
-    assert pretrained(run, tmp_path / "cut").facts == whole.facts
+        pretrained(run, tmp_path, stop_at(9))
+    whole = pretrained(run, tmp_path)
+    if (framework, method) in {("simclr", "synchronized"), ("byol", "synchronized")}:  # one of each kind of pair
+        assert pretrained(run, tmp_path / "whole").facts == whole.facts
     layers = whole.facts["kept_per_layer"]
     assert isinstance(layers, dict)
     assert layers
@@ -142,7 +146,7 @@ def test_a_layer_that_a_pattern_does_not_fit_is_listed(tmp_path: Path) -> None:
     assert left == [name for name in online if name.startswith(("layer1", "layer2.0.conv1", "layer2.0.shortcut"))]
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("framework", ["simclr", "byol"])
 @pytest.mark.parametrize("method", ["gradual", "synchronized"])
 def test_the_last_mask_update_happens_and_leaves_time_to_recover(framework: str, method: str, tmp_path: Path) -> None:
     run = tiny_run(framework, method, gap=gap_of(method))
