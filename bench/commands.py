@@ -194,13 +194,14 @@ def perform(runs: Sequence[Run], place: Place, *, force: bool) -> tuple[list[Out
     images = len(dataset.train.images)
     notes = _set_aside(runs, place.context.runs_dir, dataset.fingerprint)
     found = stored(runs, place.context.runs_dir)
-    todo = found.missing + found.outdated
+    # Longest first: the workers then end together.
+    todo = sorted(found.missing + found.outdated, key=lambda run: estimate.steps(run, images), reverse=True)
     if found.outdated:
         notes.append(f"The code changed since {len(found.outdated)} of the records were made: those were run again.")
     if todo and place.is_cpu and not force:
         hours = estimate.hours(todo, images, jobs=place.jobs)
         raise UsageError(
-            f"that would take about {hours:,.0f} hours here (steps x measured milliseconds, {place.jobs} jobs): "
+            f"that would take at least {hours:,.0f} hours here (steps x measured milliseconds, {place.jobs} jobs): "
             "it is meant for GPUs: --accelerator cuda. Use --profile smoke or cpu, or --force to start all the same."
         )
     with shown(todo, steps=lambda run: estimate.steps(run, images), jobs=place.jobs) as progress:

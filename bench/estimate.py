@@ -20,7 +20,7 @@ def hours(runs: Sequence[Run], train_images: int, *, jobs: int) -> float:
     """Return the wall hours of runs on this machine with ``jobs`` one-thread workers.
 
     One small batch is timed per framework and encoder, and scaled to the run's batch. A sparse method costs what
-    dense training costs: masks are applied, not exploited.
+    dense training costs: masks are applied, not exploited. Gates cost more than they skip: of them it is a lower bound.
     """
     timed: dict[object, float] = {}
     core_seconds = 0.0
