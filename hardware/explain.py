@@ -6,6 +6,7 @@ from hardware import memory
 from hardware.accelerator import Machine
 from hardware.comparison import Row
 from hardware.cost import Phase, State, compute, gemm_cycles, gemms, living_part, needed_macs
+from hardware.energy import PICO
 from hardware.strict import HardwareError
 from hardware.workload import LayerSpec
 
@@ -59,7 +60,23 @@ def explain(layer: LayerSpec, phase: Phase, machine: Machine, images: int, state
             f"utilisation: {needed:,.1f} / ({cost.cycles:,.1f} x {array.peak_macs_per_cycle}) = "
             f"{needed / (cost.cycles * array.peak_macs_per_cycle):.4f}"
         ),
+        _energy(machine, macs, cost.executed_macs, moved, timed),
     ]
+
+
+def _energy(machine: Machine, macs: float, executed: float, moved: memory.Traffic, timed: memory.Timing) -> str:
+    """Return what ``energy.joules`` adds up, event by event."""
+    prices = machine.energy
+    events = {
+        "executed MACs": (executed, prices.mac_pj),
+        "skipped MACs": (max(0.0, macs - executed), prices.skipped_mac_pj),
+        "bytes of buffers": (timed.sram_bytes, prices.sram_pj_per_byte),
+        "bytes of DRAM": (moved.total, prices.dram_pj_per_byte),
+    }
+    seconds = timed.cycles / machine.array.frequency_hz
+    terms = [f"{count:,.1f} {name} x {price:g} pJ" for name, (count, price) in events.items()]
+    total = sum(count * price for count, price in events.values()) * PICO + prices.leakage_watts * seconds
+    return f"energy: {' + '.join(terms)} + {seconds:.3g} s x {prices.leakage_watts:g} W = {1e3 * total:,.6f} mJ"
 
 
 def _core(phase: Phase, machine: Machine, passes: float) -> list[str]:

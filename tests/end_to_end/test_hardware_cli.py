@@ -108,6 +108,10 @@ def test_explain_can_be_checked_with_a_pencil(capsys: pytest.CaptureFixture[str]
     assert "array cycles: passes x 16 x" in text
     assert "= 36,864.0" in text
     assert "+ transposition 0 = 2,375,680" in text  # 2,359,296 weights, 8,192 inputs, 8,192 outputs
+    layers = numbers(capsys, *base, "chip28nm")["layers"]
+    energy = next(line for line in text.splitlines() if line.startswith("energy: 37,748,736.0 executed MACs x 0.3 pJ"))
+    assert "2,375,680.0 bytes of DRAM x 160 pJ" in energy
+    assert float(energy.split()[-2]) == pytest.approx(1e3 * layers["layer4.0.conv2 FP"]["joules"], abs=1e-6)
     text = call(capsys, *base, "systolic32", "--explain", "layer2.0.conv1", "BP")
     assert text.count("product M = 256, N = 64") == 4  # a 3 x 3 kernel at stride 2 falls into four
     assert "computes nothing" in call(capsys, *base, "chip28nm", "--explain", "conv1", "BP", code=2)
