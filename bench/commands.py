@@ -194,7 +194,7 @@ def perform(runs: Sequence[Run], place: Place, *, force: bool) -> tuple[list[Out
     images = len(dataset.train.images)
     notes = _set_aside(runs, place.context.runs_dir, dataset.fingerprint)
     found = stored(runs, place.context.runs_dir)
-    # Longest first: the workers then end together.
+    # Most steps first: the workers then end about together.
     todo = sorted(found.missing + found.outdated, key=lambda run: estimate.steps(run, images), reverse=True)
     if found.outdated:
         notes.append(f"The code changed since {len(found.outdated)} of the records were made: those were run again.")

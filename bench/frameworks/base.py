@@ -3,6 +3,7 @@
 import abc
 from dataclasses import dataclass
 
+from lightly.models.utils import update_momentum
 from torch import Tensor, nn
 
 from methods.base import Branches
@@ -67,3 +68,12 @@ class Framework(nn.Module, abc.ABC):
     def unsaved_buffers(self) -> dict[str, Tensor]:
         """Return state that Lightly leaves out of ``state_dict`` (the memory bank), to be saved and copied back."""
         return {}
+
+
+def follow(online: nn.Module, target: nn.Module, momentum: float) -> None:
+    """Move the target's parameters, paired in their order: ``xi <- m xi + (1 - m) theta``.
+
+    What both modules own, as a shared gate, stays as it is: Lightly's in-place update would shrink it by ``m (2 - m)``.
+    """
+    pairs = [pair for pair in zip(online.parameters(), target.parameters(), strict=True) if pair[0] is not pair[1]]
+    update_momentum(*(nn.ParameterList(each) for each in zip(*pairs, strict=True)), m=momentum)

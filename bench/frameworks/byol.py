@@ -5,12 +5,12 @@ import copy
 import torch
 from lightly.loss import NegativeCosineSimilarity
 from lightly.models.modules.heads import BYOLPredictionHead, BYOLProjectionHead
-from lightly.models.utils import deactivate_requires_grad, update_momentum
+from lightly.models.utils import deactivate_requires_grad
 from lightly.utils.scheduler import cosine_schedule
 from torch import Tensor, nn
 
 from bench.config import FrameworkSpec
-from bench.frameworks.base import Framework, Wiring
+from bench.frameworks.base import Framework, Wiring, follow
 from methods.macs import Passes
 
 
@@ -50,5 +50,5 @@ class BYOL(Framework):
     def update_target(self, step: int, total_steps: int) -> None:
         """Move the target's latents: xi <- m xi + (1 - m) theta, m on a cosine (section 3.3, appendix F)."""
         momentum = cosine_schedule(step, total_steps, self.ema_start, self.ema_end)
-        update_momentum(self.online, self.target, m=momentum)
-        update_momentum(self.projection, self.target_projection, m=momentum)
+        follow(self.online, self.target, momentum)
+        follow(self.projection, self.target_projection, momentum)

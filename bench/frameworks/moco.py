@@ -5,12 +5,12 @@ import copy
 import torch
 from lightly.loss import NTXentLoss
 from lightly.models.modules.heads import MoCoProjectionHead
-from lightly.models.utils import deactivate_requires_grad, update_momentum
+from lightly.models.utils import deactivate_requires_grad
 from lightly.utils.scheduler import cosine_schedule
 from torch import Tensor, nn
 
 from bench.config import FrameworkSpec
-from bench.frameworks.base import Framework, Wiring
+from bench.frameworks.base import Framework, Wiring, follow
 from methods.macs import Passes
 
 
@@ -70,8 +70,8 @@ class MoCo(Framework):
     def update_target(self, step: int, total_steps: int) -> None:
         """Move the target's latents (eq. 2). MoCo's momentum is constant, solo-learn's rises: equal ends give both."""
         momentum = cosine_schedule(step, total_steps, self.ema_start, self.ema_end)
-        update_momentum(self.online, self.target, m=momentum)
-        update_momentum(self.projection, self.target_projection, m=momentum)
+        follow(self.online, self.target, momentum)
+        follow(self.projection, self.target_projection, momentum)
 
     def unsaved_buffers(self) -> dict[str, Tensor]:
         """Return the queue and its place: Lightly's bank is not in its ``state_dict``."""

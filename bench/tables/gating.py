@@ -43,8 +43,7 @@ class Size:
 
 
 ALL = ("dual_gate", *ABLATIONS, *OPPONENTS)
-# Both kinds of pairs with every method, in their cheapest framework; in the other two what the paper proposes.
-FRAMEWORKS = {"simclr": ALL, "moco": ALL, "byol": ("dual_gate",), "barlow_twins": ("dual_gate",)}
+FRAMEWORKS = dict.fromkeys(("simclr", "moco", "byol", "barlow_twins"), ALL)
 SIZES = {
     "smoke": Size(
         width=0.25,

@@ -52,28 +52,27 @@ class ChannelGate(GatedMethod):
         for path, layer in _layers(branches.online).items():
             target[path].gate = layer.gate if branches.tied else copy.deepcopy(layer.gate).requires_grad_(False)
         if self.setting.is_all_on:
-            self._aim(ALL_ON)
+            self.begin(1.0)
 
     def begin(self, wanted: float) -> None:
         """Take the base path for normal."""
-        self._aim(-self.probit(wanted))
+        for encoder in (self.branches.online, self.branches.target):
+            _aim(encoder, ALL_ON if self.setting.is_all_on else -self.probit(wanted))
 
     def aims(self) -> dict[str, float]:
-        """Return the aim, of which there is one, moved by what the online branch does."""
-        return {"aim": _gates(self.branches.online)[0].aim.item()}
+        """Return each branch's aim: a tied pair has one, but below an EMA statistics and deviations lag."""
+        aims = {"aim": _gates(self.branches.online)[0].aim.item()}
+        return aims if self.branches.tied else aims | {"aim_target": _gates(self.branches.target)[0].aim.item()}
 
     def set_aims(self, aims: Mapping[str, float]) -> None:
-        """Move the aim, in both branches."""
-        self._aim(aims["aim"])
+        """Move the aims."""
+        _aim(self.branches.online, aims["aim"])
+        if not self.branches.tied:
+            _aim(self.branches.target, aims["aim_target"])
 
     def penalty(self) -> Tensor:
         """Return ``PENALTY`` times the sum of squared distances of the thresholds from their aim."""
         return PENALTY * torch.stack([gate.deviation.square().sum() for gate in _gates(self.branches.online)]).sum()
-
-    def _aim(self, aim: float) -> None:
-        for encoder in (self.branches.online, self.branches.target):
-            for gate in _gates(encoder):
-                gate.aim.fill_(aim)
 
 
 def _layers(encoder: nn.Module) -> dict[str, GatedConv2d]:
@@ -82,6 +81,11 @@ def _layers(encoder: nn.Module) -> dict[str, GatedConv2d]:
 
 def _gates(encoder: nn.Module) -> list[Gate]:
     return [layer.gate for layer in _layers(encoder).values()]
+
+
+def _aim(encoder: nn.Module, aim: float) -> None:
+    for gate in _gates(encoder):
+        gate.aim.fill_(aim)
 
 
 __all__ = ["ChannelGate"]

@@ -28,7 +28,7 @@ SMALL = (
     "--batch-images",
     "32",
     "--epochs",
-    "6",
+    "10",  # long enough to be interrupted three times
     "--checkpoint-seconds",
     "0.2",
 )

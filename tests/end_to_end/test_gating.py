@@ -119,9 +119,18 @@ def test_both_branches_of_gated_runs_are_scored(tmp_path: Path) -> None:
         assert trained.features is not None
         torch.testing.assert_close(trained.features, evaluate.features(trained.encoder, images, normalise=normalise))
         assert (trained.target is trained.encoder) is (method == "shared_gate")
-        facts = job.perform(run, context, lambda _step, _total: None)
-        same = facts.metrics == {name: facts.facts[f"{name}_target"] for name in facts.metrics}
+        made = job.perform(run, context, lambda _step, _total: None)
+        same = made.metrics == {name: made.facts[f"{name}_target"] for name in made.metrics}
         assert same is (method == "shared_gate")
+        agreement, rate = made.facts["gate_agreement"], made.facts["gate_rate"]
+        assert isinstance(agreement, float)
+        if method == "ungated_target":
+            assert made.facts["reduction_target"] == 1.0
+            assert agreement == pytest.approx(rate)  # equal where the online gate is on
+        else:
+            assert (agreement == 1.0) is (method == "shared_gate")
+            is_equal = made.facts["reduction_target"] == made.facts["reduction"]
+            assert is_equal is (method == "shared_gate")
     dense = pretrained(gated_run("simclr", "dense", 0.0), tmp_path / "dense")
     assert (dense.target, dense.features) == (None, None)
 
@@ -150,6 +159,21 @@ def test_a_gated_encoder_is_copied_averaged_and_twinned() -> None:
         assert shared.get_parameter("gate.deviation") is gated(framework.online)[path].get_parameter("gate.deviation")
         shared.get_buffer("gate.aim").fill_(3.0)
         assert gated(framework.online)[path].get_buffer("gate.aim").item() == 0.0
+
+
+@pytest.mark.parametrize("method", ["shared_gate", "single_gate"])
+def test_an_ema_leaves_a_gate_of_both_branches_alone(method: str) -> None:
+    """Lightly's in-place update shrinks what is online and target at once, at every step."""
+    run = gated_run("moco", method, 1.5)
+    framework, gates = build.framework_for(run), build.method_for(run)
+    gates.attach(framework.branches, 10)
+    deviation = framework.online.get_parameter("layer1.0.conv1.gate.deviation")
+    deviation.data.fill_(1.0)
+    before = framework.target.get_parameter("conv1.weight").clone()
+    framework.online.get_parameter("conv1.weight").data.add_(1.0)
+    framework.update_target(0, 10)
+    assert torch.equal(deviation, torch.ones_like(deviation))
+    torch.testing.assert_close(framework.target.get_parameter("conv1.weight"), before + 0.1)
 
 
 def test_averaged_thresholds_follow_and_own_ones_do_not() -> None:
