@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench import encoders
+from bench.config import EncoderSpec
 from methods import GATES, GateSetting, masking
 from methods.base import Branches
 from methods.gating.activity import Budget, observe
@@ -25,6 +27,16 @@ LAYERS = st.tuples(
     st.integers(0, 10_000),
 )
 FEW = settings(max_examples=12)
+
+
+@pytest.mark.parametrize(("groups", "limit"), [(2, 1.971), (4, 3.833)])
+def test_how_far_gates_reach_in_resnet_18(groups: int, limit: float) -> None:
+    """Without the gates' own operations: two groups, as in the author's scripts, do not reach the reported 2.25."""
+    with torch.device("meta"):
+        encoder, _ = encoders.build(EncoderSpec(name="resnet-18", width=1.0))
+        masking.install(encoder)
+        install(encoder, groups=groups)
+    assert Budget.of(encoder, (3, 32, 32)).reduction(1 / groups, 0) == pytest.approx(limit, abs=5e-4)
 
 
 def gated_layer(

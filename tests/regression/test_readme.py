@@ -4,6 +4,10 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
+from bench.tables import TABLES
+
 ROOT = Path(__file__).parents[2]
 SHOWN = ("cell", "verdict", "linear", "linear, stored", "kNN", "density", "MACs", "training MACs")
 README = (ROOT / "README.md").read_text()
@@ -20,6 +24,14 @@ def excerpt(markdown: str) -> str:
 def test_the_readme_shows_the_stored_table() -> None:
     stored = (ROOT / "results/tables/cifar10-smoke-cifar10.md").read_text()
     assert excerpt(stored) in README
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_stored_table_has_the_rows_of_the_table(name: str) -> None:
+    stored = (ROOT / f"results/tables/{name}-smoke-cifar10.md").read_text().replace("\\", "")
+    (section,) = re.findall(r"^## Results.*?\n\n(.*?)\n\n", stored, flags=re.MULTILINE | re.DOTALL)
+    cells = [line.strip("|").split("|")[0].strip() for line in section.splitlines()[2:]]
+    assert cells == list(TABLES[name]("smoke", "cifar10").names)
 
 
 def test_every_session_the_readme_names_exists() -> None:

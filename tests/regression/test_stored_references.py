@@ -76,6 +76,27 @@ def test_every_cell_has_its_references_and_no_reference_lacks_its_cell(place: tu
     assert sum(map(len, found.values())) == len(references)
 
 
+def test_the_smoke_table_shows_training_and_mask_updates() -> None:
+    """The floors that a toy misses. Barlow Twins hardly leaves its start in so few steps: its rows check the wiring."""
+    spec, references, _ = _loaded(("cifar10", "smoke", "cifar10"))
+
+    def mean(cell: str) -> float:
+        (run,) = spec.select(cell).cells
+        stored = _of_cell(run, references)
+        return math.fsum(item.metrics["linear_top1_percent"] for item in stored) / len(stored)
+
+    for framework, gain in {"simclr": 4.0, "moco": 4.0, "byol": 4.0, "barlow_twins": 2.0}.items():
+        assert mean(f"{framework}/dense/*") - mean(f"{framework}/untrained/*") > gain
+    for item in references:
+        sparsity = item.run["sparsity"]
+        assert isinstance(sparsity, dict)
+        method, updates, steps = sparsity["method"], item.facts["update_steps"], item.facts["optimizer_steps"]
+        assert isinstance(updates, list)
+        assert isinstance(steps, int)
+        assert steps >= (0 if method == "untrained" else 200)
+        assert (len(updates) >= 5) is (method in {"gradual", "set", "rigl", "granet", "synchronized"})
+
+
 @each_place
 def test_an_unmoved_table_is_reproduced_and_a_planted_loss_deviates(place: tuple[str, str, str]) -> None:
     """The positive control on the real spreads, margins and numbers of seeds."""

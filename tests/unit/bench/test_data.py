@@ -15,6 +15,7 @@ from bench import data
 from bench.config import DataSpec
 from bench.data import DataError
 from bench.pictures import canonical, fingerprint
+from bench.tables import TABLES
 from tests.pictures_on_disk import packed, pixels_of, write_folder, write_official, write_split
 
 ALL = DataSpec(name="cifar10", train_images=0)
@@ -140,12 +141,19 @@ def test_a_subset_other_than_its_index_file_is_an_error(tmp_path: Path, monkeypa
         loaded(tmp_path, spec)
 
 
-@pytest.mark.parametrize(("name", "lines"), [("cifar10-train-5120", 5120), ("cifar10-validation-5000", 5000)])
-def test_index_files_are_sorted_and_do_not_overlap(name: str, lines: int) -> None:
-    listed = (data.SPLITS_DIR / f"{name}.txt").read_text().splitlines()
-    assert len(listed) == lines
+@pytest.mark.parametrize("path", sorted(data.SPLITS_DIR.glob("*.txt")), ids=lambda path: path.stem)
+def test_index_files_are_sorted(path: Path) -> None:
+    listed = path.read_text().splitlines()
+    assert len(listed) == int(path.stem.rpartition("-")[2])
     assert listed == sorted(listed)
     assert all(len(line) == 16 for line in listed)
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("profile", ["smoke", "cpu"])
+def test_every_subset_of_a_table_has_an_index_file(name: str, profile: str) -> None:
+    wanted = {run.data.train_images for run in TABLES[name](profile, "cifar10").cells}
+    assert all((data.SPLITS_DIR / f"cifar10-train-{count}.txt").exists() for count in wanted)
 
 
 def test_train_and_validation_index_files_share_no_picture() -> None:
