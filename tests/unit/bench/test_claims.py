@@ -159,9 +159,12 @@ def test_the_main_claim_finds_its_cells_in_the_table(name: str) -> None:
         assert frameworks == {parse_cell(cell).framework for cell in names} - {"supervised"}
 
 
-def test_every_claim_about_structure_finds_its_cells() -> None:
-    names = TABLES["structured"]("paper", "cifar10").names
-    assert all(claim.pairs(names) for claim in load_claims("structured").claims)
+@pytest.mark.parametrize("name", ["structured", "gating"])
+def test_every_claim_finds_its_cells(name: str) -> None:
+    for claim in load_claims(name).claims:
+        assert claim.profiles
+        for profile in claim.profiles:
+            assert claim.pairs(TABLES[name](profile, "cifar10").names)
 
 
 @pytest.mark.parametrize(
