@@ -107,10 +107,13 @@ class Run(Places):
         seed: of everything that is random.
         data: cifar10, cifar100, digits, or the name of an image folder under the data directory.
         train_images: use only the first so many images in canonical order; the profile's number unless given.
+        held_out_images: of them, hold out the last so many; gates are steered on these. As the gating table does,
+            for a cell with gates, unless given; else none.
         epochs: the profile's number unless given.
         batch_images: the profile's number unless given.
         pipeline: of the views; the profile's unless given.
         probe: how features are judged linearly; the profile's unless given.
+        force: start even where this machine would take days.
     """
 
     cell: tyro.conf.Positional[str]
@@ -118,10 +121,12 @@ class Run(Places):
     seed: int = 0
     data: str = "cifar10"
     train_images: int | None = None
+    held_out_images: int | None = None
     epochs: int | None = None
     batch_images: int | None = None
     pipeline: Literal["batched-v1", "lightly"] | None = None
     probe: Literal["lbfgs", "sgd"] | None = None
+    force: bool = False
 
     def act(self) -> int:
         """Return the exit code."""
@@ -132,10 +137,12 @@ class Run(Places):
             seed=self.seed,
             data_name=self.data,
             train_images=self.train_images,
+            held_out_images=self.held_out_images,
             epochs=self.epochs,
             batch_images=self.batch_images,
             pipeline=self.pipeline,
             probe=self.probe,
+            force=self.force,
         )
 
 
@@ -188,6 +195,7 @@ class Record(Places):
         cells: only cells that match this pattern.
         seeds: per cell, at least 3.
         data: the table's own data set and digits, the stand-in, unless one of them is given.
+        force: start even where this machine would take days.
     """
 
     name: tyro.conf.Positional[str] = "cifar10"
@@ -195,11 +203,18 @@ class Record(Places):
     cells: str = "*"
     seeds: int = 5
     data: str | None = None
+    force: bool = False
 
     def act(self) -> int:
         """Return the exit code."""
         return commands.record_references(
-            self.name, self.profile, self.place, cells=self.cells, seeds=self.seeds, data_name=self.data
+            self.name,
+            self.profile,
+            self.place,
+            cells=self.cells,
+            seeds=self.seeds,
+            data_name=self.data,
+            force=self.force,
         )
 
 

@@ -9,7 +9,9 @@ from torch import nn
 from torch.optim import SGD, Optimizer
 
 from bench import encoders, record
+from bench.augment import normalise
 from bench.config import UNTRAINED, Run
+from bench.data import Dataset
 from bench.frameworks import FRAMEWORKS, Framework, Wiring
 from methods import GATES, METHODS, granularity, masking
 from methods.base import Setting, SparseMethod
@@ -29,14 +31,17 @@ def fabric_for(run: Run, *, accelerator: str = "cpu", devices: int = 1, nodes: i
     return fabric
 
 
-def check(run: Run) -> None:
-    """Put a run together and throw it away: what cannot be built is refused before anything is loaded or started.
+def check(run: Run, dataset: Dataset) -> None:
+    """Put a run together and throw it away: what cannot be built, or cannot train so, is refused before it starts.
 
     Raises:
         ValueError: as building does.
     """
-    any_steps = 1000  # what depends on their number is refused in training
-    method_for(run).attach(framework_for(run).branches, any_steps)
+    spec, images = run.optimizer, len(dataset.train.images)
+    framework, method = framework_for(run), method_for(run)
+    framework.require(batch_images=spec.batch_images, train_images=images)
+    method.attach(framework.branches, spec.epochs * run.steps_per_epoch(images))
+    method.hold_out(normalise(dataset.held_out.images[:2]))  # two tell what gates cost, and so what can be reached
 
 
 def env_class_for(run: Run, fabric: Fabric) -> str:

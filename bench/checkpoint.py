@@ -41,9 +41,36 @@ def load(path: Path, run: Run, data_fingerprint: str, env_class: str) -> State |
     """
     if not path.exists():
         return None
+    identity, state = _read(path)
+    expected = _identity(run, data_fingerprint, env_class)
+    if identity["run"] != expected["run"]:
+        raise CheckpointError(
+            f"{path}: belongs to another run ({identity['run']}), not to {run.run_id}. "
+            "Checkpoints must stay in the folder of their run: move it back or delete it."
+        )
+    return state if identity == expected else None
+
+
+def is_of_other_code(path: Path) -> bool:
+    """Return whether a checkpoint is there that other code wrote, so that its run starts anew.
+
+    Tensors stay on the disk. Of an unreadable one nothing is known here: its run fails, and says why.
+    """
     try:
-        body = torch.load(path, weights_only=True)
-        identity, state = body["identity"], body["state"]
+        return path.exists() and _read(path, mmap=True)[0]["source_digest"] != record.source_digest()
+    except CheckpointError:
+        return False
+
+
+def _read(path: Path, *, mmap: bool = False) -> tuple[dict[str, str], State]:
+    """Return identity and state.
+
+    Raises:
+        CheckpointError: the file is unreadable.
+    """
+    try:
+        body = torch.load(path, weights_only=True, mmap=mmap)
+        return body["identity"], body["state"]
     except (
         OSError,
         RuntimeError,
@@ -56,13 +83,6 @@ def load(path: Path, run: Run, data_fingerprint: str, env_class: str) -> State |
         raise CheckpointError(
             f"{path}: not a readable checkpoint ({error}). Delete it; the run then starts anew."
         ) from error
-    expected = _identity(run, data_fingerprint, env_class)
-    if identity["run"] != expected["run"]:
-        raise CheckpointError(
-            f"{path}: belongs to another run ({identity['run']}), not to {run.run_id}. "
-            "Checkpoints must stay in the folder of their run: move it back or delete it."
-        )
-    return state if identity == expected else None
 
 
 def _identity(run: Run, data_fingerprint: str, env_class: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import build, data, estimate, gate_speed, job, workload
+from bench import build, checkpoint, data, estimate, gate_speed, job, workload
 from bench.accelerator import claims as ratios
 from bench.accelerator import document, drawn, measured
 from bench.accelerator import table as accelerator_table
@@ -26,12 +26,12 @@ from bench.judging import assemble
 from bench.outcome import Failed, NotRun, Outcome
 from bench.profiles import PROFILES
 from bench.progress import shown
-from bench.record import Record, write_atomically
+from bench.record import Record, source_digest, write_atomically
 from bench.references import FIRST_USER_SEED, REFERENCES, load_references, save_reference
 from bench.report import show, show_page, write, write_page
 from bench.report.gates import gate_maps
 from bench.table import TableSpec, parse_cell
-from bench.tables import TABLES, Table
+from bench.tables import TABLES, Table, gating
 from bench.tolerances import load_tolerances
 from bench.verdict import MINIMUM_REFERENCES
 from methods import GATES, METHODS
@@ -98,15 +98,33 @@ def resolve_images(name: str, profile: str, place: Place) -> Images:
     except DataError as error:
         if profile != "smoke":
             raise
-        return Images(
-            name=STAND_IN,
-            banner=(
-                f"STAND-IN DATA: scikit-learn's handwritten digits, not {name}, which is neither here nor fetched. "
-                f"Nothing below says anything about {name}; it is judged only against the stand-in's own references."
-            ),
-            note=f"{name}: {error}",
-        )
+        return _stand_in_for(name, "which is neither here nor fetched", note=f"{name}: {error}")
     return Images(name=name)
+
+
+def stored_images(table: Table, name: str, profile: str, seeds: Sequence[int], place: Place) -> Images:
+    """Return what a table's records under ``--out`` are of, without looking for images: nothing will be trained.
+
+    That is the stand-in where no record of the data set lies there, but some of the stand-in do: the smoke table was
+    made where the images could not be had.
+    """
+
+    def has_records(images: str) -> bool:
+        paths = (job.record_path(place.context.runs_dir, run.run_id) for run in table(profile, images).runs(seeds))
+        return any(path.exists() for path in paths)
+
+    if profile == "smoke" and not has_records(name) and has_records(STAND_IN):
+        return _stand_in_for(name, "of which no record lies under --out")
+    return Images(name=name)
+
+
+def _stand_in_for(name: str, why: str, note: str = "") -> Images:
+    """Return the stand-in, with its banner."""
+    banner = (
+        f"STAND-IN DATA: scikit-learn's handwritten digits, not {name}, {why}. "
+        f"Nothing below says anything about {name}; it is judged only against the stand-in's own references."
+    )
+    return Images(name=STAND_IN, banner=banner, note=note)
 
 
 def find_table(name: str) -> Table:
@@ -140,12 +158,16 @@ def make_table(
     """
     began = time.monotonic()
     table = find_table(name)
-    images = resolve_images(data_name or table.data, profile, place)
-    spec = table(profile, images.name).select(cells)
     count = PROFILES[profile].seeds if seeds is None else seeds
     if count < 1:
         raise UsageError(f"--seeds {count}: at least one seed is needed.")
-    wanted = spec.runs(range(FIRST_USER_SEED, FIRST_USER_SEED + count))
+    fresh, asked = range(FIRST_USER_SEED, FIRST_USER_SEED + count), data_name or table.data
+    if only_stored:
+        images = stored_images(table, asked, profile, fresh, place)
+    else:
+        images = resolve_images(asked, profile, place)
+    spec = table(profile, images.name).select(cells)
+    wanted = spec.runs(fresh)
     references = load_references(spec.name, spec.profile, spec.data)
     tolerances = load_tolerances(spec.name, spec.profile, spec.data)  # before the training that they are to judge
     claims = load_claims(spec.name)
@@ -198,10 +220,13 @@ def perform(runs: Sequence[Run], place: Place, *, force: bool) -> tuple[list[Out
     todo = sorted(found.missing + found.outdated, key=lambda run: estimate.steps(run, images), reverse=True)
     if found.outdated:
         notes.append(f"The code changed since {len(found.outdated)} of the records were made: those were run again.")
+    begun = sum(checkpoint.is_of_other_code(_checkpoint_path(run, place)) for run in todo)
+    if begun:
+        notes.append(f"The code changed since {begun} of the runs were interrupted: those started anew.")
     if todo and place.is_cpu and not force:
         hours = estimate.hours(todo, images, jobs=place.jobs)
         raise UsageError(
-            f"that would take at least {hours:,.0f} hours here (steps x measured milliseconds, {place.jobs} jobs): "
+            f"that would take at least {hours:,.1f} hours here (steps x measured milliseconds, {place.jobs} jobs): "
             "it is meant for GPUs: --accelerator cuda. Use --profile smoke or cpu, or --force to start all the same."
         )
     with shown(todo, steps=lambda run: estimate.steps(run, images), jobs=place.jobs) as progress:
@@ -214,6 +239,10 @@ def perform(runs: Sequence[Run], place: Place, *, force: bool) -> tuple[list[Out
             progress=progress,
         )
     return [(found.records | made)[run.run_id] for run in runs], notes
+
+
+def _checkpoint_path(run: Run, place: Place) -> Path:
+    return job.record_path(place.context.runs_dir, run.run_id).with_name("checkpoint.pt")
 
 
 def _set_aside(runs: Sequence[Run], runs_dir: Path, fingerprint: str) -> list[str]:
@@ -238,16 +267,23 @@ def _stored_outcomes(wanted: Sequence[Run], place: Place) -> tuple[list[Outcome]
             if path.exists()
             else NotRun(run_id=run.run_id, cell=run.cell, seed=run.seed, reason=reason)
         )
-    if any(isinstance(outcome, Record) for outcome in outcomes):
-        return outcomes, ["Judged from records that lay there; nothing was trained."]
-    return None, ["No records lay under --out: these are the stored references and their claims."]
+    records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
+    if not records:
+        return None, ["No records lay under --out: these are the stored references and their claims."]
+    notes = ["Judged from records that lay there; nothing was trained."]
+    others = sum(found.provenance.get("source_digest") != source_digest() for found in records)
+    if others:
+        notes.append(f"Other code than the present made {others} of the {len(records)} records.")
+    return outcomes, notes
 
 
-def record_references(name: str, profile: str, place: Place, *, cells: str, seeds: int, data_name: str | None) -> int:
+def record_references(
+    name: str, profile: str, place: Place, *, cells: str, seeds: int, data_name: str | None, force: bool
+) -> int:
     """Make a table's references with the committed code; return the exit code.
 
     Raises:
-        UsageError: no such table, tracked files differ from the commit, or too few seeds.
+        UsageError: no such table, tracked files differ from the commit, too few seeds, or days on a CPU unforced.
     """
     table = find_table(name)
     if job.git_state()["git_dirty"]:
@@ -261,16 +297,16 @@ def record_references(name: str, profile: str, place: Place, *, cells: str, seed
     failures = [
         failure
         for images in ((data_name,) if data_name else both)
-        for failure in _record(table(profile, images).select(cells), range(seeds), place)
+        for failure in _record(table(profile, images).select(cells), range(seeds), place, force=force)
     ]
     for failure in failures:
         print(f"{failure.run_id}: {failure.reason}", file=sys.stderr)
     return 1 if failures else 0
 
 
-def _record(spec: TableSpec, seeds: Sequence[int], place: Place) -> list[Failed]:
+def _record(spec: TableSpec, seeds: Sequence[int], place: Place, *, force: bool) -> list[Failed]:
     """Make and store the references of a table; return what failed."""
-    outcomes, _ = perform(spec.runs(seeds), place, force=True)
+    outcomes, _ = perform(spec.runs(seeds), place, force=force or spec.profile != "paper")
     for outcome in outcomes:
         if isinstance(outcome, Record):
             save_reference(REFERENCES, spec.name, spec.profile, spec.data, outcome)
@@ -322,33 +358,36 @@ def make_run(
     seed: int,
     data_name: str,
     train_images: int | None,
+    held_out_images: int | None,
     epochs: int | None,
     batch_images: int | None,
     pipeline: str | None,
     probe: str | None,
+    force: bool,
 ) -> int:
-    """Make one run, print its record, and return the exit code.
+    """Make one run, print its record, and return the exit code. Gates hold out as many images as their table does.
 
     Raises:
-        UsageError: it cannot be built.
+        DataError, ValueError: it cannot be built.
+        UsageError: it would take days on a CPU, and there is no ``force``.
     """
     name = parse_cell(cell)
     sparsity = SparsitySpec.at(method=name.method, granularity=name.granularity, point=name.point)
     run = PROFILES[profile].run(name.framework, sparsity, data_name)
+    if sparsity.reduction and held_out_images is None:
+        held_out_images = gating.SIZES[profile].held_out_images
+    images = {"train_images": train_images, "held_out_images": held_out_images}
     optimizer = {"epochs": epochs, "batch_images": batch_images}
     run = dataclasses.replace(
         run,
-        data=dataclasses.replace(run.data, **_given({"train_images": train_images})),
+        data=dataclasses.replace(run.data, **_given(images)),
         optimizer=dataclasses.replace(run.optimizer, **_given(optimizer)),
         views=dataclasses.replace(run.views, **_given({"pipeline": pipeline})),
         evaluation=dataclasses.replace(run.evaluation, **_given({"probe": probe})),
         seed=seed,
     )
-    try:
-        build.check(run)
-    except ValueError as error:
-        raise UsageError(f"{run.cell}: {error}") from error
-    (outcome,), notes = perform([run], place, force=True)
+    build.check(run, data.load(run.data, place.data_dir, place.context.cache_dir))
+    (outcome,), notes = perform([run], place, force=force or profile != "paper")
     for note in notes:
         print(note, file=sys.stderr)
     if isinstance(outcome, Record):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from torchvision.datasets import CIFAR10
 
 from bench.__main__ import main
 
@@ -41,6 +43,19 @@ def environment() -> dict[str, str]:
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bench", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(autouse=True)
+def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let nothing be fetched in this process, whatever network there is; return which data sets somebody wanted."""
+    wanted: list[str] = []
+
+    def refuse(images: CIFAR10) -> None:  # CIFAR-100's too
+        wanted.append(type(images).__name__)
+        raise urllib.error.URLError("tests fetch nothing")
+
+    monkeypatch.setattr(CIFAR10, "download", refuse)
+    return wanted
 
 
 @pytest.fixture
@@ -150,9 +165,33 @@ def test_a_run_survives_ctrl_c_and_kills_and_is_made_once(tmp_path: Path, answer
     assert essence(changed) == essence(undisturbed)
 
 
-def test_the_stand_in_is_announced_above_and_inside_the_table(tmp_path: Path, answer: Answer) -> None:
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_no_test_here_fetches_anything(name: str, tmp_path: Path, answer: Answer, downloads: list[str]) -> None:
+    code, _, errors = answer("data", "--download", name, "--out", str(tmp_path))
+    assert code == 2
+    assert "tests fetch nothing" in errors
+    assert downloads == [name.upper()]
+
+
+def test_stored_references_are_shown_without_their_images(tmp_path: Path, answer: Answer, downloads: list[str]) -> None:
+    """They lie in the repository: neither images nor a network, nor a stand-in, are needed to read them."""
+    code, table, errors = answer("table", "cifar10", "--stored", "--cells", "simclr/*/-/*", "--out", str(tmp_path))
+    assert code == 1, errors  # nothing was judged
+    assert "cifar10, profile smoke, data cifar10" in table
+    assert "STAND-IN" not in table
+    assert "these are the stored references and their claims" in table
+    code, table, errors = answer("table", "cifar10", "--stored", "--profile", "paper", "--out", str(tmp_path))
+    assert code == 1, errors
+    assert "cifar10, profile paper, data cifar10" in table
+    assert downloads == []
+
+
+def test_the_stand_in_is_announced_above_and_inside_the_table(
+    tmp_path: Path, answer: Answer, downloads: list[str]
+) -> None:
     code, table, _ = answer("table", "cifar10", "--cells", "simclr/untrained/*", "--out", str(tmp_path))
     assert code == 0
+    assert downloads == ["CIFAR10"]
     assert table.count("STAND-IN DATA") >= 2
     assert "cifar10, profile smoke, data digits" in table
     for suffix in ("md", "html", "json"):
@@ -161,11 +200,22 @@ def test_the_stand_in_is_announced_above_and_inside_the_table(tmp_path: Path, an
     # The same again, trained on nothing and judged from what lies there.
     code, stored, _ = answer("table", "--stored", "--cells", "simclr/untrained/*", "--out", str(tmp_path))
     assert code == 0
+    assert downloads == ["CIFAR10"]
     assert "nothing was trained" in stored
+    assert stored.count("STAND-IN DATA") >= 2
+    assert "Other code" not in stored
     # More cells than were run: said, and failed.
     code, missing, _ = answer("table", "--stored", "--cells", "simclr/*/-/*", "--out", str(tmp_path))
     assert code == 1
     assert "NOT_RUN" in missing
+    # What other code made is judged, and called that.
+    (path,) = tmp_path.glob("runs/*/record.json")
+    body = json.loads(path.read_text())
+    body["provenance"]["source_digest"] = "0123456789abcdef"
+    path.write_text(json.dumps(body))
+    code, outdated, _ = answer("table", "--stored", "--cells", "simclr/untrained/*", "--out", str(tmp_path))
+    assert code == 0
+    assert "Other code than the present made 1 of the 1 records." in outdated
 
 
 def test_the_structured_table_is_made_and_names_its_granularities(tmp_path: Path, answer: Answer) -> None:
@@ -188,6 +238,16 @@ def test_a_structured_run_keeps_exactly_its_units(tmp_path: Path, answer: Answer
     facts = json.loads(made)["facts"]
     assert facts["density_prunable"] == 0.25
     assert facts["layers_left_dense"] == []
+
+
+def test_a_gated_run_holds_out_images_as_its_table_does(tmp_path: Path, answer: Answer) -> None:
+    small = (*SMALL, "--epochs", "1", "--out", str(tmp_path))
+    code, made, errors = answer("run", "simclr/dual_gate/element/t1.50", *small)
+    assert code == 0, errors
+    body = json.loads(made)
+    assert body["run"]["data"]["held_out_images"] == 128
+    assert body["facts"]["train_images"] == 320 - 128
+    assert body["facts"]["reduction_asked"] == 1.5
 
 
 @pytest.fixture(scope="module")
@@ -242,6 +302,15 @@ def test_only_smoke_may_fall_back_to_the_stand_in(tmp_path: Path, answer: Answer
         (("run", "simclr/gradual/element/d1.70", "--data", "digits"), "density 1.7 is outside"),
         (("run", "simclr/untrained/-/d1.00", "--data", "digits", "--epochs", "2"), "untrained takes no step"),
         (("run", "swav/dense/-/d1.00", "--data", "digits"), "framework 'swav' is unknown"),
+        (("run", "simclr/dual_gate/element/t9.00", "--data", "digits"), "a reduction of 9.00 is out of reach: this"),
+        (
+            ("run", "simclr/dual_gate/element/t1.50", "--data", "digits", "--held-out-images", "0"),
+            "there are none. Set held_out_images",
+        ),
+        (
+            ("run", "moco/dense/-/d1.00", "--data", "digits", "--train-images", "320"),
+            "a queue of 256 keys does not suit batches of 32 and 320 train images",
+        ),
         (("run", "simclr/dense", "--data", "digits"), "FRAMEWORK/METHOD/GRANULARITY/POINT"),
         (("run", "simclr/dense/-/d1.00", "--data", "no_such_folder"), "no_such_folder"),
     ],
