@@ -1,0 +1,205 @@
+"""What the command line decides before and after training, with nothing trained."""
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import checkpoint, commands, data, estimate, job, record
+from bench.__main__ import main
+from bench.commands import Place
+from bench.config import Run
+from bench.outcome import Failed
+from bench.record import Record
+from bench.tables import TABLES
+from tests.made_up_tables import made_up_record
+from tests.tiny import tiny_run
+
+Answer = Callable[..., tuple[int, str]]
+Outcomes = dict[str, Record | Failed]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(out=tmp_path, data_dir=tmp_path, jobs=2, checkpoint_seconds=10.0, accelerator="cpu")
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
+    """Return the runs that are to be trained, in their order; each gets a made-up record at once."""
+    asked: list[Run] = []
+
+    def execute(runs: Sequence[Run], **_: Any) -> Outcomes:
+        asked.extend(runs)
+        return {run.run_id: made_up_record(run, 50.0) for run in runs}
+
+    monkeypatch.setattr(commands, "execute", execute)
+    return asked
+
+
+@pytest.fixture
+def answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Answer:
+    """Return the exit code of a command and its errors."""
+
+    def act(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["bench", *arguments, "--out", str(tmp_path)])
+        monkeypatch.delenv("SPARSE_SSL_DATA", raising=False)
+        code = main()
+        return code, capsys.readouterr().err
+
+    return act
+
+
+@pytest.fixture
+def references(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Return where references are stored: not among those of the repository. And the code is committed."""
+    monkeypatch.setattr(commands, "REFERENCES", tmp_path / "references")
+    monkeypatch.setattr(job, "git_state", lambda: {"git_dirty": False})
+    return tmp_path / "references"
+
+
+def lay_record(place: Place, run: Run, fingerprint: str = "feed") -> Path:
+    path = job.record_path(place.context.runs_dir, run.run_id)
+    made_up_record(run, 50.0, facts={"data_fingerprint": fingerprint}).save(path)
+    return path
+
+
+def test_the_longest_runs_start_first(place: Place, trained: list[Run]) -> None:
+    runs = [tiny_run("simclr", "dense", epochs=epochs) for epochs in (1, 3, 2)]
+    outcomes, notes = commands.perform(runs, place, force=True)
+    assert [run.optimizer.epochs for run in trained] == [3, 2, 1]
+    assert [outcome.run_id for outcome in outcomes] == [run.run_id for run in runs]  # as asked
+    assert notes == []
+
+
+def test_interrupted_runs_of_other_code_are_counted(
+    place: Place, trained: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [tiny_run("simclr", "dense", seed=seed) for seed in range(3)]
+    for run in runs[:2]:
+        path = job.record_path(place.context.runs_dir, run.run_id).with_name("checkpoint.pt")
+        checkpoint.save(path, run, "feed", "a machine", {})
+    assert commands.perform(runs, place, force=True)[1] == []
+    monkeypatch.setattr(record, "source_digest", lambda: "other code")
+    _, notes = commands.perform(runs, place, force=True)
+    assert notes == ["The code changed since 2 of the runs were interrupted: those started anew."]
+    assert len(trained) == 6
+
+
+def test_records_on_other_images_are_set_aside_and_made_again(place: Place, trained: list[Run]) -> None:
+    runs = [tiny_run("simclr", "dense", seed=seed) for seed in range(2)]
+    known = data.load(runs[0].data, None, place.context.cache_dir).fingerprint
+    paths = [lay_record(place, run, fingerprint) for run, fingerprint in zip(runs, (known, "others"), strict=True)]
+    text = paths[1].read_text()
+    _, notes = commands.perform(runs, place, force=True)
+    assert "1 records were made on other images and were run again." in notes
+    assert paths[0].exists()
+    assert not paths[1].exists()
+    assert paths[1].with_name("record.other-data.json").read_text() == text
+    assert runs[1] in trained
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "simclr/dense/-/d1.00", "--epochs", "1"),
+        ("record", "cifar10", "--cells", "simclr/dense/*"),
+    ],
+)
+def test_paper_on_a_cpu_needs_force(
+    arguments: tuple[str, ...],
+    answer: Answer,
+    trained: list[Run],
+    references: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(estimate, "hours", lambda *_, **__: 1234.5)
+    paper = (*arguments, "--profile", "paper", "--data", "digits")
+    code, errors = answer(*paper)
+    assert code == 2
+    assert "would take at least 1,234.5 hours here" in errors
+    assert "--force" in errors
+    assert trained == []
+    assert not references.exists()
+    answer(*paper, "--force")
+    assert {run.encoder.name for run in trained} == {"resnet-18"}
+    trained.clear()
+    answer(*arguments, "--data", "digits")
+    assert {run.encoder.name for run in trained} == {"resnet-9"}
+
+
+def test_stored_records_of_a_table_itself_come_before_those_of_the_stand_in(place: Place) -> None:
+    def found(profile: str = "smoke") -> str:
+        return commands.stored_images(table, "cifar10", profile, [100], place).name
+
+    table = TABLES["cifar10"]
+    assert found() == "cifar10"
+    stand_in, own = (table("smoke", name).runs([100])[1] for name in ("digits", "cifar10"))
+    lay_record(place, stand_in)
+    assert found() == "digits"
+    assert found("cpu") == "cifar10"
+    lay_record(place, own)
+    assert found() == "cifar10"
+
+
+def test_references_come_from_committed_code_and_enough_seeds(
+    answer: Answer, trained: list[Run], references: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, errors = answer("record", "cifar10", "--data", "digits", "--seeds", "2")
+    assert (code, trained) == (2, [])
+    assert "--seeds 2: a reference needs at least 3 seeds" in errors
+    monkeypatch.setattr(job, "git_state", lambda: {"git_dirty": True})
+    code, errors = answer("record", "cifar10", "--data", "digits")
+    assert (code, trained) == (2, [])
+    assert "tracked files differ from the commit. Commit first." in errors
+    assert not references.exists()
+
+
+@pytest.mark.parametrize(
+    ("profile", "options", "recorded"),
+    [
+        ("smoke", (), ["cifar10", "digits"]),
+        ("smoke", ("--data", "digits"), ["digits"]),
+        ("smoke", ("--data", "cifar10"), ["cifar10"]),
+        ("cpu", (), ["cifar10"]),
+    ],
+)
+def test_references_of_smoke_are_of_the_images_and_of_their_stand_in(
+    profile: str,
+    options: tuple[str, ...],
+    recorded: list[str],
+    answer: Answer,
+    references: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "data" / "cifar10").mkdir(parents=True)  # found; and not read, as nothing is trained
+
+    def perform(runs: Sequence[Run], _place: Place, *, force: bool) -> tuple[list[Record], list[str]]:
+        assert force
+        return [made_up_record(run, 50.0) for run in runs], []
+
+    monkeypatch.setattr(commands, "perform", perform)
+    arguments = ("record", "cifar10", "--profile", profile, "--cells", "simclr/dense/*", "--seeds", "3")
+    assert answer(*arguments, *options) == (0, "")
+    stored = sorted(references.glob("*/*/*/*.json"))
+    assert sorted({path.parent.name for path in stored}) == recorded
+    assert {path.parent.parent for path in stored} == {references / "cifar10" / profile}
+    for name in recorded:
+        records = [Record.load(path) for path in stored if path.parent.name == name]
+        assert sorted(int(str(each.run["seed"])) for each in records) == [0, 1, 2]
+
+
+def test_what_failed_is_no_reference(answer: Answer, references: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(runs: Sequence[Run], **_: Any) -> Outcomes:
+        failed, *rest = runs
+        reason = Failed(run_id=failed.run_id, cell=failed.cell, seed=failed.seed, reason="the moon is full")
+        return {failed.run_id: reason} | {run.run_id: made_up_record(run, 50.0) for run in rest}
+
+    monkeypatch.setattr(commands, "execute", execute)
+    code, errors = answer("record", "cifar10", "--data", "digits", "--cells", "simclr/dense/*", "--seeds", "3")
+    assert code == 1
+    assert "the moon is full" in errors
+    assert len(list(references.glob("cifar10/smoke/digits/*.json"))) == 2
