@@ -165,7 +165,8 @@ def pretrain(
             view0, view1 = views.views(images[samples].to(fabric.device), samples, epoch)
             last = micro == spec.accumulate_batches - 1
             with fabric.no_backward_sync(module, enabled=not last):
-                loss = module.loss(view0, view1, labels[samples].to(fabric.device))
+                with fabric.autocast():  # on one device, Fabric passes a marked method by, and its precision with it
+                    loss = module.loss(view0, view1, labels[samples].to(fabric.device))
                 loss = (loss + method.penalty()) / spec.accumulate_batches
                 fabric.backward(loss)
             reduced = fabric.all_reduce(loss.detach())
