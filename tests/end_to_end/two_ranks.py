@@ -1,19 +1,29 @@
-"""Train tiny runs on two gloo ranks; each writes what they ended with. Arguments: FOLDER FRAMEWORK/METHOD..."""
+"""Train tiny runs on two gloo ranks; each writes what it ended with. Arguments: FOLDER FRAMEWORK/METHOD..."""
 
+import contextlib
 import hashlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import lightly.loss.barlow_twins_loss
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim import Optimizer
 
 from bench import build, train
 from bench.config import Run
+from bench.frameworks import Framework
 from methods import GATES
 from tests.end_to_end.test_gating import gated_run
 from tests.tiny import dataset_of, tiny_run
+
+RANKS = 2
+GATHERING = ("simclr", "moco", "barlow_twins", "vicreg")
 
 
 def run_of(framework: str, method: str) -> Run:
@@ -23,9 +33,7 @@ def run_of(framework: str, method: str) -> Run:
 
 
 def ended(run: Run, folder: Path, fabric: Fabric) -> dict[str, Any]:
-    dataset = dataset_of(run, folder / f"cache{fabric.global_rank}")
-    path = folder / run.run_id / "checkpoint.pt"
-    trained = train.pretrain(run, dataset, path, fabric=fabric, tick=lambda _step, _total: None)
+    trained = trained_by(fabric, run, folder)
     names = ("mask_digest", "mask_digest_target", "loss_digest", "update_steps", "samples_seen", "curves")
     facts = {name: trained.facts[name] for name in names}
     # Not the running statistics: batch normalisation sees its own rank's images.
@@ -33,11 +41,59 @@ def ended(run: Run, folder: Path, fabric: Fabric) -> dict[str, Any]:
     return facts | {"weights": hashlib.sha256(weights).hexdigest(), "world_size": fabric.world_size}
 
 
+def trained_by(fabric: Fabric, run: Run, folder: Path) -> train.Pretrained:
+    dataset = dataset_of(run, folder / f"cache{fabric.global_rank}")
+    path = folder / run.run_id / "checkpoint.pt"
+    return train.pretrain(run, dataset, path, fabric=fabric, tick=lambda _step, _total: None)
+
+
+def gradients(framework: str, folder: Path, fabric: Fabric) -> list[list[float]]:
+    """Return, for each step of a short dense run, the gradient of an encoder weight that the optimizer is given.
+
+    The networks are in evaluation mode, so that batch normalisation asks for no other image, as on one rank.
+    """
+    found, make, optimizer_for = list[list[float]](), build.framework_for, build.optimizer_for
+
+    def calm(run: Run, *, gather: bool) -> Framework:
+        return make(run, gather=gather).eval()
+
+    def watched(run: Run, framework: Framework) -> Optimizer:
+        optimizer, weight = optimizer_for(run, framework), framework.online.get_parameter("conv1.weight")
+
+        def keep(*_: object) -> None:
+            assert weight.grad is not None
+            found.append(weight.grad.flatten().tolist())
+
+        optimizer.register_step_pre_hook(keep)
+        return optimizer
+
+    with patch.object(build, "framework_for", calm), patch.object(build, "optimizer_for", watched):
+        trained_by(fabric, tiny_run(framework, "dense", epochs=1), folder)
+    return found
+
+
+@contextlib.contextmanager
+def normalised_by_rank() -> Iterator[None]:
+    """Let one process normalise Barlow Twins' embeddings as ranks do: each by the mean and deviation of its own images.
+
+    Rank r takes images r, r + 2, ... of a batch.
+    """
+    whole = lightly.loss.barlow_twins_loss._normalize
+
+    def by_rank(embeddings: Tensor) -> Tensor:
+        parts = [whole(embeddings[rank::RANKS]) for rank in range(RANKS)]
+        return torch.stack(parts, dim=1).flatten(0, 1)
+
+    with patch.object(lightly.loss.barlow_twins_loss, "_normalize", by_rank):
+        yield
+
+
 def main(folder: Path, *cells: str) -> None:
     torch.set_num_threads(1)
     runs = {cell: run_of(*cell.split("/")) for cell in cells}
-    fabric = build.fabric_for(next(iter(runs.values())), devices=2)
-    found = {cell: ended(run, folder, fabric) for cell, run in runs.items()}
+    fabric = build.fabric_for(next(iter(runs.values())), devices=RANKS)
+    found: dict[str, Any] = {cell: ended(run, folder, fabric) for cell, run in runs.items()}
+    found |= {framework: gradients(framework, folder / "eval", fabric) for framework in GATHERING}
     (folder / f"rank{fabric.global_rank}.json").write_text(json.dumps(found))
 
 
