@@ -3,11 +3,13 @@
 import ast
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BUGS: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("bugs.toml").read_text())
+BUGS: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("bugs.toml").read_text())
+MUTANTS: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("mutants.toml").read_text())
 REQUIRED = [
     *(f"B{number}" for number in (*range(1, 21), *range(30, 39))),
     *(f"G{number}" for number in range(1, 8)),
@@ -29,9 +31,21 @@ def test_the_entry_names_a_test_that_exists_or_a_reason(bug: str) -> None:
         assert entry["impossible"].startswith("because ")
         assert entry.keys() == {"impossible"}
         return
-    assert entry.keys() == {"test"}
-    path, _, name = entry["test"].partition("::")
-    functions = [
-        node.name for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.FunctionDef)
-    ]
-    assert functions.count(name) == 1
+    assert entry.keys() in ({"test"}, {"tests"})
+    for test in named_by(entry):
+        path, _, name = test.partition("::")
+        functions = [
+            node.name for node in ast.walk(ast.parse((ROOT / path).read_text())) if isinstance(node, ast.FunctionDef)
+        ]
+        assert functions.count(name) == 1
+
+
+@pytest.mark.parametrize("name", [name for name, mutant in MUTANTS.items() if "bug" in mutant])
+def test_a_mutant_of_a_bug_is_killed_by_the_test_that_the_bug_names(name: str) -> None:
+    mutant = MUTANTS[name]
+    function, _, _ = mutant["test"].partition("[")
+    assert function in named_by(BUGS[mutant["bug"]])
+
+
+def named_by(entry: dict[str, Any]) -> list[str]:
+    return list(entry.get("tests") or [entry["test"]])
