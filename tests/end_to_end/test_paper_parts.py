@@ -9,9 +9,10 @@ import torch
 from lightly.utils.lars import LARS
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench import build, evaluate, job
+from bench import augment, build, evaluate, job
 from bench.config import Run
 from bench.frameworks import FRAMEWORKS, Framework
+from bench.lightly_views import LightlyViews
 from bench.profiles import PROFILES
 from tests.end_to_end.test_gating import gated_run
 from tests.end_to_end.test_training import is_exact, stop_at
@@ -37,6 +38,7 @@ def test_a_run_of_the_papers_parts_is_scored_and_resumes_bit_by_bit(
 ) -> None:
     run = with_paper_parts(tiny_run("simclr", "gradual", epochs=3))
     assert (run.optimizer.name, run.views.pipeline, run.evaluation.probe) == ("lars", "lightly", "sgd")
+    assert isinstance(augment.build(run.views, seed=0, images=96), LightlyViews)
     rates, make = list[float](), build.optimizer_for
 
     def watched(run: Run, framework: Framework) -> torch.optim.Optimizer:
@@ -57,7 +59,7 @@ def test_a_run_of_the_papers_parts_is_scored_and_resumes_bit_by_bit(
     assert rates[:4] == pytest.approx([peak / 4, peak / 2, 3 * peak / 4, peak])  # four steps an epoch
     assert rates[11] == pytest.approx(peak / 1000)
     assert made.facts["linear_protocol"] == evaluate.SGD_PROTOCOL
-    assert made.metrics["linear_top1_percent"] > 15  # of ten digits
+    assert made.metrics["linear_top1_percent"] > 12  # of ten digits, from 96 images; 17 was found
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
