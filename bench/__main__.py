@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bench import commands
+from bench import commands, hardware_commands
 from bench.data import DataError
+from bench.place import Place, UsageError
 from bench.record import RecordError
 from bench.strict import SettingsError
 from bench.workload import WORKLOADS
@@ -42,14 +43,14 @@ class Places:
     accelerator: Literal["cpu", "cuda", "auto"] = "cpu"
 
     @property
-    def place(self) -> commands.Place:
+    def place(self) -> Place:
         """The same as the commands want it."""
         if self.jobs < 1:
-            raise commands.UsageError(f"--jobs {self.jobs}: at least one worker is needed.")
+            raise UsageError(f"--jobs {self.jobs}: at least one worker is needed.")
         out = self.out.resolve()
         if self.data_dir is None:
             (out / "data").mkdir(parents=True, exist_ok=True)
-        return commands.Place(
+        return Place(
             out=out,
             data_dir=self.data_dir or out / "data",
             jobs=self.jobs,
@@ -253,7 +254,7 @@ class Workload:
 
     def act(self) -> int:
         """Return the exit code."""
-        return commands.trace_workloads(self.names, self.folder)
+        return hardware_commands.trace_workloads(self.names, self.folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,8 +276,8 @@ class Accelerator(Places):
     def act(self) -> int:
         """Return the exit code."""
         if self.document:
-            return commands.write_accelerator_document()
-        return commands.make_accelerator_table(
+            return hardware_commands.write_accelerator_document()
+        return hardware_commands.make_accelerator_table(
             self.place, machines=self.machines, cells=self.cells, with_draws=self.draws
         )
 
@@ -299,7 +300,7 @@ def main() -> int:
     try:
         command = tyro.cli(Command, prog="python -m bench", config=(tyro.conf.OmitArgPrefixes,))
         return command.act()
-    except (commands.UsageError, DataError, RecordError, SettingsError, ValueError) as error:
+    except (UsageError, DataError, RecordError, SettingsError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -4,127 +4,32 @@ import dataclasses
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from bench import build, checkpoint, data, estimate, gate_speed, job, workload
-from bench.accelerator import claims as ratios
-from bench.accelerator import document, drawn, measured
-from bench.accelerator import table as accelerator_table
-from bench.accelerator.pictures import PICTURES
+from bench import build, checkpoint, data, estimate, gate_speed, job
 from bench.claims import load_claims
 from bench.config import Run, SparsitySpec
-from bench.data import STAND_IN, DataError
 from bench.execute import execute, stored
 from bench.frameworks import FRAMEWORKS
 from bench.judged import JudgedTable
 from bench.judging import assemble
 from bench.outcome import Failed, NotRun, Outcome
+from bench.place import Place, UsageError, resolve_images, stored_images
 from bench.profiles import PROFILES
 from bench.progress import shown
 from bench.record import Record, source_digest, write_atomically
 from bench.references import FIRST_USER_SEED, REFERENCES, load_references, save_reference
-from bench.report import show, show_page, write, write_page
+from bench.report import show, write
 from bench.report.gates import gate_maps
+from bench.stand_in import STAND_IN
 from bench.table import TableSpec, parse_cell
 from bench.tables import TABLES, Table, gating
 from bench.tolerances import load_tolerances
 from bench.verdict import MINIMUM_REFERENCES
 from methods import GATES, METHODS
-
-
-class UsageError(Exception):
-    """The command cannot be carried out as asked: exit code 2."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where things lie and how many work.
-
-    Attributes:
-        out: runs, cache and tables go here.
-        data_dir: where the images lie, and where missing ones are downloaded to.
-        jobs: one-thread worker processes.
-        checkpoint_seconds: between two checkpoints of a run.
-        accelerator: ``cpu``, ``cuda`` or ``auto``; the jobs share it.
-    """
-
-    out: Path
-    data_dir: Path
-    jobs: int
-    checkpoint_seconds: float
-    accelerator: str
-
-    @property
-    def context(self) -> job.Context:
-        """What every worker is told."""
-        return job.Context(
-            runs_dir=self.out / "runs",
-            data_dir=self.data_dir,
-            cache_dir=self.out / "cache",
-            checkpoint_seconds=self.checkpoint_seconds,
-            accelerator=self.accelerator,
-        )
-
-    @property
-    def is_cpu(self) -> bool:
-        """Whether everything runs on the CPU."""
-        return self.accelerator == "cpu" or (self.accelerator == "auto" and not torch.cuda.is_available())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Images:
-    """The data set a table really uses, and what must be said about it."""
-
-    name: str
-    banner: str = ""
-    note: str = ""
-
-
-def resolve_images(name: str, profile: str, place: Place) -> Images:
-    """Return the table's data set; the stand-in only for smoke, and only where the real one cannot be had.
-
-    Raises:
-        DataError: broken data, or none at all for a profile that needs it.
-    """
-    if data.find(name, place.data_dir).kind != "missing":
-        return Images(name=name)
-    try:
-        data.download(name, place.data_dir)
-    except DataError as error:
-        if profile != "smoke":
-            raise
-        return _stand_in_for(name, "which is neither here nor fetched", note=f"{name}: {error}")
-    return Images(name=name)
-
-
-def stored_images(table: Table, name: str, profile: str, seeds: Sequence[int], place: Place) -> Images:
-    """Return what a table's records under ``--out`` are of, without looking for images: nothing will be trained.
-
-    That is the stand-in where no record of the data set lies there, but some of the stand-in do: the smoke table was
-    made where the images could not be had.
-    """
-
-    def has_records(images: str) -> bool:
-        paths = (job.record_path(place.context.runs_dir, run.run_id) for run in table(profile, images).runs(seeds))
-        return any(path.exists() for path in paths)
-
-    if profile == "smoke" and not has_records(name) and has_records(STAND_IN):
-        return _stand_in_for(name, "of which no record lies under --out")
-    return Images(name=name)
-
-
-def _stand_in_for(name: str, why: str, note: str = "") -> Images:
-    """Return the stand-in, with its banner."""
-    banner = (
-        f"STAND-IN DATA: scikit-learn's handwritten digits, not {name}, {why}. "
-        f"Nothing below says anything about {name}; it is judged only against the stand-in's own references."
-    )
-    return Images(name=STAND_IN, banner=banner, note=note)
 
 
 def find_table(name: str) -> Table:
@@ -424,45 +329,4 @@ def show_methods() -> int:
     print("gates:      " + ", ".join(GATES))
     print("frameworks: " + ", ".join(FRAMEWORKS))
     print("tables:     " + ", ".join(TABLES))
-    return 0
-
-
-def trace_workloads(names: Sequence[str], folder: Path) -> int:
-    """Trace networks anew, all of them unless some are named, into files that ``hardware`` reads."""
-    for name in names or tuple(workload.names()):
-        traced = workload.trace(workload.named(name), name)
-        write_atomically(workload.path_of(name, folder), traced.text.encode())
-        print(f"{name}: {len(traced.layers)} layers, {traced.digest[:16]}")
-    return 0
-
-
-def make_accelerator_table(place: Place, *, machines: Sequence[str], cells: str, with_draws: bool) -> int:
-    """Print what the runs under ``place.out`` and random masks buy on modelled accelerators, and write it.
-
-    Raises:
-        HardwareError, RecordError: exit code 2, with the way out.
-        UsageError: nothing to show.
-    """
-    found = list(measured.courses(place.context.runs_dir, cells))
-    courses = [*found, *(drawn.courses() if with_draws else ())]
-    if not courses:
-        raise UsageError(f"no run under {place.context.runs_dir} matches {cells!r}. Make one, or leave out --no-draws.")
-    lines = accelerator_table.lines(courses, machines)
-    judged = ratios.judge(ratios.load(), accelerator_table.ratios(lines))
-    notes = measured.left_out(place.context.runs_dir, cells)
-    notes += () if found else (f"No run under {place.context.runs_dir} matches {cells!r}: all masks are drawn.",)
-    laid_out = accelerator_table.page(lines, judged, notes)
-    show_page(laid_out)
-    folder = place.out / "tables"
-    for path in write_page(laid_out, accelerator_table.payload(lines, judged), folder / "accelerator"):
-        print(f"wrote {path}", file=sys.stderr)
-    return 0
-
-
-def write_accelerator_document() -> int:
-    """Write ``results/accelerator.md`` and its pictures anew."""
-    write_atomically(document.DOCUMENT, document.document().encode())
-    for name, picture in PICTURES.items():
-        write_atomically(document.DOCUMENT.parent / document.FOLDER / f"{name}.svg", picture.svg())
-    print(f"wrote {document.DOCUMENT}", file=sys.stderr)
     return 0

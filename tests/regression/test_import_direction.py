@@ -28,7 +28,8 @@ STAGES = (
     {"judged", "judging"},
     {"report"},
     {"accelerator"},
-    {"commands"},
+    {"place"},
+    {"commands", "hardware_commands"},
     {"__main__"},
 )
 

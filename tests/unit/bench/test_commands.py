@@ -9,9 +9,9 @@ import pytest
 
 from bench import checkpoint, commands, data, estimate, job, record
 from bench.__main__ import main
-from bench.commands import Place
 from bench.config import Run
 from bench.outcome import Failed
+from bench.place import Place, stored_images
 from bench.record import Record
 from bench.tables import TABLES
 from tests.made_up_tables import made_up_record
@@ -132,7 +132,7 @@ def test_paper_on_a_cpu_needs_force(
 
 def test_stored_records_of_a_table_itself_come_before_those_of_the_stand_in(place: Place) -> None:
     def found(profile: str = "smoke") -> str:
-        return commands.stored_images(table, "cifar10", profile, [100], place).name
+        return stored_images(table, "cifar10", profile, [100], place).name
 
     table = TABLES["cifar10"]
     assert found() == "cifar10"
