@@ -64,7 +64,7 @@ def assemble(
     stored = {run.cell: [item for item in references if owners.get(item.run_id) == run.cell] for run in spec.cells}
     fresh = {cell: [item for item in found if isinstance(item, Record)] for cell, found in by_cell.items()}
     decided = {
-        run.cell: _without_statistics(run, by_cell[run.cell], stored[run.cell], references) for run in spec.cells
+        run.cell: _without_statistics(run, by_cell[run.cell], stored[run.cell], references, spec) for run in spec.cells
     }
     compared = [cell for cell, judgement in decided.items() if judgement is None]
     design = _design(compared, fresh, stored, references, tolerances)
@@ -139,7 +139,7 @@ def _checked(record: Record, cell: str) -> Record | Failed:
 
 
 def _without_statistics(
-    run: Run, outcomes: Sequence[Outcome], stored: Sequence[Record], references: Sequence[Record]
+    run: Run, outcomes: Sequence[Outcome], stored: Sequence[Record], references: Sequence[Record], spec: TableSpec
 ) -> Judgement | None:
     """Return the judgement of a cell that cannot, or need not, be compared by its metric; else None."""
     failed = [f"seed {item.seed}: {item.reason}" for item in outcomes if isinstance(item, Failed)]
@@ -154,7 +154,8 @@ def _without_statistics(
         reason = f"{'; '.join(broken)}. Numbers moved: re-record, and say why."
         return Judgement(verdict=Verdict.DEVIATES, reason=reason)
     if len(stored) < MINIMUM_REFERENCES:
-        return _other_settings(run, references) or no_reference(len(stored))
+        table = f"{spec.name} --profile {spec.profile} --data {spec.data}"
+        return _other_settings(run, references) or no_reference(len(stored), table)
     return None
 
 

@@ -212,14 +212,14 @@ def judge(
         spread: from seed to seed; by default both sides pooled.
     """
     if len(reference) < MINIMUM_REFERENCES:
-        return no_reference(len(reference))
+        return no_reference(len(reference), "TABLE")
     within = (spread or pooled_spread([new, reference])).floored(margin.sd_floor_points)
     return judge_together({"": compare(new, reference, within)}, {"": margin}, alpha=alpha)[""]
 
 
-def no_reference(found: int) -> Judgement:
-    """Return the judgement of a cell with ``found`` references, fewer than needed."""
-    reason = f"{found} stored runs, {MINIMUM_REFERENCES} needed: `nox -s record -- TABLE` makes them."
+def no_reference(found: int, table: str) -> Judgement:
+    """Return the judgement of a cell with ``found`` references, fewer than needed, of a table by its arguments."""
+    reason = f"{found} stored runs, {MINIMUM_REFERENCES} needed: `nox -s record -- {table}` makes them."
     return Judgement(verdict=Verdict.NO_REFERENCE, reason=reason)
 
 
