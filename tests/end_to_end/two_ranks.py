@@ -11,6 +11,7 @@ from unittest.mock import patch
 
 import lightly.loss.barlow_twins_loss
 import torch
+import torch.distributed
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import Optimizer
@@ -92,7 +93,13 @@ def main(folder: Path, *cells: str) -> None:
     torch.set_num_threads(1)
     runs = {cell: run_of(*cell.split("/")) for cell in cells}
     fabric = build.fabric_for(next(iter(runs.values())), devices=RANKS)
-    found: dict[str, Any] = {cell: ended(run, folder, fabric) for cell, run in runs.items()}
+    found: dict[str, Any] = {}
+    for cell, run in runs.items():
+        found[cell] = ended(run, folder, fabric)
+        both: list[Any] = [None] * RANKS
+        torch.distributed.all_gather_object(both, found[cell])
+        if both[0] != both[1]:  # at once: ranks that went apart wait for each other for ever in a later run
+            sys.exit(f"{cell}: the ranks ended apart: {both}")
     found |= {framework: gradients(framework, folder / "eval", fabric) for framework in GATHERING}
     (folder / f"rank{fabric.global_rank}.json").write_text(json.dumps(found))
 
