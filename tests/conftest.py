@@ -10,7 +10,7 @@ os.environ |= {
 import signal
 
 import torch
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 # A job in the background, as CI may be, is born deaf to Ctrl-C, and so would be the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -21,4 +21,7 @@ torch.use_deterministic_algorithms(mode=True)
 # No deadlines: a shared machine is slow now and then, and that is no bug of ours.
 settings.register_profile("dev", max_examples=25, deadline=None)
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, database=None, print_blob=True)
+# A mutant has to fail its test once; the smallest example of it is nobody's business.
+MUTANT = (Phase.explicit, Phase.generate)
+settings.register_profile("mutant", max_examples=100, deadline=None, derandomize=True, database=None, phases=MUTANT)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")

@@ -21,7 +21,7 @@ from bench.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
 Answer = Callable[..., tuple[int, str, str]]
-CELL = "byol/synchronized/element/d0.10+g0.30"
+CELL = "simclr/synchronized/element/d0.10+g0.30"
 SMALL = (
     "--data",
     "digits",

@@ -10,14 +10,13 @@ from lightly.models.utils import update_momentum
 
 from bench import build, data, evaluate, job
 from bench.augment import normalise
-from bench.config import Run, SparsitySpec
 from bench.frameworks import FRAMEWORKS
 from methods import GATES, masking
 from methods.gating.base import TOLERANCE
 from methods.gating.convolution import GatedConv2d
 from methods.gating.layer import gated
 from tests.end_to_end.test_training import stop_at
-from tests.tiny import dataset_of, pretrained, tiny_run
+from tests.tiny import dataset_of, gated_run, pretrained
 
 # Every kind of gates on a shared encoder; on an EMA target those with state of their own there; elsewhere one.
 EMA = {"dual_gate", "dual_gate_averaged", "single_gate", "group_gate", "spatial_gate"}
@@ -27,18 +26,6 @@ CELLS = [
     for method in GATES
     if framework == "simclr" or (framework == "byol" and method in EMA) or method == "dual_gate"
 ]
-
-
-def gated_run(framework: str, method: str, reduction: float, *, granularity: str = "element", epochs: int = 3) -> Run:
-    """Return a run of 4 optimizer steps an epoch that steers on 24 held-out images; ``dense`` holds them out too."""
-    run = tiny_run(framework, "dense", epochs=epochs)
-    gates = SparsitySpec(method=method, granularity=granularity, reduction=reduction)
-    return dataclasses.replace(
-        run,
-        data=dataclasses.replace(run.data, train_images=120, held_out_images=24),
-        sparsity=run.sparsity if method == "dense" else gates,
-        encoder=run.encoder if granularity == "element" else dataclasses.replace(run.encoder, width=0.125),
-    )
 
 
 @pytest.mark.parametrize(("framework", "method"), CELLS)

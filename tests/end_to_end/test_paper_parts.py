@@ -14,9 +14,8 @@ from bench.config import Run
 from bench.frameworks import FRAMEWORKS, Framework
 from bench.lightly_views import LightlyViews
 from bench.profiles import PROFILES
-from tests.end_to_end.test_gating import gated_run
 from tests.end_to_end.test_training import is_exact, stop_at
-from tests.tiny import pretrained, tiny_run
+from tests.tiny import gated_run, pretrained, tiny_run
 
 PAPER = PROFILES["paper"]
 

@@ -20,8 +20,7 @@ from bench import build, train
 from bench.config import Run
 from bench.frameworks import Framework
 from methods import GATES
-from tests.end_to_end.test_gating import gated_run
-from tests.tiny import dataset_of, tiny_run
+from tests.tiny import dataset_of, gated_run, tiny_run
 
 RANKS = 2
 GATHERING = ("simclr", "moco", "barlow_twins", "vicreg")

@@ -15,7 +15,18 @@ ROOT = Path(__file__).parents[2]
 MUTANTS: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("mutants.toml").read_text())
 TESTS_FAILED = 1  # pytest's exit code; a mutant that cannot even be imported gives another one
 # Every mutant starts as a fork of one process that has imported these, and none of our modules: half of its time.
-HEAVY = ["torch", "torchvision", "sklearn.linear_model", "sklearn.datasets", "scipy.stats", "lightly.models"]
+HEAVY = [
+    "torch",
+    "torchvision.datasets",
+    "sklearn.linear_model",
+    "sklearn.datasets",
+    "scipy.stats",
+    "lightly.models",
+    "lightly.loss",
+    "lightly.transforms",
+    "lightly.utils.benchmarking.knn",
+    "lightning_fabric",
+]
 IN_A_FORK = multiprocessing.get_context("forkserver")
 IN_A_FORK.set_forkserver_preload(HEAVY)
 
@@ -24,7 +35,7 @@ def run_test(tree: Path, test: str) -> None:
     """Run a test on a tree in this process, which has imported none of our modules, and exit as pytest does."""
     os.chdir(tree)
     sys.path[:] = [str(tree), *(place for place in sys.path if place not in {"", str(ROOT)})]
-    sys.argv = ["pytest", "-q", "-x", "-p", "no:xdist", test]
+    sys.argv = ["pytest", "-q", "-x", "-p", "no:xdist", "--hypothesis-profile=mutant", test]
     with (tree / "output").open("w") as output, contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         runpy.run_module("pytest", run_name="__main__")
 
@@ -40,8 +51,8 @@ def outcome(tree: Path, test: str) -> tuple[int | None, str]:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of the code."""
-    for part in ("bench", "methods", "hardware", "tests"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("bench", "methods", "hardware", "tests"):  # compiled files too: times of change are kept
+        shutil.copytree(ROOT / part, tmp_path / part)
     shutil.copytree(ROOT / "results", tmp_path / "results", ignore=shutil.ignore_patterns("references"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     return tmp_path
