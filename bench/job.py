@@ -91,7 +91,9 @@ def perform(run: Run, context: Context, tick: train.Tick) -> Record:
             "started": started.isoformat(timespec="seconds"),
             "wall_seconds": round(time.monotonic() - clock, 2),
             "train_cpu_seconds": round(trained.cpu_seconds, 2),
-            "cpu_seconds": round(trained.cpu_seconds + time.process_time() - trained_cpu, 2),
+            "cpu_seconds": round(
+                trained.cpu_seconds + trained.measuring_cpu_seconds + time.process_time() - trained_cpu, 2
+            ),
             "startup_cpu_seconds": round(cpu, 2),
             "peak_memory_bytes": _peak_memory_bytes(),
             "step_milliseconds": None if math.isnan(trained.step_milliseconds) else round(trained.step_milliseconds, 3),

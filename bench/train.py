@@ -42,6 +42,7 @@ class Pretrained:
         masks: packed masks, ``POINT/BRANCH/LAYER`` to uint8, for the ``.masks.npz`` file; with gates, also their maps.
         step_milliseconds: median wall time of an optimizer step of this process; nan if it took none.
         cpu_seconds: CPU time of all steps, over all processes that continued the run.
+        measuring_cpu_seconds: of what came after the last step, chiefly what gates do on the scored images.
     """
 
     encoder: nn.Module
@@ -51,6 +52,7 @@ class Pretrained:
     masks: dict[str, Tensor]
     step_milliseconds: float
     cpu_seconds: float
+    measuring_cpu_seconds: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -213,6 +215,7 @@ def pretrain(
         masks=training.masks | packed("final", framework) | _maps(gates, dataset),
         step_milliseconds=1e3 * float(np.median(durations)) if durations else math.nan,
         cpu_seconds=training.cpu_seconds,
+        measuring_cpu_seconds=clock.lap(),
     )
 
 

@@ -106,6 +106,7 @@ def test_both_branches_of_gated_runs_are_scored(tmp_path: Path) -> None:
         assert trained.features is not None
         torch.testing.assert_close(trained.features, evaluate.features(trained.encoder, images, normalise=normalise))
         assert (trained.target is trained.encoder) is (method == "shared_gate")
+        assert trained.measuring_cpu_seconds > 0.0
         made = job.perform(run, context, lambda _step, _total: None)
         same = made.metrics == {name: made.facts[f"{name}_target"] for name in made.metrics}
         assert same is (method == "shared_gate")
