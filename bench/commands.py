@@ -24,6 +24,7 @@ from bench.record import Record, source_digest, write_atomically
 from bench.references import FIRST_USER_SEED, REFERENCES, load_references, save_reference
 from bench.report import show, write
 from bench.report.gates import gate_maps
+from bench.report.heading import caption
 from bench.stand_in import STAND_IN
 from bench.table import TableSpec, parse_cell
 from bench.tables import TABLES, Table, gating
@@ -105,7 +106,7 @@ def _write_gate_maps(table: JudgedTable, place: Place) -> list[Path]:
         found = job.masks_path(place.context.runs_dir, record.run_id)
         if "gate_rate" in record.facts and found.exists():
             with np.load(found, allow_pickle=False) as arrays:
-                picture = gate_maps(dict(arrays), f"{record.run_id}: where gates were on")
+                picture = gate_maps(dict(arrays), f"{record.run_id}: where gates were on\n({caption(table.spec)})")
             paths.append(place.out / "tables" / "gates" / f"{record.run_id}.png")
             write_atomically(paths[-1], picture)
     return paths

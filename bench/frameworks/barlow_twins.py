@@ -14,8 +14,8 @@ from methods.macs import Passes
 class BarlowTwins(Framework):
     """The tied twin sees view 1: the same weights, its own masks.
 
-    Over ranks, Lightly sums correlations, but means and deviations of embeddings are each rank's own; the authors' code
-    synchronises them. So a run on two ranks is not the run on one, in this as in other batch normalisation.
+    Over ranks, Lightly sums correlations, but means and deviations of embeddings are each rank's own. So a run on
+    two ranks is not the run on one, in this as in other batch normalisation.
     """
 
     passes = Passes(online=1, target_trained=1, target_forward=0)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from bench.config import UNTRAINED
 from bench.judged import JudgedTable, Row
+from bench.report.heading import caption
 from bench.report.worth import METRIC_TITLES
 
 Arrays = Mapping[str, npt.NDArray[np.uint8]]
@@ -32,7 +33,14 @@ def accuracy_against_reduction(table: JudgedTable) -> bytes:
     panels = figure.subplots(1, len(frameworks), squeeze=False, sharey=True)[0]
     for panel, framework in zip(panels, frameworks, strict=True):
         _panel(panel, framework, table)
+    figure.suptitle(f"{caption(table.spec)}; {_seeds_drawn(table)}", fontsize="medium")
     return _svg(figure)
+
+
+def _seeds_drawn(table: JudgedTable) -> str:
+    """Return the seeds of the runs that the table is made of: fresh ones, else the stored."""
+    seeds = sorted({int(str(record.run["seed"])) for record in table.records})
+    return f"seeds {', '.join(map(str, seeds))}"
 
 
 def _panel(panel: Axes, framework: str, table: JudgedTable) -> None:

@@ -46,7 +46,7 @@ def gradients_are_those_of_one_process_with_the_whole_batch(found: dict[str, Any
 
     MoCo's first step never looks at another rank; the others rank the queue, which holds the keys of both. Barlow Twins
     is one process with the whole batch only if that normalises each rank's images by themselves: Lightly sums the
-    correlations over ranks, but takes means and deviations per rank; the authors' code synchronises them.
+    correlations over ranks, but takes means and deviations per rank.
     """
     fabric = build.fabric_for(tiny_run("simclr", "dense"))
     for framework in GATHERING:

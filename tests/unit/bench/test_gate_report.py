@@ -90,6 +90,8 @@ def test_the_drawing_is_the_same_for_the_same_table_and_names_every_line() -> No
     drawn = accuracy_against_reduction(made_up_table())
     assert drawn == accuracy_against_reduction(made_up_table())
     assert all(name in drawn.decode() for name in (">dense<", ">dual_gate<", ">dual_gate slice4<", ">simclr<"))
+    spec = made_up_table().spec
+    assert f"{spec.name}, profile {spec.profile}, data {spec.data}; seeds 0, 1, 2, 3" in drawn.decode()
 
 
 def test_gate_maps_are_a_picture() -> None:
