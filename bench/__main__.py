@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bench import commands, hardware_commands
-from bench.data import DataError
-from bench.place import Place, UsageError
-from bench.record import RecordError
-from bench.strict import SettingsError
-from bench.workload import WORKLOADS
+from bench.commands import accelerator as commands_accelerator
+from bench.commands import table
+from bench.commands.place import Place, UsageError
+from bench.data.dataset import DataError
+from bench.judging.settings import SettingsError
+from bench.runs.record import RecordError
+from bench.speedup.trace import WORKLOADS
 from hardware import presets
 
 ProfileName = Literal["smoke", "cpu", "paper"]
@@ -85,7 +86,7 @@ class Table(Places):
 
     def act(self) -> int:
         """Return the exit code."""
-        return commands.make_table(
+        return table.make_table(
             self.name,
             self.profile,
             self.place,
@@ -131,7 +132,7 @@ class Run(Places):
 
     def act(self) -> int:
         """Return the exit code."""
-        return commands.make_run(
+        return table.make_run(
             self.cell,
             self.profile,
             self.place,
@@ -159,7 +160,7 @@ class Data(Places):
 
     def act(self) -> int:
         """Return the exit code."""
-        return commands.show_data(self.place, download=self.download)
+        return table.show_data(self.place, download=self.download)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +169,7 @@ class Methods:
 
     def act(self) -> int:
         """Return the exit code."""
-        return commands.show_methods()
+        return table.show_methods()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +184,7 @@ class GateSpeed:
 
     def act(self) -> int:
         """Return the exit code."""
-        return commands.show_gate_speed(self.slice_channels)
+        return table.show_gate_speed(self.slice_channels)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +209,7 @@ class Record(Places):
 
     def act(self) -> int:
         """Return the exit code."""
-        return commands.record_references(
+        return table.record_references(
             self.name,
             self.profile,
             self.place,
@@ -237,7 +238,7 @@ class Regression(Places):
 
     def act(self) -> int:
         """Return the exit code."""
-        return commands.repeat_references(self.name, self.profile, self.place, cells=self.cells, data_name=self.data)
+        return table.repeat_references(self.name, self.profile, self.place, cells=self.cells, data_name=self.data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,7 +255,7 @@ class Workload:
 
     def act(self) -> int:
         """Return the exit code."""
-        return hardware_commands.trace_workloads(self.names, self.folder)
+        return commands_accelerator.trace_workloads(self.names, self.folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,8 +277,8 @@ class Accelerator(Places):
     def act(self) -> int:
         """Return the exit code."""
         if self.document:
-            return hardware_commands.write_accelerator_document()
-        return hardware_commands.make_accelerator_table(
+            return commands_accelerator.write_accelerator_document()
+        return commands_accelerator.make_accelerator_table(
             self.place, machines=self.machines, cells=self.cells, with_draws=self.draws
         )
 

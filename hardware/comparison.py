@@ -4,12 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hardware.accelerator import Machine
-from hardware.cost import State
-from hardware.ledger import Cost
-from hardware.step import States, Step, step
-from hardware.weights import Density
-from hardware.workload import LayerSpec, Part, Workload
+from hardware.cost.compute import State
+from hardware.cost.cost import Cost
+from hardware.cost.step import States, Step, step
+from hardware.machine import Machine
+from hardware.network.workload import LayerSpec, Part, Workload
+from hardware.sparsity.weights import Density
 
 
 @dataclass(frozen=True, slots=True)

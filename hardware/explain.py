@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from hardware import memory
-from hardware.accelerator import Machine
 from hardware.comparison import Row
-from hardware.cost import Phase, State, compute, gemm_cycles, gemms, living_part, needed_macs
-from hardware.energy import PICO
-from hardware.strict import HardwareError
-from hardware.workload import LayerSpec
+from hardware.cost import memory
+from hardware.cost.compute import Phase, State, compute, gemm_cycles, gemms, living_part, needed_macs
+from hardware.cost.energy import PICO
+from hardware.entries import HardwareError
+from hardware.machine import Machine
+from hardware.network.workload import LayerSpec
 
 # What the closed form of each phase multiplies: (along rows, along columns, pixels summed or in parallel).
 FORMS = {

@@ -4,19 +4,19 @@ from collections.abc import Callable
 from functools import partial
 
 from methods.allocation import erk, uniform
-from methods.base import Branches, Facts, Setting, SparseMethod
-from methods.dense import Dense
-from methods.drop_and_grow import DropAndGrow
-from methods.gating.base import GatedMethod, GateSetting
 from methods.gating.boosting import FeatureBoosting
 from methods.gating.channel import ChannelGate
+from methods.gating.control import GatedMethod, GateSetting
 from methods.gating.dual import DualGate, Target
 from methods.gating.group import GroupGate
 from methods.gating.spatial import SpatialGate
-from methods.gradual import Gradual
-from methods.gradual_regrow import GradualRegrow
-from methods.static import StaticMask
-from methods.synchronized import Synchronized
+from methods.method import Branches, Facts, Setting, SparseMethod
+from methods.pruning.dense import Dense
+from methods.pruning.gradual import Gradual
+from methods.pruning.granet import GradualRegrow
+from methods.pruning.rigl import DropAndGrow
+from methods.pruning.static import StaticMask
+from methods.pruning.synchronized import Synchronized
 
 METHODS: dict[str, Callable[[Setting], SparseMethod]] = {
     "dense": Dense,

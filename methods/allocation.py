@@ -18,7 +18,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from methods.granularity import Elementwise, Granularity, budget
+from methods.granularity.base import Elementwise, Granularity, budget
 
 
 def uniform(shapes: Mapping[str, torch.Size], density: float, *, unit: int = 1) -> dict[str, int]:

@@ -3,20 +3,12 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from bench.claims import Claim, Claims
-from bench.config import (
-    DataSpec,
-    EncoderSpec,
-    FrameworkSpec,
-    OptimizerSpec,
-    Run,
-    SparsitySpec,
-    ViewSpec,
-)
-from bench.record import Record, plain
-from bench.table import TableSpec
-from bench.tolerances import Tolerances
-from bench.verdict import Margin
+from bench.config.run import DataSpec, EncoderSpec, FrameworkSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
+from bench.judging.claims import Claim, Claims
+from bench.judging.tolerances import Tolerances
+from bench.judging.verdict import Margin
+from bench.runs.record import Record, plain
+from bench.tables.spec import TableSpec
 
 LINEAR = "linear_top1_percent"
 

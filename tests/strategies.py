@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from methods import masking
-from methods.base import Branches, SparseMethod
 from methods.masking import Masks
+from methods.method import Branches, SparseMethod
 
 IMAGE = (3, 8, 8)
 

@@ -3,16 +3,9 @@
 import dataclasses
 from pathlib import Path
 
-from bench import build, data, train
-from bench.config import (
-    DataSpec,
-    EncoderSpec,
-    FrameworkSpec,
-    OptimizerSpec,
-    Run,
-    SparsitySpec,
-    ViewSpec,
-)
+from bench.config.run import DataSpec, EncoderSpec, FrameworkSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
+from bench.data import dataset
+from bench.training import loop, parts
 
 FRAMEWORKS = {
     "simclr": FrameworkSpec(name="simclr", hidden_dim=16, output_dim=16, temperature=0.2),
@@ -69,15 +62,15 @@ def gated_run(framework: str, method: str, reduction: float, *, granularity: str
     )
 
 
-def dataset_of(run: Run, cache: Path) -> data.Dataset:
-    return data.load(run.data, None, cache)
+def dataset_of(run: Run, cache: Path) -> dataset.Dataset:
+    return dataset.load(run.data, None, cache)
 
 
-def pretrained(run: Run, folder: Path, tick: train.Tick = lambda _step, _total: None) -> train.Pretrained:
-    return train.pretrain(
+def pretrained(run: Run, folder: Path, tick: loop.Tick = lambda _step, _total: None) -> loop.Pretrained:
+    return loop.pretrain(
         run,
         dataset_of(run, folder / "cache"),
         folder / "checkpoint.pt",
-        fabric=build.fabric_for(run),
+        fabric=parts.fabric_for(run),
         tick=tick,
     )

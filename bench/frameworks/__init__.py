@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from bench.config import FrameworkSpec
+from bench.config.run import FrameworkSpec
 from bench.frameworks.barlow_twins import BarlowTwins
 from bench.frameworks.base import Framework, Wiring
 from bench.frameworks.byol import BYOL

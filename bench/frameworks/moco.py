@@ -9,7 +9,7 @@ from lightly.models.utils import deactivate_requires_grad
 from lightly.utils.scheduler import cosine_schedule
 from torch import Tensor, nn
 
-from bench.config import FrameworkSpec
+from bench.config.run import FrameworkSpec
 from bench.frameworks.base import Framework, Wiring, follow
 from methods.macs import Passes
 

@@ -5,7 +5,7 @@ from lightly.loss import NegativeCosineSimilarity
 from lightly.models.modules.heads import SimSiamPredictionHead, SimSiamProjectionHead
 from torch import Tensor, nn
 
-from bench.config import FrameworkSpec
+from bench.config.run import FrameworkSpec
 from bench.frameworks.base import Framework, Wiring
 from methods import masking
 from methods.macs import Passes

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.config import FrameworkSpec
+from bench.config.run import FrameworkSpec
 from bench.frameworks.base import Framework, Wiring
 from methods import masking
 from methods.macs import Passes

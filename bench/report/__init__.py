@@ -3,14 +3,14 @@
 import sys
 from pathlib import Path
 
-from bench.judged import JudgedTable
-from bench.record import write_atomically
-from bench.report.gates import accuracy_against_reduction, has_gates
+from bench.judging.judged_table import JudgedTable
+from bench.report.gate_plots import accuracy_against_reduction, has_gates
 from bench.report.html import html
-from bench.report.layout import Page, page
+from bench.report.json import payload
 from bench.report.markdown import markdown
-from bench.report.payload import payload
+from bench.report.page import Page, page
 from bench.report.text import text
+from bench.runs.record import write_atomically
 
 
 def show(table: JudgedTable) -> None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from bench.config import Run
-from bench.judged import JudgedTable
-from bench.record import Record
-from bench.table import TableSpec
+from bench.config.run import Run
+from bench.judging.judged_table import JudgedTable
+from bench.runs.record import Record
+from bench.tables.spec import TableSpec
 
 
 def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:

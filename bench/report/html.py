@@ -2,7 +2,7 @@
 
 import jinja2
 
-from bench.report.layout import Page
+from bench.report.page import Page
 
 _TEMPLATE = """<!doctype html>
 <html lang="en">

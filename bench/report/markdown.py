@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from bench.report.layout import Grid, Page
+from bench.report.page import Grid, Page
 
 
 def markdown(page: Page) -> str:

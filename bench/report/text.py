@@ -9,7 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from bench.report.layout import ALWAYS_WIDE, Grid, Page
+from bench.report.page import ALWAYS_WIDE, Grid, Page
 
 _UNFOLDED = 10_000  # characters: a log or a pipe gets whole lines
 _STYLES = {"REPRODUCED": "green", "DEVIATES": "bold red", "FAILED": "bold red", "NOT_RUN": "bold red"}

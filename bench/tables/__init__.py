@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench.table import TableSpec
 from bench.tables import cifar10, gating, structured
+from bench.tables.spec import TableSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from bench.config import UNTRAINED, SparsitySpec
-from bench.profiles import PROFILES, Profile
-from bench.stand_in import STAND_IN
-from bench.table import TableSpec
+from bench.config.profiles import PROFILES, Profile
+from bench.config.run import UNTRAINED, SparsitySpec
+from bench.data.digits import STAND_IN
+from bench.tables.spec import TableSpec
 
 NAME = "cifar10"
 DATA = "cifar10"

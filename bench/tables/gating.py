@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.config import UNTRAINED, Run, SparsitySpec
-from bench.profiles import PROFILES
-from bench.stand_in import STAND_IN
-from bench.table import TableSpec
+from bench.config.profiles import PROFILES
+from bench.config.run import UNTRAINED, Run, SparsitySpec
+from bench.data.digits import STAND_IN
+from bench.tables.spec import TableSpec
 from methods import GATES
 
 NAME = "gating"

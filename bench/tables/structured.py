@@ -2,9 +2,9 @@
 
 import dataclasses
 
-from bench.config import UNTRAINED, SparsitySpec
-from bench.profiles import PROFILES, Profile
-from bench.table import TableSpec
+from bench.config.profiles import PROFILES, Profile
+from bench.config.run import UNTRAINED, SparsitySpec
+from bench.tables.spec import TableSpec
 
 NAME = "structured"
 DATA = "cifar10"

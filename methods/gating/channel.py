@@ -6,10 +6,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from methods.base import Branches
-from methods.gating.base import GatedMethod, GateSetting, require_no_slices
+from methods.gating.control import GatedMethod, GateSetting, require_no_slices
 from methods.gating.convolution import ALL_ON, Gate, GatedConv2d, install
 from methods.gating.layer import gated
+from methods.method import Branches
 
 GROUPS = 4  # "partitions" of the authors' CIFAR script: the base path reads a quarter of the input channels
 PENALTY = 1e-4  # weight of the thresholds' penalty, ibid.

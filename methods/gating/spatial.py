@@ -10,11 +10,11 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn import functional
 
-from methods.base import Branches
-from methods.gating.base import GatedMethod, GateSetting, require_no_slices
-from methods.gating.blocks import feeders, take_normalisation
+from methods.gating.control import GatedMethod, GateSetting, require_no_slices
 from methods.gating.convolution import block_convolutions
 from methods.gating.layer import Gated, gated, replace
+from methods.gating.residual import feeders, take_normalisation
+from methods.method import Branches
 
 PENALTY = 10.0  # weight of the budget's loss
 ANNEALED = 0.33  # of the run, over which the bounds of a block's share open

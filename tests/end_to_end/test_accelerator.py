@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import job, workload
 from bench.__main__ import main
-from bench.accelerator import course, measured
-from bench.config import Run, SparsitySpec
-from bench.record import Record, RecordError
+from bench.config.run import Run, SparsitySpec
+from bench.runs import job
+from bench.runs.record import Record, RecordError
+from bench.speedup import recorded, timeline, trace
 from hardware import comparison, presets
-from hardware.gates import GateRate
-from hardware.masks import read
-from hardware.step import step
+from hardware.cost.step import step
+from hardware.network.masks import read
+from hardware.sparsity.gates import GateRate
 from tests.tiny import tiny_run
 
 RUN = tiny_run("byol", "synchronized", gap=0.3)
@@ -49,7 +49,7 @@ def test_the_table_of_a_run(out: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert RUN.cell in (out / "tables" / "accelerator.html").read_text()
     assert (out / "tables" / "accelerator.md").read_text().count(" EMA target ") == len(presets.names())
     numbers = next(row for row in body["rows"] if row["machine"] == "element_core")
-    network = workload.trace(replace(RUN, seed=0), "byol")
+    network = trace.trace(replace(RUN, seed=0), "byol")
     path = out / "runs" / RUN.run_id / "masks.npz"
     states = [read(path, network, "final", branch) for branch in ("online", "target")]
     expected = comparison.rows(network, presets.machine("element_core"), *states)["step"]
@@ -59,7 +59,7 @@ def test_the_table_of_a_run(out: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 
 def test_updates_and_dense_gradients_are_charged(out: Path) -> None:
     """On average over the run, not in its last step."""
-    (found,) = measured.courses(out / "runs", "byol/*")
+    (found,) = recorded.courses(out / "runs", "byol/*")
     spec, record = found.workload.step, Record.load(out / "runs" / RUN.run_id / "record.json")
     updates = record.facts["update_steps"]
     assert isinstance(updates, list)
@@ -90,7 +90,7 @@ def test_a_gated_run_stands_beside_a_sparse_one(out: Path, tmp_path: Path) -> No
             sparsity=SparsitySpec(method=method, granularity="element", reduction=1.5),
         )
         job.perform(run, context, lambda _step, _total: None)
-    gated, sparse = sorted(measured.courses(tmp_path / "runs", "*"), key=lambda item: "byol" in item.kind)
+    gated, sparse = sorted(recorded.courses(tmp_path / "runs", "*"), key=lambda item: "byol" in item.kind)
     assert (gated.kind, sparse.kind) == ("simclr/dual_gate/element/t1.50", RUN.cell)
     (record,) = (Record.load(path) for path in tmp_path.glob("runs/simclr-dual_gate*/record.json"))
     for states, fact in (
@@ -102,19 +102,19 @@ def test_a_gated_run_stands_beside_a_sparse_one(out: Path, tmp_path: Path) -> No
         expected = {name: GateRate(rate, 0.25, 1) for name, rate in rates.items()}
         assert {name: state.gate for name, state in states.items()} == expected
     assert gated.rows(presets.machine("chip28nm"))[0].macs_reduction > 1.0
-    (note,) = measured.left_out(tmp_path / "runs", "*")
+    (note,) = recorded.left_out(tmp_path / "runs", "*")
     assert "simclr/spatial_gate/element/t1.50" in note
 
 
 def test_updates_lie_where_they_happened() -> None:
     """Before, during and after a schedule from 0.3 to 0.68 of 100 steps."""
-    assert course.periods_of([30, 40, 49, 60], 100, 0.3, 0.68) == (0, 10, 0)
-    assert course.periods_of([10, 20, 90], 100, 0.3, 0.68) == (15, 0, 31)
+    assert timeline.periods_of([30, 40, 49, 60], 100, 0.3, 0.68) == (0, 10, 0)
+    assert timeline.periods_of([10, 20, 90], 100, 0.3, 0.68) == (15, 0, 31)
 
 
 def test_the_shares_of_a_run_add_up() -> None:
-    assert sum(course.shares(0.3, 0.68)) == pytest.approx(1.0)
-    assert course.shares(0.0, 1.0) == [0.0, 0.125, 0.25, 0.25, 0.25, 0.125, 0.0]
+    assert sum(timeline.shares(0.3, 0.68)) == pytest.approx(1.0)
+    assert timeline.shares(0.0, 1.0) == [0.0, 0.125, 0.25, 0.25, 0.25, 0.125, 0.0]
 
 
 def spoiled(
@@ -151,13 +151,13 @@ def test_masks_that_are_not_the_records_are_refused(
 def test_masks_of_another_network_are_refused(out: Path, tmp_path: Path) -> None:
     folder = spoiled(out, tmp_path, "final/online/layer1.0.conv1", None)
     with pytest.raises(RecordError, match=r"These are not the masks of byol-synchronized.*Restore the file"):
-        list(measured.courses(folder / "runs", "*"))
+        list(recorded.courses(folder / "runs", "*"))
 
 
 def test_a_run_without_masks_is_refused(out: Path, tmp_path: Path) -> None:
     (spoiled(out, tmp_path, "final/online/layer1.0.conv1", None) / "runs" / RUN.run_id / "masks.npz").unlink()
     with pytest.raises(RecordError, match=r"masks\.npz.*make the run again"):
-        list(measured.courses(tmp_path / "runs", "*"))
+        list(recorded.courses(tmp_path / "runs", "*"))
 
 
 def test_settings_of_other_code_are_refused(out: Path, tmp_path: Path) -> None:
@@ -166,11 +166,11 @@ def test_settings_of_other_code_are_refused(out: Path, tmp_path: Path) -> None:
     body["run"]["sparsity"]["density"] = 0.9
     (folder / "record.json").write_text(json.dumps(body))
     with pytest.raises(RecordError, match=r"record\.json: its settings are those of .*d0\.90"):
-        list(measured.courses(tmp_path / "runs", "*"))
+        list(recorded.courses(tmp_path / "runs", "*"))
     body["run"]["sparsity"]["colour"] = "red"
     (folder / "record.json").write_text(json.dumps(body))
     with pytest.raises(RecordError, match=r"record\.json: made by other code \(.*colour"):
-        list(measured.courses(tmp_path / "runs", "*"))
+        list(recorded.courses(tmp_path / "runs", "*"))
 
 
 def test_what_cannot_be_is_refused(
@@ -186,7 +186,7 @@ def test_what_cannot_be_is_refused(
 
 def test_workloads_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert call(monkeypatch, "workload", "smoke-byol", "--folder", str(tmp_path)) == 0
-    assert (tmp_path / "smoke-byol.json").read_text() == workload.path_of("smoke-byol").read_text()
+    assert (tmp_path / "smoke-byol.json").read_text() == trace.path_of("smoke-byol").read_text()
 
 
 def test_the_habits_of_a_method_are_its_own() -> None:
@@ -200,7 +200,7 @@ def test_the_habits_of_a_method_are_its_own() -> None:
             facts={"optimizer_steps": 20, "update_steps": [8] if run.sparsity.method == "gradual" else []},
             provenance={},
         )
-        found = measured._habits(run, record)[1]
+        found = recorded._habits(run, record)[1]
         return found.starts_dense, found.regrows
 
     assert habits(tiny_run("simclr", "static_erk")) == (False, False)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import data
-from bench.config import DataSpec
-from bench.data import DataError
+from bench.config.run import DataSpec
+from bench.data import dataset as data_dataset
+from bench.data.dataset import DataError
 from tests.pictures_on_disk import packed, pixels_of, write_folder, write_official
 
 BAD = "mine/train/bee/0001"
@@ -118,7 +118,7 @@ def foreign_file(root: Path) -> Path:
 
 def fails(root: Path, name: str) -> str:
     with pytest.raises(DataError) as caught:
-        data.load(DataSpec(name=name, train_images=0), root, root / "cache")
+        data_dataset.load(DataSpec(name=name, train_images=0), root, root / "cache")
     return str(caught.value)
 
 
@@ -134,7 +134,7 @@ def test_an_unreadable_picture_is_named(tmp_path: Path, suffix: str, fault: Call
 
 def test_a_truncated_jpeg_is_named(tmp_path: Path) -> None:
     write_folder(tmp_path / "mine", suffix="jpg")
-    data.load(DataSpec(name="mine", train_images=0), tmp_path, tmp_path / "cache")
+    data_dataset.load(DataSpec(name="mine", train_images=0), tmp_path, tmp_path / "cache")
     path = cut(tmp_path, "jpg")
     assert fails(tmp_path, "mine").startswith(f"{path}: not a readable picture")
 
@@ -169,7 +169,7 @@ def test_hidden_files_are_left_alone(tmp_path: Path) -> None:
     write_folder(tmp_path / "mine")
     (tmp_path / "mine/train/.DS_Store").write_text("")
     (tmp_path / "mine/train/ant/.DS_Store").write_text("")
-    dataset = data.load(DataSpec(name="mine", train_images=0), tmp_path, tmp_path / "cache")
+    dataset = data_dataset.load(DataSpec(name="mine", train_images=0), tmp_path, tmp_path / "cache")
     assert len(dataset.train.labels) == 12
 
 

@@ -8,11 +8,14 @@ import pytest
 import torch
 from lightly.models.utils import update_momentum
 
-from bench import build, data, evaluate, job
-from bench.augment import normalise
+from bench.data import dataset
+from bench.evaluation import linear
 from bench.frameworks import FRAMEWORKS
+from bench.runs import job
+from bench.training import parts
+from bench.views.recipes import normalise
 from methods import GATES, masking
-from methods.gating.base import TOLERANCE
+from methods.gating.control import TOLERANCE
 from methods.gating.convolution import GatedConv2d
 from methods.gating.layer import gated
 from tests.end_to_end.test_training import stop_at
@@ -51,7 +54,7 @@ def test_null_row_all_gates_on_is_dense(framework: str, method: str, tmp_path: P
     null = pretrained(gated_run(framework, method, 1.0, epochs=2), tmp_path / "gated")
     assert null.facts["loss_digest"] == dense.facts["loss_digest"]
     images = dataset_of(gated_run(framework, "dense", 0.0), tmp_path / "cache").test.images[:50]
-    first, second = (evaluate.features(each.encoder, images, normalise=normalise) for each in (dense, null))
+    first, second = (linear.features(each.encoder, images, normalise=normalise) for each in (dense, null))
     assert torch.equal(first, second)
     assert null.facts["gate_rate"] == 1.0
 
@@ -72,7 +75,7 @@ def test_dual_gates_meet_their_reduction_in_both_branches(framework: str, granul
 def test_an_export_computes_what_its_branch_does_and_stays(method: str) -> None:
     """And where the target is scored as the online encoder, the two are one function."""
     run = gated_run("simclr", method, 1.5)
-    framework, gates = build.framework_for(run), build.method_for(run)
+    framework, gates = parts.framework_for(run), parts.method_for(run)
     gates.attach(framework.branches, 10)
     views = torch.randn(2, 4, 3, 32, 32)
     gates.hold_out(views[0])
@@ -104,7 +107,7 @@ def test_both_branches_of_gated_runs_are_scored(tmp_path: Path) -> None:
         trained, images = pretrained(run, tmp_path / method), dataset_of(run, tmp_path / "cache").test.images
         assert trained.target is not None
         assert trained.features is not None
-        torch.testing.assert_close(trained.features, evaluate.features(trained.encoder, images, normalise=normalise))
+        torch.testing.assert_close(trained.features, linear.features(trained.encoder, images, normalise=normalise))
         assert (trained.target is trained.encoder) is (method == "shared_gate")
         assert trained.measuring_cpu_seconds > 0.0
         made = job.perform(run, context, lambda _step, _total: None)
@@ -127,15 +130,15 @@ def test_both_branches_of_gated_runs_are_scored(tmp_path: Path) -> None:
 def test_branches_that_compute_differently_have_statistics_of_their_own(method: str) -> None:
     """Otherwise the exported branch is normalised by a mixture with what another function of the images gave."""
     run = gated_run("simclr", method, 1.5)
-    framework = build.framework_for(run)
+    framework = parts.framework_for(run)
     is_one = framework.online.get_submodule("bn1") is framework.target.get_submodule("bn1")
     assert is_one is (method in {"shared_gate", "channel_gate", "feature_boosting", "group_gate", "spatial_gate"})
 
 
 def test_a_gated_encoder_is_copied_averaged_and_twinned() -> None:
     run = gated_run("byol", "dual_gate", 1.5)
-    framework = build.framework_for(run)
-    build.method_for(run).attach(framework.branches, 10)
+    framework = parts.framework_for(run)
+    parts.method_for(run).attach(framework.branches, 10)
     other, twin = copy.deepcopy(framework.online), masking.twin(framework.online, own_statistics=True)
     with torch.no_grad():
         for layer in gated(framework.online).values():
@@ -153,7 +156,7 @@ def test_a_gated_encoder_is_copied_averaged_and_twinned() -> None:
 def test_an_ema_leaves_a_gate_of_both_branches_alone(method: str) -> None:
     """Lightly's in-place update shrinks what is online and target at once, at every step."""
     run = gated_run("moco", method, 1.5)
-    framework, gates = build.framework_for(run), build.method_for(run)
+    framework, gates = parts.framework_for(run), parts.method_for(run)
     gates.attach(framework.branches, 10)
     deviation = framework.online.get_parameter("layer1.0.conv1.gate.deviation")
     deviation.data.fill_(1.0)
@@ -168,7 +171,7 @@ def test_averaged_thresholds_follow_and_own_ones_do_not() -> None:
     for framework_name in ("simclr", "byol"):
         for method_name, expected in (("dual_gate_averaged", 0.01), ("dual_gate", 0.0)):
             run = gated_run(framework_name, method_name, 1.5)
-            framework, method = build.framework_for(run), build.method_for(run)
+            framework, method = parts.framework_for(run), parts.method_for(run)
             method.attach(framework.branches, 100)
             for layer in gated(framework.online).values():
                 layer.get_buffer("gate.aim").fill_(1.0)
@@ -179,7 +182,7 @@ def test_averaged_thresholds_follow_and_own_ones_do_not() -> None:
 
 def test_a_single_gate_decides_for_both_views() -> None:
     run = gated_run("byol", "single_gate", 1.5)
-    framework, method = build.framework_for(run), build.method_for(run)
+    framework, method = parts.framework_for(run), parts.method_for(run)
     method.attach(framework.branches, 10)
     for encoder in (framework.online, framework.target):
         for layer in gated(encoder).values():
@@ -196,8 +199,8 @@ def test_a_single_gate_decides_for_both_views() -> None:
 
 def test_an_ungated_target_is_dense() -> None:
     run = gated_run("simclr", "ungated_target", 1.5)
-    framework, method = build.framework_for(run), build.method_for(run)
-    dense = build.framework_for(run).target.eval()
+    framework, method = parts.framework_for(run), parts.method_for(run)
+    dense = parts.framework_for(run).target.eval()
     method.attach(framework.branches, 10)
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(framework.target.eval()(images), dense(images))
@@ -212,7 +215,7 @@ def test_held_out_images_are_trained_on_by_nobody(tmp_path: Path) -> None:
     assert torch.equal(joined, whole.train.images)
     assert len(parted.held_out.images) == 24
     assert parted.fingerprint != whole.fingerprint
-    with pytest.raises(data.DataError, match="120 of 120 train images are to be held out"):
+    with pytest.raises(dataset.DataError, match="120 of 120 train images are to be held out"):
         dataset_of(dataclasses.replace(run, data=dataclasses.replace(run.data, held_out_images=120)), tmp_path)
 
 
@@ -226,9 +229,9 @@ def test_weights_and_gates_are_told_apart() -> None:
     ):
         sparsity = dataclasses.replace(run.sparsity, method=method, reduction=reduction, density=density)
         with pytest.raises(ValueError, match=message):
-            build.method_for(dataclasses.replace(run, sparsity=sparsity))
+            parts.method_for(dataclasses.replace(run, sparsity=sparsity))
     with pytest.raises(ValueError, match="unknown granularity of gates '2:4'"):
-        build.method_for(gated_run("simclr", "dual_gate", 1.5, granularity="2:4"))
+        parts.method_for(gated_run("simclr", "dual_gate", 1.5, granularity="2:4"))
 
 
 def test_gates_of_the_export_belong_to_the_online_branch(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.config import DataSpec, EncoderSpec, SparsitySpec
-from methods.gating.base import TOLERANCE
+from bench.config.run import DataSpec, EncoderSpec, SparsitySpec
+from methods.gating.control import TOLERANCE
 from tests.tiny import pretrained, tiny_run
 
 

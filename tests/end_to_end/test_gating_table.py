@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from bench.__main__ import main
-from bench.table import TableSpec
 from bench.tables import TABLES
+from bench.tables.spec import TableSpec
 
 CELL = "simclr/dual_gate/element/t2.25"
 WHOLE = TABLES["gating"]

@@ -9,11 +9,14 @@ import torch
 from lightly.utils.lars import LARS
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench import augment, build, evaluate, job
-from bench.config import Run
+from bench.config.profiles import PROFILES
+from bench.config.run import Run
+from bench.evaluation import linear
 from bench.frameworks import FRAMEWORKS, Framework
-from bench.lightly_views import LightlyViews
-from bench.profiles import PROFILES
+from bench.runs import job
+from bench.training import parts
+from bench.views import recipes
+from bench.views.lightly import LightlyViews
 from tests.end_to_end.test_training import is_exact, stop_at
 from tests.tiny import gated_run, pretrained, tiny_run
 
@@ -37,15 +40,15 @@ def test_a_run_of_the_papers_parts_is_scored_and_resumes_bit_by_bit(
 ) -> None:
     run = with_paper_parts(tiny_run("simclr", "gradual", epochs=3))
     assert (run.optimizer.name, run.views.pipeline, run.evaluation.probe) == ("lars", "lightly", "sgd")
-    assert isinstance(augment.build(run.views, seed=0, images=96), LightlyViews)
-    rates, make = list[float](), build.optimizer_for
+    assert isinstance(recipes.build(run.views, seed=0, images=96), LightlyViews)
+    rates, make = list[float](), parts.optimizer_for
 
     def watched(run: Run, framework: Framework) -> torch.optim.Optimizer:
         optimizer = make(run, framework)
         optimizer.register_step_pre_hook(lambda lars, _1, _2: rates.append(lars.param_groups[0]["lr"]))
         return optimizer
 
-    monkeypatch.setattr(build, "optimizer_for", watched)
+    monkeypatch.setattr(parts, "optimizer_for", watched)
     context = job.Context(runs_dir=tmp_path / "runs", data_dir=tmp_path, cache_dir=tmp_path / "cache")
     with pytest.raises(KeyboardInterrupt):
         job.perform(run, context, stop_at(7))
@@ -57,7 +60,7 @@ def test_a_run_of_the_papers_parts_is_scored_and_resumes_bit_by_bit(
     assert rates[:12] == rates[12:]
     assert rates[:4] == pytest.approx([peak / 4, peak / 2, 3 * peak / 4, peak])  # four steps an epoch
     assert rates[11] == pytest.approx(peak / 1000)
-    assert made.facts["linear_protocol"] == evaluate.SGD_PROTOCOL
+    assert made.facts["linear_protocol"] == linear.SGD_PROTOCOL
     assert made.metrics["linear_top1_percent"] > 12  # of ten digits, from 96 images; 17 was found
 
 
@@ -66,9 +69,9 @@ def test_a_run_of_the_papers_parts_is_scored_and_resumes_bit_by_bit(
 def test_lars_has_every_trained_parameter_once_and_decays_weights_alone(framework: str, method: str) -> None:
     run = gated_run(framework, method, 1.5) if method == "dual_gate" else tiny_run(framework, method, gap=0.3)
     run = with_paper_parts(run)
-    built = build.framework_for(run)
-    build.method_for(run).attach(built.branches, 100)
-    optimizer = build.optimizer_for(run, built)
+    built = parts.framework_for(run)
+    parts.method_for(run).attach(built.branches, 100)
+    optimizer = parts.optimizer_for(run, built)
     assert isinstance(optimizer, LARS)
     decayed, others = (set(map(id, group["params"])) for group in optimizer.param_groups)
     assert [group["weight_decay"] for group in optimizer.param_groups] == [run.optimizer.weight_decay, 0.0]
@@ -87,7 +90,7 @@ def test_a_run_in_bfloat16_trains_and_ends_at_its_density(tmp_path: Path, monkey
     """The encoder trains in it; losses and weights are float32. Fabric alone ignores it on a single device."""
     run = tiny_run("simclr", "synchronized", gap=0.3, epochs=3)
     run = dataclasses.replace(run, optimizer=dataclasses.replace(run.optimizer, precision="bf16-mixed"))
-    seen, make = set[torch.dtype](), build.framework_for
+    seen, make = set[torch.dtype](), parts.framework_for
 
     def watched(run: Run, *, gather: bool) -> Framework:
         framework = make(run, gather=gather)
@@ -95,7 +98,7 @@ def test_a_run_in_bfloat16_trains_and_ends_at_its_density(tmp_path: Path, monkey
         layer.register_forward_hook(lambda _1, _2, maps: seen.add(maps.dtype) if maps.requires_grad else None)
         return framework
 
-    monkeypatch.setattr(build, "framework_for", watched)
+    monkeypatch.setattr(parts, "framework_for", watched)
     trained = pretrained(run, tmp_path)
     assert seen == {torch.bfloat16}
     losses = trained.facts["loss_curve"]

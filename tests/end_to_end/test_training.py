@@ -12,16 +12,18 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from bench import build, checkpoint, record, train
-from bench.checkpoint import CheckpointError
-from bench.config import Run
+from bench.config.run import Run
 from bench.frameworks import FRAMEWORKS
-from bench.train import TrainingError
+from bench.runs import record
+from bench.training import checkpoint, loop
+from bench.training import parts as training_parts
+from bench.training.checkpoint import CheckpointError
+from bench.training.loop import TrainingError
 from methods import METHODS
-from methods.base import Branches
-from methods.granularity import budget, parse
+from methods.granularity.base import budget, parse
+from methods.method import Branches
+from methods.pruning.synchronized import Synchronized
 from methods.scores import EmaMagnitude
-from methods.synchronized import Synchronized
 from tests.tiny import dataset_of, pretrained, tiny_run
 
 CELLS = [(framework, method) for framework in FRAMEWORKS for method in METHODS]
@@ -31,7 +33,7 @@ def gap_of(method: str) -> float:
     return 0.3 if method == "synchronized" else 0.0
 
 
-def stop_at(step: int) -> train.Tick:
+def stop_at(step: int) -> loop.Tick:
     def tick(done: int, _total: int) -> None:
         if done == step:
             raise KeyboardInterrupt
@@ -62,7 +64,7 @@ def test_a_run_ends_at_exactly_its_density_and_an_interrupted_one_with_the_same_
     is_exact(run, continued)
 
 
-def is_exact(run: Run, trained: train.Pretrained) -> None:
+def is_exact(run: Run, trained: loop.Pretrained) -> None:
     """Check densities and the exported zeros."""
     method = run.sparsity.method
     total = trained.facts["prunable_weights"]
@@ -165,7 +167,7 @@ def test_the_seed_decides_everything(framework: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_methods_share_the_seeds_initial_weights(framework: str) -> None:
     runs = [tiny_run(framework, method) for method in METHODS]
-    states = [build.framework_for(run).state_dict() for run in runs]
+    states = [training_parts.framework_for(run).state_dict() for run in runs]
     assert all(torch.equal(states[0][name], state[name]) for state in states for name in states[0])
 
 
@@ -223,7 +225,7 @@ def test_an_untrained_run_takes_no_step(tmp_path: Path) -> None:
         optimizer=dataclasses.replace(run.optimizer, warmup_epochs=0.5),  # a warm-up that no step is left for
     )
     trained = pretrained(run, tmp_path)
-    initial = build.framework_for(run).online.get_submodule("conv1")
+    initial = training_parts.framework_for(run).online.get_submodule("conv1")
     final = trained.encoder.get_submodule("conv1")
     assert isinstance(initial, nn.Conv2d)
     assert isinstance(final, nn.Conv2d)
@@ -241,9 +243,11 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 def test_an_unknown_method_or_framework_names_the_way_out() -> None:
     run = tiny_run("simclr", "gradual")
     with pytest.raises(ValueError, match=r"method 'magic' is unknown. Choose from dense, "):
-        build.method_for(dataclasses.replace(run, sparsity=dataclasses.replace(run.sparsity, method="magic")))
+        training_parts.method_for(dataclasses.replace(run, sparsity=dataclasses.replace(run.sparsity, method="magic")))
     with pytest.raises(ValueError, match=r"framework 'swav' is unknown. Choose from simclr, "):
-        build.framework_for(dataclasses.replace(run, framework=dataclasses.replace(run.framework, name="swav")))
+        training_parts.framework_for(
+            dataclasses.replace(run, framework=dataclasses.replace(run.framework, name="swav"))
+        )
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
@@ -280,7 +284,7 @@ def test_a_checkpoint_on_other_data_is_not_continued(tmp_path: Path) -> None:
         pretrained(run, tmp_path, stop_at(3))
     path = tmp_path / "checkpoint.pt"
     fingerprint = dataset_of(run, tmp_path / "cache").fingerprint
-    env_class = build.env_class_for(run, build.fabric_for(run))
+    env_class = training_parts.env_class_for(run, training_parts.fabric_for(run))
     assert checkpoint.load(path, run, fingerprint, env_class) is not None
     assert checkpoint.load(path, run, "other pictures", env_class) is None
     assert checkpoint.load(path, run, fingerprint, "another machine") is None

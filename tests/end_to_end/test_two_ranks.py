@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import build
+from bench.training import parts
 from tests.end_to_end.two_ranks import GATHERING, gradients, normalised_by_rank
 from tests.tiny import tiny_run
 
@@ -48,7 +48,7 @@ def gradients_are_those_of_one_process_with_the_whole_batch(found: dict[str, Any
     is one process with the whole batch only if that normalises each rank's images by themselves: Lightly sums the
     correlations over ranks, but takes means and deviations per rank.
     """
-    fabric = build.fabric_for(tiny_run("simclr", "dense"))
+    fabric = parts.fabric_for(tiny_run("simclr", "dense"))
     for framework in GATHERING:
         with normalised_by_rank() if framework == "barlow_twins" else contextlib.nullcontext():
             alone = np.array(gradients(framework, folder, fabric))

@@ -16,9 +16,10 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bench import build, train
-from bench.config import Run
+from bench.config.run import Run
 from bench.frameworks import Framework
+from bench.training import loop
+from bench.training import parts as training_parts
 from methods import GATES
 from tests.tiny import dataset_of, gated_run, tiny_run
 
@@ -41,10 +42,10 @@ def ended(run: Run, folder: Path, fabric: Fabric) -> dict[str, Any]:
     return facts | {"weights": hashlib.sha256(weights).hexdigest(), "world_size": fabric.world_size}
 
 
-def trained_by(fabric: Fabric, run: Run, folder: Path) -> train.Pretrained:
+def trained_by(fabric: Fabric, run: Run, folder: Path) -> loop.Pretrained:
     dataset = dataset_of(run, folder / f"cache{fabric.global_rank}")
     path = folder / run.run_id / "checkpoint.pt"
-    return train.pretrain(run, dataset, path, fabric=fabric, tick=lambda _step, _total: None)
+    return loop.pretrain(run, dataset, path, fabric=fabric, tick=lambda _step, _total: None)
 
 
 def gradients(framework: str, folder: Path, fabric: Fabric) -> list[list[float]]:
@@ -52,7 +53,7 @@ def gradients(framework: str, folder: Path, fabric: Fabric) -> list[list[float]]
 
     The networks are in evaluation mode, so that batch normalisation asks for no other image, as on one rank.
     """
-    found, make, optimizer_for = list[list[float]](), build.framework_for, build.optimizer_for
+    found, make, optimizer_for = list[list[float]](), training_parts.framework_for, training_parts.optimizer_for
 
     def calm(run: Run, *, gather: bool) -> Framework:
         return make(run, gather=gather).eval()
@@ -67,7 +68,7 @@ def gradients(framework: str, folder: Path, fabric: Fabric) -> list[list[float]]
         optimizer.register_step_pre_hook(keep)
         return optimizer
 
-    with patch.object(build, "framework_for", calm), patch.object(build, "optimizer_for", watched):
+    with patch.object(training_parts, "framework_for", calm), patch.object(training_parts, "optimizer_for", watched):
         trained_by(fabric, tiny_run(framework, "dense", epochs=1), folder)
     return found
 
@@ -91,7 +92,7 @@ def normalised_by_rank() -> Iterator[None]:
 def main(folder: Path, *cells: str) -> None:
     torch.set_num_threads(1)
     runs = {cell: run_of(*cell.split("/")) for cell in cells}
-    fabric = build.fabric_for(next(iter(runs.values())), devices=RANKS)
+    fabric = training_parts.fabric_for(next(iter(runs.values())), devices=RANKS)
     found: dict[str, Any] = {}
     for cell, run in runs.items():
         found[cell] = ended(run, folder, fabric)

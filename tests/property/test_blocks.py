@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.optim import SGD, Optimizer
 
-from hardware.blocks import Blocks
-from hardware.sparsity import Tile
+from hardware.skipping.base import Tile
+from hardware.skipping.blocks import Blocks
 from methods import METHODS, masking, scores
 from methods.allocation import erk, global_, ranked, uniform
-from methods.base import Branches, Setting, SparseMethod
-from methods.granularity import Block, Elementwise, Filter, Granularity, NofM, WholeUnits, budget, parse, select
+from methods.exchange import prune_and_regrow
+from methods.granularity.base import Block, Elementwise, Filter, Granularity, NofM, WholeUnits, budget, parse, select
 from methods.masking import Masks
-from methods.regrow import prune_and_regrow
+from methods.method import Branches, Setting, SparseMethod
 from methods.schedule import Cubic
 from tests.strategies import PRUNABLE, SIZES, branches, train
 

@@ -12,13 +12,13 @@ from torch.optim import SGD, Optimizer
 
 from methods import METHODS, masking, scores
 from methods.allocation import erk, global_, uniform
-from methods.base import Branches, Setting, SparseMethod
-from methods.granularity import Elementwise, NofM, budget, select
+from methods.exchange import prune_and_regrow
+from methods.granularity.base import Elementwise, NofM, budget, select
+from methods.method import Branches, Setting, SparseMethod
 from methods.overlap import overlap
-from methods.regrow import prune_and_regrow
+from methods.pruning.static import StaticMask
+from methods.pruning.synchronized import Synchronized
 from methods.schedule import Cubic
-from methods.static import StaticMask
-from methods.synchronized import Synchronized
 from tests.strategies import SIZES, branches, images, loss_of, random_masks, train
 
 TOTAL = 20

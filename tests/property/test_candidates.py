@@ -12,13 +12,13 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from methods import METHODS, masking, scores
 from methods.allocation import erk, global_
-from methods.base import Branches, Setting, SparseMethod
-from methods.drop_and_grow import DropAndGrow
-from methods.gradual_regrow import GradualRegrow
-from methods.granularity import Elementwise, select
-from methods.regrow import prune_and_regrow
+from methods.exchange import prune_and_regrow
+from methods.granularity.base import Elementwise, select
+from methods.method import Branches, Setting, SparseMethod
+from methods.pruning.granet import GradualRegrow
+from methods.pruning.rigl import DropAndGrow
+from methods.pruning.static import StaticMask
 from methods.schedule import CosineFraction, Cubic
-from methods.static import StaticMask
 from tests.strategies import branches, effective_weights, images, loss_of, random_masks, train
 
 TOTAL = 20

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.pictures import canonical, fingerprint
+from bench.data.pictures import canonical, fingerprint
 from tests.pictures_on_disk import pixels_of
 
 PIXELS = pixels_of(6)

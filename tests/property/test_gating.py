@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench import encoders
-from bench.config import EncoderSpec
+from bench.config.run import EncoderSpec
+from bench.training import encoders
 from methods import GATES, GateSetting, masking
-from methods.base import Branches
-from methods.gating.activity import Budget, observe
 from methods.gating.convolution import ALL_ON, Gate, GatedConv2d, Partition, block_convolutions, install
 from methods.gating.dual import PENALTY
 from methods.gating.layer import gated
+from methods.gating.measure import Budget, observe
 from methods.gating.skipping import Skipping
+from methods.method import Branches
 
 LAYERS = st.tuples(
     st.sampled_from([1, 2, 4]),  # groups

@@ -11,9 +11,9 @@ from torch.optim import SGD, Optimizer
 
 from methods import METHODS, masking, scores
 from methods.allocation import erk
-from methods.base import Branches, Setting, SparseMethod
-from methods.granularity import NofM, select
+from methods.granularity.base import NofM, select
 from methods.masking import Masks
+from methods.method import Branches, Setting, SparseMethod
 from methods.schedule import Cubic
 from tests.strategies import PRUNABLE, branches, train
 

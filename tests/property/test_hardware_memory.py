@@ -9,16 +9,16 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hardware import presets
-from hardware.accelerator import EnergyTable, Machine, Memory, Per
-from hardware.compression import Bitmap, Csr, Dense, Format
-from hardware.cost import DENSE_STATE, Phase, State, compute
-from hardware.energy import joules
-from hardware.grouped_values import BlockValues, NofMValues
-from hardware.memory import Operands, Order, candidates, timing, traffic
-from hardware.step import phase_cost
-from hardware.strict import HardwareError
-from hardware.weights import Density, Mask
-from hardware.workload import LayerSpec
+from hardware.cost.compute import DENSE_STATE, Phase, State, compute
+from hardware.cost.energy import joules
+from hardware.cost.memory import Operands, Order, candidates, timing, traffic
+from hardware.cost.step import phase_cost
+from hardware.entries import HardwareError
+from hardware.machine import EnergyTable, Machine, Memory, Per
+from hardware.network.workload import LayerSpec
+from hardware.sparsity.weights import Density, Mask
+from hardware.storage.formats import Bitmap, Csr, Dense, Format
+from hardware.storage.grouped import BlockValues, NofMValues
 from tests.unit.hardware.networks import BITMAP, ELEMENTS, conv
 
 MACHINE = presets.machine("chip28nm", [ELEMENTS, BITMAP])

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hardware.accelerator import Machine
-from hardware.blocks import Blocks
-from hardware.chance import expected_largest
-from hardware.cost import DENSE_STATE, Phase, State, compute, living_part, needed_macs
-from hardware.elements import Elements
-from hardware.gates import GateMask, GateRate
-from hardware.n_of_m import NofM, NofMOutputs
-from hardware.sparsity import Bools, Skipping, Tile
-from hardware.strict import HardwareError
-from hardware.weights import Density, Mask
-from hardware.workload import LayerSpec
+from hardware.cost.compute import DENSE_STATE, Phase, State, compute, living_part, needed_macs
+from hardware.entries import HardwareError
+from hardware.machine import Machine
+from hardware.network.workload import LayerSpec
+from hardware.skipping.base import Bools, Skipping, Tile
+from hardware.skipping.blocks import Blocks
+from hardware.skipping.chance import expected_largest
+from hardware.skipping.elements import Elements
+from hardware.skipping.n_of_m import NofM, NofMOutputs
+from hardware.sparsity.gates import GateMask, GateRate
+from hardware.sparsity.weights import Density, Mask
 from tests.unit.hardware.networks import ALIGNED, ELEMENTS, PLAIN, TRANSPOSABLE, bare, conv
 
 NOFM = TRANSPOSABLE.replace("transposable=true", "transposable=false")

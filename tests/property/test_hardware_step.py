@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware import comparison, presets
-from hardware.cost import Phase, State
-from hardware.gates import GateRate
-from hardware.ledger import Cost
-from hardware.schedule import CubicRamp
-from hardware.step import LAYER_PARTS, amdahl_limit, jobs, phase_cost, resolved, step
-from hardware.strict import HardwareError
-from hardware.weights import Density, Mask
-from hardware.workload import Part, Workload
+from hardware.cost.compute import Phase, State
+from hardware.cost.cost import Cost
+from hardware.cost.step import LAYER_PARTS, amdahl_limit, jobs, phase_cost, resolved, step
+from hardware.entries import HardwareError
+from hardware.network.ramp import CubicRamp
+from hardware.network.workload import Part, Workload
+from hardware.sparsity.gates import GateRate
+from hardware.sparsity.weights import Density, Mask
 from tests.unit.hardware.networks import ALIGNED, BITMAP, BYOL, ELEMENTS, SIMCLR, TRANSPOSABLE, bare, conv, network
 
 CHIP = presets.machine("chip28nm")

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware import presets
-from hardware.accelerator import Dataflow
-from hardware.blocks import Blocks
-from hardware.cost import Gemm, gemm_cycles
-from hardware.elements import Elements
-from hardware.n_of_m import NofM
-from hardware.sparsity import Tile
+from hardware.cost.compute import Gemm, gemm_cycles
+from hardware.machine import Dataflow
+from hardware.skipping.base import Tile
+from hardware.skipping.blocks import Blocks
+from hardware.skipping.elements import Elements
+from hardware.skipping.n_of_m import NofM
 from tests.unit.hardware import toys
 from tests.unit.hardware.networks import replace_array
 

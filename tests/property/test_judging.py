@@ -7,9 +7,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.judging import assemble
-from bench.outcome import Outcome
-from bench.verdict import Margin, Spread, Verdict, compare, holm, judge, judge_together, pooled_spread
+from bench.judging.judge import assemble
+from bench.judging.verdict import Margin, Spread, Verdict, compare, holm, judge, judge_together, pooled_spread
+from bench.runs.outcomes import Outcome
 from tests.made_up_tables import (
     LINEAR,
     made_up_claims,

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from methods import masking
 from methods.allocation import global_
-from methods.granularity import Elementwise, NofM, budget, parse, select
+from methods.granularity.base import Elementwise, NofM, budget, parse, select
 from tests.strategies import PRUNABLE, densities, masked_encoder, random_masks, scores
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from methods import masking
-from methods.regrow import prune_and_regrow
+from methods.exchange import prune_and_regrow
 from methods.scores import gradient_magnitude
 from tests.strategies import branches, images, loss_of, masked_encoder, random_masks, scores
 

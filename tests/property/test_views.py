@@ -11,19 +11,20 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812 - its usual name
 
-from bench import augment, pillow_ops
-from bench.batched_views import BatchedViews, Parameters
-from bench.config import ViewSpec
-from bench.views import MEAN, STD
+from bench.config.run import ViewSpec
+from bench.views import pillow as views_pillow
+from bench.views import recipes
+from bench.views.base import MEAN, STD
+from bench.views.batched import BatchedViews, Parameters
 
 IMAGES = 40
 PICTURES = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 PIPELINES = ("batched-v1", "lightly")
 
 
-def built(pipeline: str, recipe: str = "byol", seed: int = 0) -> augment.Views:
+def built(pipeline: str, recipe: str = "byol", seed: int = 0) -> recipes.Views:
     known = {name: ViewSpec(pipeline=name, recipe=recipe) for name in ("batched-v1", "lightly")}
-    return augment.build(known[pipeline], seed=seed, images=IMAGES)
+    return recipes.build(known[pipeline], seed=seed, images=IMAGES)
 
 
 def whole(pipeline: str, recipe: str = "byol", seed: int = 0, epoch: int = 0) -> tuple[Tensor, Tensor]:
@@ -159,11 +160,11 @@ def smooth(seed: int) -> Tensor:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="Pillow's own rounding differs where a compiler fuses")
-@given(recipe=st.sampled_from(sorted(augment.RECIPES)), seed=st.integers(0, 1000), kind=st.sampled_from([0, 1]))
+@given(recipe=st.sampled_from(sorted(recipes.RECIPES)), seed=st.integers(0, 1000), kind=st.sampled_from([0, 1]))
 @settings(max_examples=20)
 def test_a_view_is_what_pillow_makes_of_the_same_parameters(recipe: str, seed: int, kind: int) -> None:
     pictures = smooth(seed) if kind else PICTURES
-    maker = BatchedViews(augment.RECIPES[recipe], seed=seed, images=IMAGES)
+    maker = BatchedViews(recipes.RECIPES[recipe], seed=seed, images=IMAGES)
     views = maker.views(pictures, torch.arange(IMAGES), 0)
     pillow = [Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy()) for picture in pictures]
     for view, table in zip(views, maker.table(0).unbind(1), strict=True):
@@ -181,14 +182,14 @@ def test_hue_turns_as_pillow_turns_it(shift: int, level: int, channel: int) -> N
     turned = Image.fromarray(np.asarray(bands[0]) + np.uint8(shift))
     expected = np.asarray(Image.merge("HSV", (turned, *bands[1:])).convert("RGB"))
     planes = torch.from_numpy(colours).float().view(64, 1024, 3).permute(2, 0, 1).contiguous()
-    pillow_ops.turn_hue(planes, torch.full((64, 1), float(shift)))
+    views_pillow.turn_hue(planes, torch.full((64, 1), float(shift)))
     assert np.array_equal(planes.permute(1, 2, 0).reshape(256, 256, 3).numpy(), expected)
 
 
 @given(start=st.integers(0, 31), length=st.integers(1, 32), mirrored=st.booleans())
 def test_resampling_weights_sum_to_one_and_are_exact(start: int, length: int, mirrored: bool) -> None:  # noqa: FBT001
     start = min(start, 32 - length)
-    weights = pillow_ops.tent(*(torch.tensor([float(value)]) for value in (start, length, mirrored)))[0]
+    weights = views_pillow.tent(*(torch.tensor([float(value)]) for value in (start, length, mirrored)))[0]
     assert torch.equal(weights.sum(1), torch.ones(32))
     assert torch.equal(weights * 64, (weights * 64).round())
     assert weights[:, :start].sum() == weights[:, start + length :].sum() == 0

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.judged import JudgedTable
-from bench.judging import assemble
-from bench.outcome import Failed, NotRun
-from bench.report.layout import page
+from bench.judging.judge import assemble
+from bench.judging.judged_table import JudgedTable
 from bench.report.markdown import markdown
+from bench.report.page import page
 from bench.report.text import text
+from bench.runs.outcomes import Failed, NotRun
 from tests.made_up_tables import (
     made_up_claim,
     made_up_claims,

@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from bench.claims import load_claims
-from bench.config import Run
-from bench.judged import JudgedTable
-from bench.judging import assemble
-from bench.profiles import PROFILES
-from bench.record import Record, plain
-from bench.references import FIRST_USER_SEED, REFERENCES, load_references
-from bench.structure import violations
-from bench.table import TableSpec
+from bench.config.profiles import PROFILES
+from bench.config.run import Run
+from bench.judging.claims import load_claims
+from bench.judging.exact import violations
+from bench.judging.judge import assemble
+from bench.judging.judged_table import JudgedTable
+from bench.judging.references import FIRST_USER_SEED, REFERENCES, load_references
+from bench.judging.tolerances import load_tolerances
+from bench.judging.verdict import MINIMUM_REFERENCES, Verdict
+from bench.runs.record import Record, plain
 from bench.tables import TABLES
-from bench.tolerances import load_tolerances
-from bench.verdict import MINIMUM_REFERENCES, Verdict
+from bench.tables.spec import TableSpec
 
 PLACES = sorted({path.relative_to(REFERENCES).parts[:3] for path in REFERENCES.glob("*/*/*/*.json")})
 each_place = pytest.mark.parametrize("place", PLACES, ids="/".join)

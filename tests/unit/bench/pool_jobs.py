@@ -9,19 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.config import (
-    DataSpec,
-    EncoderSpec,
-    FrameworkSpec,
-    OptimizerSpec,
-    Run,
-    SparsitySpec,
-    ViewSpec,
-)
-from bench.execute import execute
-from bench.progress import shown
-from bench.record import Record, source_digest
-from bench.worker import Tick
+from bench.config.run import DataSpec, EncoderSpec, FrameworkSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
+from bench.runs.pool import execute
+from bench.runs.progress import shown
+from bench.runs.record import Record, source_digest
+from bench.runs.worker import Tick
 
 STEPS = 600
 

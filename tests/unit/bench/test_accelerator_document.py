@@ -2,9 +2,9 @@
 
 import pytest
 
-from bench.accelerator import study
-from bench.accelerator.document import DOCUMENT, FOLDER, document
-from bench.accelerator.pictures import PICTURES
+from bench.speedup import validation
+from bench.speedup.document import DOCUMENT, FOLDER, document
+from bench.speedup.plots import PICTURES
 from hardware.comparison import is_prunable
 
 
@@ -25,21 +25,21 @@ def test_a_picture_is_the_same_bytes_each_time() -> None:
 
 
 def test_every_closed_form_agrees_on_every_layer() -> None:
-    found = list(study.agreements())
+    found = list(validation.agreements())
     assert len(found) == 7
     assert all(item.equal == item.layers >= 19 and item.ours == item.theirs for item in found)
 
 
-@pytest.mark.parametrize("name", [study.SHARED, study.FOLLOWING])
+@pytest.mark.parametrize("name", [validation.SHARED, validation.FOLLOWING])
 def test_the_limits_are_those_of_the_derivation(name: str) -> None:
     """hardware.md D.8, columns with a target as dense as the online encoder."""
-    place = 0 if name == study.SHARED else 2
-    assert study.limits(1e-9, 1e-9)[place] == pytest.approx(2.997 if place == 0 else 3.997, abs=0.0005)
-    assert study.limits(0.1, 0.1)[place] == pytest.approx(2.50 if place == 0 else 3.08, abs=0.005)
-    assert all(map(is_prunable, study.encoder(name)[1:]))
+    place = 0 if name == validation.SHARED else 2
+    assert validation.limits(1e-9, 1e-9)[place] == pytest.approx(2.997 if place == 0 else 3.997, abs=0.0005)
+    assert validation.limits(0.1, 0.1)[place] == pytest.approx(2.50 if place == 0 else 3.08, abs=0.005)
+    assert all(map(is_prunable, validation.encoder(name)[1:]))
 
 
 def test_no_published_figure_is_tuned_for() -> None:
     """The sets hold mixtures on both sides of what was published, or none."""
-    fewer = [row for _, row in study.mixtures() if study.near(row.macs_reduction, study.PUBLISHED_FLOPS)]
-    assert min(row.speed_up for row in fewer) < study.PUBLISHED_LATENCY < max(row.speed_up for row in fewer)
+    fewer = [row for _, row in validation.mixtures() if validation.near(row.macs_reduction, validation.PUBLISHED_FLOPS)]
+    assert min(row.speed_up for row in fewer) < validation.PUBLISHED_LATENCY < max(row.speed_up for row in fewer)

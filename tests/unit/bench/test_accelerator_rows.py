@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.accelerator import claims, drawn, table
-from bench.accelerator.course import Course, Moment, course_of
-from bench.strict import SettingsError
-from bench.verdict import Verdict
-from bench.workload import path_of
-from hardware import comparison, presets, workload
-from hardware.weights import Mask
+from bench.judging.settings import SettingsError
+from bench.judging.verdict import Verdict
+from bench.speedup import drawn, ratios, table
+from bench.speedup.timeline import Course, Moment, course_of
+from bench.speedup.trace import path_of
+from hardware import comparison, presets
+from hardware.network import workload
+from hardware.sparsity.weights import Mask
 from tests.unit.hardware.networks import conv
 
 LAYER = conv("layer", 64, 8, 128, 3, 1, 1)
@@ -84,7 +85,7 @@ def test_the_average_of_a_run_is_weighted_by_time() -> None:
     assert average.sparse.cycles == pytest.approx(0.3 * final.dense.cycles + 0.7 * final.sparse.cycles)
 
 
-def claim(**changes: object) -> claims.RatioClaim:
+def claim(**changes: object) -> ratios.RatioClaim:
     entries: dict[str, object] = {
         "name": "faster",
         "work": "a work",
@@ -96,21 +97,21 @@ def claim(**changes: object) -> claims.RatioClaim:
         "least_ratio": 1.5,
         "not_judged": "",
     }
-    return claims.RatioClaim(**(entries | changes))  # type: ignore[arg-type]
+    return ratios.RatioClaim(**(entries | changes))  # type: ignore[arg-type]
 
 
 SPEED_UPS = {"a/block/chip28nm": 2.0, "b/block/chip28nm": 1.4, "a/dense/chip28nm": 1.0, "b/dense/chip28nm": 1.0}
 
 
 def test_claims_hold_for_every_pair_or_not() -> None:
-    (judged,) = claims.judge([claim()], SPEED_UPS)
+    (judged,) = ratios.judge([claim()], SPEED_UPS)
     assert judged.judgement.verdict is Verdict.DEVIATES
     assert judged.found == 1.4
-    (judged,) = claims.judge([claim(least_ratio=1.3)], SPEED_UPS)
+    (judged,) = ratios.judge([claim(least_ratio=1.3)], SPEED_UPS)
     assert judged.judgement.verdict is Verdict.REPRODUCED
-    (judged,) = claims.judge([claim(left="*/filter/*")], SPEED_UPS)
+    (judged,) = ratios.judge([claim(left="*/filter/*")], SPEED_UPS)
     assert judged.judgement.verdict is Verdict.NOT_JUDGED
-    (judged,) = claims.judge([claim(left="", right="", not_judged="no such chip.")], SPEED_UPS)
+    (judged,) = ratios.judge([claim(left="", right="", not_judged="no such chip.")], SPEED_UPS)
     assert judged.sentence == "NOT_JUDGED: no such chip. Ours: all of it"
 
 
@@ -120,17 +121,17 @@ def test_a_claim_is_judged_or_says_why_not() -> None:
 
 
 def test_the_stored_claims_are_read_strictly(tmp_path: Path) -> None:
-    names = [item.name for item in claims.load()]
+    names = [item.name for item in ratios.load()]
     assert {"chip-4.7x-latency", "chip-7.3x-flops", "chip-16.4-tflops-per-watt"} <= set(names)
     path = tmp_path / "claims.toml"
-    path.write_text(claims.FILE.read_text() + 'colour = "red"\n')
+    path.write_text(ratios.FILE.read_text() + 'colour = "red"\n')
     with pytest.raises(SettingsError, match="colour"):
-        claims.load(path)
+        ratios.load(path)
 
 
 def test_the_page_says_what_is_published_and_what_is_ours() -> None:
     lines = table.lines([made_up()], ["chip28nm"])
-    page = table.page(lines, claims.judge(claims.load(), table.ratios(lines)), ["a note"])
+    page = table.page(lines, ratios.judge(ratios.load(), table.ratios(lines)), ["a note"])
     heading = dict(page.heading)["chip28nm"]
     assert "Published: FP8, 28 nm" in heading
     assert "Assumed (ours): 32 x 32" in heading

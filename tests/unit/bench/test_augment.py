@@ -10,10 +10,10 @@ from lightly.transforms.utils import IMAGENET_NORMALIZE
 from PIL import Image
 from torch import Tensor
 
-from bench import augment
-from bench.batched_views import BatchedViews, Parameters, parameters
-from bench.config import ViewSpec
-from bench.views import MEAN, STD, View
+from bench.config.run import ViewSpec
+from bench.views import recipes
+from bench.views.base import MEAN, STD, View
+from bench.views.batched import BatchedViews, Parameters, parameters
 
 VIEWS = 4096
 
@@ -46,7 +46,7 @@ def statistics(views: Tensor) -> dict[str, Tensor]:
 
 def made(pipeline: Literal["batched-v1", "lightly"], recipe: str, pictures: Tensor) -> Tensor:
     count = len(pictures)
-    views = augment.build(ViewSpec(pipeline=pipeline, recipe=recipe), seed=0, images=count)
+    views = recipes.build(ViewSpec(pipeline=pipeline, recipe=recipe), seed=0, images=count)
     return torch.cat(views.views(pictures, torch.arange(count), 0))
 
 
@@ -60,16 +60,16 @@ def test_moments_are_lightlys(recipe: str) -> None:
 
 
 def test_every_recipe_has_lightlys_own() -> None:
-    assert set(augment.RECIPES) == set(augment.LIGHTLY)
+    assert set(recipes.RECIPES) == set(recipes.LIGHTLY)
 
 
 def lightly_operations(transform: Any) -> dict[str, Any]:
     return {type(step).__name__: step for step in transform.transform.transforms}
 
 
-@pytest.mark.parametrize("recipe", sorted(augment.RECIPES))
+@pytest.mark.parametrize("recipe", sorted(recipes.RECIPES))
 def test_recipes_are_lightlys_arguments(recipe: str) -> None:
-    for view, transform in zip(augment.RECIPES[recipe], augment.LIGHTLY[recipe]().transforms, strict=True):
+    for view, transform in zip(recipes.RECIPES[recipe], recipes.LIGHTLY[recipe]().transforms, strict=True):
         steps = lightly_operations(transform)
         jitter = steps["RandomApply"].transforms[0]
         assert steps["RandomResizedCrop"].scale == (view.min_scale, 1.0)
@@ -90,13 +90,13 @@ def test_recipes_are_lightlys_arguments(recipe: str) -> None:
 
 
 def test_digits_are_neither_mirrored_nor_coloured() -> None:
-    for view in augment.RECIPES["digits"]:
+    for view in recipes.RECIPES["digits"]:
         assert view.flip == view.grey == view.hue == view.saturation == view.solarise == 0
 
 
 @pytest.mark.parametrize("pipeline", ["batched-v1", "lightly"])
 def test_views_are_normalised_floats_in_channels_last_memory(pipeline: Literal["batched-v1", "lightly"]) -> None:
-    views = augment.build(ViewSpec(pipeline=pipeline, recipe="simclr"), seed=0, images=100)
+    views = recipes.build(ViewSpec(pipeline=pipeline, recipe="simclr"), seed=0, images=100)
     for view in views.views(pictures_like_photographs(70), torch.arange(30, 100), 0):
         assert view.shape == (70, 3, 32, 32)
         assert view.dtype == torch.float32
@@ -110,15 +110,15 @@ def test_nothing_done_is_normalise() -> None:
     table = Parameters.of(maker.table(0)[:, 0])
     is_whole = (table.width == 32) & (table.height == 32)
     view, _ = maker.views(pictures, torch.arange(9), 0)
-    assert torch.equal(view[is_whole], augment.normalise(pictures)[is_whole])
+    assert torch.equal(view[is_whole], recipes.normalise(pictures)[is_whole])
     assert is_whole.any()
 
 
 def test_normalise_is_lightlys() -> None:
     pictures = pictures_like_photographs(3)
-    normal = augment.normalise(pictures)
+    normal = recipes.normalise(pictures)
     assert normal.is_contiguous(memory_format=torch.channels_last)
-    *_, to_tensor, normalisation = augment.LIGHTLY["simclr"]().transforms[0].transform.transforms
+    *_, to_tensor, normalisation = recipes.LIGHTLY["simclr"]().transforms[0].transform.transforms
     for row, picture in enumerate(pictures):
         theirs = normalisation(to_tensor(Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())))
         assert torch.equal(normal[row], theirs)
@@ -126,23 +126,23 @@ def test_normalise_is_lightlys() -> None:
 
 def test_a_box_that_never_fits_takes_the_whole_picture() -> None:
     draws = torch.full((1, 31), 0.999)  # the whole area at the most oblong ratio
-    which = Parameters.of(parameters(augment.RECIPES["simclr"][0], draws))
+    which = Parameters.of(parameters(recipes.RECIPES["simclr"][0], draws))
     assert [float(side) for side in (which.width, which.height, which.left, which.top)] == [32, 32, 0, 0]
 
 
 def test_the_second_box_is_taken_when_the_first_does_not_fit() -> None:
     draws = torch.full((1, 31), 0.999)
     draws[0, 1], draws[0, 11] = 0.0, 0.5  # area 0.08, square
-    which = Parameters.of(parameters(augment.RECIPES["simclr"][0], draws))
+    which = Parameters.of(parameters(recipes.RECIPES["simclr"][0], draws))
     assert which.width == which.height == round((0.08 * 1024) ** 0.5)
     assert which.left == 32 - which.width
 
 
-@pytest.mark.parametrize("recipe", sorted(augment.RECIPES))
+@pytest.mark.parametrize("recipe", sorted(recipes.RECIPES))
 def test_operations_come_as_often_and_as_strongly_as_the_recipe_says(recipe: str) -> None:
     count = 20_000
-    table = BatchedViews(augment.RECIPES[recipe], seed=0, images=count).table(0)
-    for view, which in zip(augment.RECIPES[recipe], map(Parameters.of, table.unbind(1)), strict=True):
+    table = BatchedViews(recipes.RECIPES[recipe], seed=0, images=count).table(0)
+    for view, which in zip(recipes.RECIPES[recipe], map(Parameters.of, table.unbind(1)), strict=True):
         for found, probability in (
             (which.mirrored, view.flip),
             (which.grey, view.grey),
@@ -167,12 +167,12 @@ def test_hue_is_cut_off_and_wrapped_as_torchvision_does(hue: float) -> None:
     draws[0, 28] = hue
     factor = 0.1 * (2 * hue - 1)
     expected = np.array(factor * 255).astype(np.int32).astype(np.uint8)
-    assert int(Parameters.of(parameters(augment.RECIPES["simclr"][0], draws)).hue_shift) == expected
+    assert int(Parameters.of(parameters(recipes.RECIPES["simclr"][0], draws)).hue_shift) == expected
 
 
 def test_all_orders_of_the_jitters_are_equally_likely() -> None:
     draws = torch.rand(24_000, 31, generator=torch.Generator().manual_seed(0))
-    which = Parameters.of(parameters(augment.RECIPES["simclr"][0], draws))
+    which = Parameters.of(parameters(recipes.RECIPES["simclr"][0], draws))
     kinds = torch.stack([contrast + 2 * saturation for _, contrast, saturation in which.jitters])
     code = (which.hue_slot * 27 + kinds[0] * 9 + kinds[1] * 3 + kinds[2]).long()
     counts = code[which.hue_slot < 4].bincount()
@@ -184,14 +184,14 @@ def test_all_orders_of_the_jitters_are_equally_likely() -> None:
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"'moco_v9' is unknown\. Choose from simclr, moco"):
-        augment.build(ViewSpec(pipeline="batched-v1", recipe="moco_v9"), seed=0, images=1)
+        recipes.build(ViewSpec(pipeline="batched-v1", recipe="moco_v9"), seed=0, images=1)
 
 
 def test_batched_views_are_much_cheaper_than_lightlys() -> None:
     """The goal is 8 times (measured: 13); half of it is what a busy machine must still show."""
     pictures, samples = pictures_like_photographs(128), torch.arange(128)
     ours, theirs = (
-        augment.build(ViewSpec(pipeline=pipeline, recipe="simclr"), seed=0, images=128)
+        recipes.build(ViewSpec(pipeline=pipeline, recipe="simclr"), seed=0, images=128)
         for pipeline in ("batched-v1", "lightly")
     )
     ratios = []

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import checkpoint, record
+from bench.runs import record
+from bench.training import checkpoint
 from tests.tiny import tiny_run
 
 

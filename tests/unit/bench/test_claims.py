@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.claims import JudgedClaim, load_claims
-from bench.profiles import PROFILES
-from bench.strict import SettingsError
-from bench.table import parse_cell
+from bench.config.profiles import PROFILES
+from bench.judging.claims import JudgedClaim, load_claims
+from bench.judging.settings import SettingsError
+from bench.judging.verdict import Verdict
 from bench.tables import TABLES
-from bench.verdict import Verdict
+from bench.tables.spec import parse_cell
 from tests.made_up_tables import LINEAR, made_up_claim, made_up_claims
 
 LEFT = "simclr/synchronized/element/d0.10+g0.30"

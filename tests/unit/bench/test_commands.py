@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
-from bench import checkpoint, commands, data, estimate, job, record
 from bench.__main__ import main
-from bench.config import Run
-from bench.outcome import Failed
-from bench.place import Place, stored_images
-from bench.record import Record
+from bench.commands import table as commands_table
+from bench.commands.place import Place, stored_images
+from bench.config.run import Run
+from bench.data import dataset
+from bench.runs import estimate, job, record
+from bench.runs.outcomes import Failed
+from bench.runs.record import Record
 from bench.tables import TABLES
+from bench.training import checkpoint
 from tests.made_up_tables import made_up_record
 from tests.tiny import tiny_run
 
@@ -35,7 +38,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
         asked.extend(runs)
         return {run.run_id: made_up_record(run, 50.0) for run in runs}
 
-    monkeypatch.setattr(commands, "execute", execute)
+    monkeypatch.setattr(commands_table, "execute", execute)
     return asked
 
 
@@ -55,7 +58,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 @pytest.fixture
 def references(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Return where references are stored: not among those of the repository. And the code is committed."""
-    monkeypatch.setattr(commands, "REFERENCES", tmp_path / "references")
+    monkeypatch.setattr(commands_table, "REFERENCES", tmp_path / "references")
     monkeypatch.setattr(job, "git_state", lambda: {"git_dirty": False})
     return tmp_path / "references"
 
@@ -68,7 +71,7 @@ def lay_record(place: Place, run: Run, fingerprint: str = "feed") -> Path:
 
 def test_the_longest_runs_start_first(place: Place, trained: list[Run]) -> None:
     runs = [tiny_run("simclr", "dense", epochs=epochs) for epochs in (1, 3, 2)]
-    outcomes, notes = commands.perform(runs, place, force=True)
+    outcomes, notes = commands_table.perform(runs, place, force=True)
     assert [run.optimizer.epochs for run in trained] == [3, 2, 1]
     assert [outcome.run_id for outcome in outcomes] == [run.run_id for run in runs]  # as asked
     assert notes == []
@@ -81,19 +84,19 @@ def test_interrupted_runs_of_other_code_are_counted(
     for run in runs[:2]:
         path = job.record_path(place.context.runs_dir, run.run_id).with_name("checkpoint.pt")
         checkpoint.save(path, run, "feed", "a machine", {})
-    assert commands.perform(runs, place, force=True)[1] == []
+    assert commands_table.perform(runs, place, force=True)[1] == []
     monkeypatch.setattr(record, "source_digest", lambda: "other code")
-    _, notes = commands.perform(runs, place, force=True)
+    _, notes = commands_table.perform(runs, place, force=True)
     assert notes == ["The code changed since 2 of the runs were interrupted: those started anew."]
     assert len(trained) == 6
 
 
 def test_records_on_other_images_are_set_aside_and_made_again(place: Place, trained: list[Run]) -> None:
     runs = [tiny_run("simclr", "dense", seed=seed) for seed in range(2)]
-    known = data.load(runs[0].data, None, place.context.cache_dir).fingerprint
+    known = dataset.load(runs[0].data, None, place.context.cache_dir).fingerprint
     paths = [lay_record(place, run, fingerprint) for run, fingerprint in zip(runs, (known, "others"), strict=True)]
     text = paths[1].read_text()
-    _, notes = commands.perform(runs, place, force=True)
+    _, notes = commands_table.perform(runs, place, force=True)
     assert "1 records were made on other images and were run again." in notes
     assert paths[0].exists()
     assert not paths[1].exists()
@@ -181,7 +184,7 @@ def test_references_of_smoke_are_of_the_images_and_of_their_stand_in(
         assert force
         return [made_up_record(run, 50.0) for run in runs], []
 
-    monkeypatch.setattr(commands, "perform", perform)
+    monkeypatch.setattr(commands_table, "perform", perform)
     arguments = ("record", "cifar10", "--profile", profile, "--cells", "simclr/dense/*", "--seeds", "3")
     assert answer(*arguments, *options) == (0, "")
     stored = sorted(references.glob("*/*/*/*.json"))
@@ -198,7 +201,7 @@ def test_what_failed_is_no_reference(answer: Answer, references: Path, monkeypat
         reason = Failed(run_id=failed.run_id, cell=failed.cell, seed=failed.seed, reason="the moon is full")
         return {failed.run_id: reason} | {run.run_id: made_up_record(run, 50.0) for run in rest}
 
-    monkeypatch.setattr(commands, "execute", execute)
+    monkeypatch.setattr(commands_table, "execute", execute)
     code, errors = answer("record", "cifar10", "--data", "digits", "--cells", "simclr/dense/*", "--seeds", "3")
     assert code == 1
     assert "the moon is full" in errors

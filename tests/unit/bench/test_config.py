@@ -4,15 +4,7 @@ import itertools
 
 import pytest
 
-from bench.config import (
-    DataSpec,
-    EncoderSpec,
-    FrameworkSpec,
-    OptimizerSpec,
-    Run,
-    SparsitySpec,
-    ViewSpec,
-)
+from bench.config.run import DataSpec, EncoderSpec, FrameworkSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
 
 RUN = Run(
     framework=FrameworkSpec(name="simclr", hidden_dim=64, output_dim=128, temperature=0.2),

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from bench import data
-from bench.config import DataSpec
-from bench.data import DataError
-from bench.pictures import canonical, fingerprint
+from bench.config.run import DataSpec
+from bench.data import dataset as data_dataset
+from bench.data.dataset import DataError
+from bench.data.pictures import canonical, fingerprint
 from bench.tables import TABLES
 from tests.pictures_on_disk import packed, pixels_of, write_folder, write_official, write_split
 
@@ -22,8 +22,8 @@ ALL = DataSpec(name="cifar10", train_images=0)
 REAL = os.environ.get("SPARSE_SSL_DATA")
 
 
-def loaded(root: Path, spec: DataSpec = ALL) -> data.Dataset:
-    return data.load(spec, root, root.parent / "cache")
+def loaded(root: Path, spec: DataSpec = ALL) -> data_dataset.Dataset:
+    return data_dataset.load(spec, root, root.parent / "cache")
 
 
 def test_official_files_and_an_image_folder_are_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,9 +53,9 @@ def test_labels_follow_the_class_names_whatever_the_official_order(
 
 def test_official_files_come_before_an_image_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path / "cifar10")
-    assert data.find("cifar10", tmp_path).kind == "folder"
+    assert data_dataset.find("cifar10", tmp_path).kind == "folder"
     write_official(tmp_path, monkeypatch)
-    assert data.find("cifar10", tmp_path).kind == "official"
+    assert data_dataset.find("cifar10", tmp_path).kind == "official"
 
 
 def test_images_are_contiguous_bytes_and_labels_whole_numbers(tmp_path: Path) -> None:
@@ -84,21 +84,21 @@ def test_a_part_of_cifar100_is_not_taken_for_cifar100(tmp_path: Path) -> None:
 
 def test_an_image_folder_is_verified_by_its_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path / "cifar10")
-    monkeypatch.setattr(data, "FULL_COUNTS", (12, 6))
+    monkeypatch.setattr(data_dataset, "FULL_COUNTS", (12, 6))
     assert "NOT the published" in loaded(tmp_path).source
-    monkeypatch.setattr(data, "FULL_FINGERPRINTS", {"cifar10": loaded(tmp_path).fingerprint})
+    monkeypatch.setattr(data_dataset, "FULL_FINGERPRINTS", {"cifar10": loaded(tmp_path).fingerprint})
     assert loaded(tmp_path).verified
     picture = pixels_of(12, seed=1)[0]
     picture[5, 7, 1] ^= 1
     Image.fromarray(picture).save(tmp_path / "cifar10/train/ant/0000.png")
     assert not loaded(tmp_path).verified
-    monkeypatch.setattr(data, "FULL_COUNTS", (12, 6))
+    monkeypatch.setattr(data_dataset, "FULL_COUNTS", (12, 6))
     (tmp_path / "cifar10").rename(tmp_path / "cifar100")
     assert "only the official files" in loaded(tmp_path, DataSpec(name="cifar100", train_images=0)).source
 
 
 def test_subsets_are_the_first_and_validation_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "VALIDATION_IMAGES", 5)
+    monkeypatch.setattr(data_dataset, "VALIDATION_IMAGES", 5)
     write_folder(tmp_path / "cifar10")
     everything = loaded(tmp_path).train.images
     assert len(everything) == 12
@@ -117,7 +117,7 @@ def test_subsets_are_the_first_and_validation_the_last(tmp_path: Path, monkeypat
 
 
 def test_fingerprint_covers_the_selection_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "VALIDATION_IMAGES", 5)
+    monkeypatch.setattr(data_dataset, "VALIDATION_IMAGES", 5)
     write_folder(tmp_path / "cifar10")
     specs = [
         DataSpec(name="cifar10", train_images=count, evaluate_on=on)
@@ -128,7 +128,7 @@ def test_fingerprint_covers_the_selection_only(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_subset_other_than_its_index_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "SPLITS_DIR", tmp_path)
+    monkeypatch.setattr(data_dataset, "SPLITS_DIR", tmp_path)
     write_folder(tmp_path / "cifar10")
     pictures = canonical(pixels_of(12, seed=1), np.arange(12) % 3)
     index = tmp_path / "cifar10-train-4.txt"
@@ -141,7 +141,7 @@ def test_a_subset_other_than_its_index_file_is_an_error(tmp_path: Path, monkeypa
         loaded(tmp_path, spec)
 
 
-@pytest.mark.parametrize("path", sorted(data.SPLITS_DIR.glob("*.txt")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(data_dataset.SPLITS_DIR.glob("*.txt")), ids=lambda path: path.stem)
 def test_index_files_are_sorted(path: Path) -> None:
     listed = path.read_text().splitlines()
     assert len(listed) == int(path.stem.rpartition("-")[2])
@@ -153,12 +153,12 @@ def test_index_files_are_sorted(path: Path) -> None:
 @pytest.mark.parametrize("profile", ["smoke", "cpu"])
 def test_every_subset_of_a_table_has_an_index_file(name: str, profile: str) -> None:
     wanted = {run.data.train_images for run in TABLES[name](profile, "cifar10").cells}
-    assert all((data.SPLITS_DIR / f"cifar10-train-{count}.txt").exists() for count in wanted)
+    assert all((data_dataset.SPLITS_DIR / f"cifar10-train-{count}.txt").exists() for count in wanted)
 
 
 def test_train_and_validation_index_files_share_no_picture() -> None:
     train, validation = (
-        set((data.SPLITS_DIR / f"cifar10-{name}.txt").read_text().splitlines())
+        set((data_dataset.SPLITS_DIR / f"cifar10-{name}.txt").read_text().splitlines())
         for name in ("train-5120", "validation-5000")
     )
     assert not train & validation
@@ -177,7 +177,7 @@ def test_grey_and_palette_pictures_load_as_the_rgb_they_show(tmp_path: Path, mod
 
 
 def test_the_stand_in_needs_no_files_and_never_changes(tmp_path: Path) -> None:
-    digits = data.load(DataSpec(name=data.STAND_IN, train_images=0), None, tmp_path / "cache")
+    digits = data_dataset.load(DataSpec(name=data_dataset.STAND_IN, train_images=0), None, tmp_path / "cache")
     assert digits.fingerprint == "a7e03b2b89fc7209"
     assert (len(digits.train.labels), len(digits.test.labels)) == (1297, 500)
     assert digits.classes == tuple("0123456789")
@@ -190,21 +190,21 @@ def test_the_stand_in_needs_no_files_and_never_changes(tmp_path: Path) -> None:
 
 
 def test_find_tells_what_lies_where(tmp_path: Path) -> None:
-    assert data.find("digits", None).kind == "stand-in"
-    assert data.find("cifar10", None).kind == "missing"
-    assert data.find("cifar10", tmp_path).kind == "missing"
+    assert data_dataset.find("digits", None).kind == "stand-in"
+    assert data_dataset.find("cifar10", None).kind == "missing"
+    assert data_dataset.find("cifar10", tmp_path).kind == "missing"
     with pytest.raises(DataError, match="no such folder"):
-        data.find("cifar10", tmp_path / "nowhere")
+        data_dataset.find("cifar10", tmp_path / "nowhere")
     for name in ("", "..", "a/b", "/etc"):
         with pytest.raises(DataError, match="data set"):
-            data.find(name, tmp_path)
+            data_dataset.find(name, tmp_path)
 
 
 def test_survey_reads_all_and_says_what_is_wrong(tmp_path: Path) -> None:
     write_folder(tmp_path / "data" / "mine")
     broken = write_folder(tmp_path / "data" / "torn") / "train" / "bee" / "0001.png"
     broken.write_bytes(broken.read_bytes()[:100])
-    found = {entry.name: entry for entry in data.survey(tmp_path / "data", tmp_path / "cache")}
+    found = {entry.name: entry for entry in data_dataset.survey(tmp_path / "data", tmp_path / "cache")}
     assert list(found) == ["cifar10", "cifar100", "digits", "mine", "torn"]
     assert not found["cifar10"].is_usable
     assert found["digits"].verified
@@ -227,10 +227,10 @@ def test_download_without_a_network_tells_the_way_out(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(CIFAR10, "download", refuse)
     with pytest.raises(DataError, match=r"no route to host.*another machine.*SPARSE_SSL_DATA"):
-        data.download("cifar10", tmp_path / "new")
+        data_dataset.download("cifar10", tmp_path / "new")
     assert not list((tmp_path / "new").iterdir())
     with pytest.raises(DataError, match="only cifar10 and cifar100 can"):
-        data.download("mine", tmp_path)
+        data_dataset.download("mine", tmp_path)
 
 
 def test_download_leaves_the_official_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +238,7 @@ def test_download_leaves_the_official_files(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(
         CIFAR10, "download", lambda self: source.rename(Path(self.root) / source.name)
     )  # what the network would bring
-    assert data.download("cifar10", tmp_path / "data").kind == "official"
+    assert data_dataset.download("cifar10", tmp_path / "data").kind == "official"
     assert loaded(tmp_path / "data").verified
     assert [path.name for path in (tmp_path / "data").iterdir()] == [CIFAR10.base_folder]
 
@@ -247,7 +247,7 @@ def test_download_leaves_the_official_files(tmp_path: Path, monkeypatch: pytest.
 def test_the_real_cifar10_is_verified_and_its_subsets_are_the_listed_ones(tmp_path: Path) -> None:
     assert REAL is not None
     spec = DataSpec(name="cifar10", train_images=5120, evaluate_on="validation")
-    dataset = data.load(spec, Path(REAL), tmp_path)
+    dataset = data_dataset.load(spec, Path(REAL), tmp_path)
     assert dataset.verified
     assert dataset.fingerprint == "582342bae603ec01"
     assert dataset.classes[0] == "airplane"

@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from bench import data
-from bench.config import DataSpec
-from bench.picture_files import ImageFolder
-from bench.pictures import DataError, Decoded
+from bench.config.run import DataSpec
+from bench.data import dataset as data_dataset
+from bench.data.pictures import DataError, Decoded
+from bench.data.source import ImageFolder
 from tests.pictures_on_disk import pixels_of, write_folder
 
 MINE = DataSpec(name="mine", train_images=0)
@@ -34,8 +34,8 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return counted
 
 
-def loaded(tmp_path: Path) -> data.Dataset:
-    return data.load(MINE, tmp_path, tmp_path / "cache")
+def loaded(tmp_path: Path) -> data_dataset.Dataset:
+    return data_dataset.load(MINE, tmp_path, tmp_path / "cache")
 
 
 def cached(tmp_path: Path) -> Path:

@@ -13,11 +13,11 @@ import psutil
 import pytest
 from rich.console import Console
 
-from bench.execute import execute, stored
-from bench.outcome import Failed
-from bench.progress import shown
-from bench.record import ROOT, Record, RecordError
-from bench.worker import Job, finished, lock
+from bench.runs.outcomes import Failed
+from bench.runs.pool import execute, stored
+from bench.runs.progress import shown
+from bench.runs.record import ROOT, Record, RecordError
+from bench.runs.worker import Job, finished, lock
 from tests.unit.bench import pool_jobs
 from tests.unit.bench.pool_jobs import a_run
 

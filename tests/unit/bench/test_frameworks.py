@@ -7,9 +7,8 @@ from lightly.models.utils import update_momentum
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
-from bench.augment import RECIPES
-from bench.config import EncoderSpec, FrameworkSpec
-from bench.encoders import build
+from bench.config.profiles import PROFILES, Profile
+from bench.config.run import EncoderSpec, FrameworkSpec
 from bench.frameworks import FRAMEWORKS, Wiring
 from bench.frameworks.barlow_twins import BarlowTwins
 from bench.frameworks.byol import BYOL
@@ -18,7 +17,8 @@ from bench.frameworks.simclr import SimCLR
 from bench.frameworks.simsiam import SimSiam
 from bench.frameworks.supervised import Supervised
 from bench.frameworks.vicreg import VICReg
-from bench.profiles import PROFILES, Profile
+from bench.training.encoders import build
+from bench.views.recipes import RECIPES
 from methods import masking
 
 SIMCLR = FrameworkSpec(name="simclr", hidden_dim=16, output_dim=8, temperature=0.2)

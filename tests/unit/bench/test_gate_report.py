@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench import gate_speed
-from bench.config import SparsitySpec
-from bench.judged import JudgedTable
-from bench.judging import assemble
-from bench.report.gates import accuracy_against_reduction, gate_maps, has_gates
-from bench.report.layout import page
+from bench.config.run import SparsitySpec
+from bench.judging.judge import assemble
+from bench.judging.judged_table import JudgedTable
+from bench.judging.verdict import Verdict
+from bench.report.gate_plots import accuracy_against_reduction, gate_maps, has_gates
+from bench.report.page import page
+from bench.speedup import gate_speed
 from bench.tables import TABLES
-from bench.verdict import Verdict
 from tests.made_up_tables import (
     made_up_claim,
     made_up_claims,

@@ -3,11 +3,11 @@ import math
 
 import pytest
 
-from bench.judged import JudgedTable
-from bench.judging import assemble
-from bench.outcome import Failed, NotRun, Outcome
-from bench.record import Record
-from bench.verdict import Spread, Verdict
+from bench.judging.judge import assemble
+from bench.judging.judged_table import JudgedTable
+from bench.judging.verdict import Spread, Verdict
+from bench.runs.outcomes import Failed, NotRun, Outcome
+from bench.runs.record import Record
 from tests.made_up_tables import (
     LINEAR,
     made_up_claims,

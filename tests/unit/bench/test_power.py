@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from bench.power import Design
-from bench.verdict import Comparison, Margin, Spread, Verdict, judge_together
+from bench.judging.power import Design
+from bench.judging.verdict import Comparison, Margin, Spread, Verdict, judge_together
 
 CELLS = ("a", "b", "c", "d")
 

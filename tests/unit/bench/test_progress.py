@@ -3,8 +3,8 @@ import io
 import pytest
 from rich.console import Console
 
-from bench.config import Run
-from bench.progress import Display, Lines, Progress, duration, shown
+from bench.config.run import Run
+from bench.runs.progress import Display, Lines, Progress, duration, shown
 from tests.unit.bench.pool_jobs import a_run
 
 

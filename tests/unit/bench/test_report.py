@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from bench.judged import JudgedTable
-from bench.judging import assemble
-from bench.outcome import Failed, Outcome
+from bench.judging.judge import assemble
+from bench.judging.judged_table import JudgedTable
 from bench.report import show, write
 from bench.report.html import html
-from bench.report.layout import Page, page
+from bench.report.json import payload
 from bench.report.markdown import markdown
-from bench.report.payload import payload
+from bench.report.page import Page, page
 from bench.report.text import text
+from bench.runs.outcomes import Failed, Outcome
 from tests.made_up_tables import (
     made_up_claims,
     made_up_records,

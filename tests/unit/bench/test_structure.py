@@ -1,6 +1,6 @@
 import pytest
 
-from bench.structure import SAME_WITH_EVERY_SEED, repetitions, violations
+from bench.judging.exact import SAME_WITH_EVERY_SEED, repetitions, violations
 from tests.made_up_tables import made_up_record, made_up_run
 
 REFERENCE = made_up_record(made_up_run(seed=0), 50.0)

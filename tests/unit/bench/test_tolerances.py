@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.profiles import PROFILES
-from bench.strict import Reader, SettingsError
+from bench.config.profiles import PROFILES
+from bench.judging.settings import Reader, SettingsError
+from bench.judging.tolerances import load_tolerances
 from bench.tables import TABLES
-from bench.tolerances import load_tolerances
 
 TABLE = """
 [[table]]

@@ -7,7 +7,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind
 
-from bench.verdict import (
+from bench.judging.verdict import (
     Comparison,
     Judgement,
     Margin,

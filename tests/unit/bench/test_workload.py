@@ -6,35 +6,36 @@ import pytest
 import torch
 from torch import nn
 
-from bench import build, workload
-from bench.config import EncoderSpec
-from hardware import workload as reader
-from hardware.strict import HardwareError
-from hardware.workload import Part
+from bench.config.run import EncoderSpec
+from bench.speedup import trace
+from bench.training import parts
+from hardware.entries import HardwareError
+from hardware.network import workload as network_workload
+from hardware.network.workload import Part
 from methods import macs, masking
 from tests.tiny import FRAMEWORKS, tiny_run
 
-STORED = sorted(path.stem for path in workload.WORKLOADS.glob("*.json"))
+STORED = sorted(path.stem for path in trace.WORKLOADS.glob("*.json"))
 
 
 def test_every_network_of_the_profiles_is_stored() -> None:
-    assert sorted(workload.names()) == STORED
+    assert sorted(trace.names()) == STORED
 
 
 @pytest.mark.parametrize("name", STORED)
 def test_a_stored_workload_is_what_is_traced(name: str) -> None:
     """If the network was meant to change: `python -m bench workload`."""
-    path = workload.path_of(name)
-    traced = workload.trace(workload.named(name), name)
+    path = trace.path_of(name)
+    traced = trace.trace(trace.named(name), name)
     assert path.read_text() == traced.text
-    assert reader.read(path) == traced
+    assert network_workload.read(path) == traced
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_the_trace_agrees_with_what_masks_and_macs_say(framework: str) -> None:
     """Names, shapes and MACs are the encoder's own; passes are those that the framework declares."""
     run = tiny_run(framework, "dense")
-    traced, built = workload.trace(run, "tiny"), build.framework_for(run)
+    traced, built = trace.trace(run, "tiny"), parts.framework_for(run)
     encoder = [layer for layer in traced.layers if layer.part is Part.ENCODER]
     masks = masking.read(built.online)
     assert {layer.name: layer.macs for layer in encoder} == macs.inference_macs(built.online, (3, 32, 32))
@@ -59,7 +60,7 @@ def test_the_trace_agrees_with_what_masks_and_macs_say(framework: str) -> None:
 
 def test_who_reads_whom() -> None:
     """Within a block the second convolution reads the first alone; behind a residual sum, nobody in particular."""
-    layers = {layer.name: layer for layer in workload.trace(tiny_run("byol", "dense"), "tiny").layers}
+    layers = {layer.name: layer for layer in trace.trace(tiny_run("byol", "dense"), "tiny").layers}
     assert layers["layer2.0.conv2"].reads == "layer2.0.conv1"
     assert layers["layer2.0.conv1"].reads is None
     assert layers["layer2.0.shortcut.0"].reads is None
@@ -72,22 +73,22 @@ def test_who_reads_whom() -> None:
 def test_the_loss_is_counted() -> None:
     """NT-Xent: four B x B products of D channels, each with two in its gradient; MoCo: keys get no gradient."""
     batch, channels, queue = 24, 16, 24
-    assert workload.trace(tiny_run("simclr", "dense"), "a").step.loss_macs == 3 * 4 * batch**2 * channels
-    moco = workload.trace(tiny_run("moco", "dense"), "b").step.loss_macs
+    assert trace.trace(tiny_run("simclr", "dense"), "a").step.loss_macs == 3 * 4 * batch**2 * channels
+    moco = trace.trace(tiny_run("moco", "dense"), "b").step.loss_macs
     assert 2 * batch * queue * channels <= moco <= 3 * batch * (queue + 1) * channels
-    assert workload.trace(tiny_run("byol", "dense"), "c").step.loss_macs == 0
+    assert trace.trace(tiny_run("byol", "dense"), "c").step.loss_macs == 0
 
 
 def test_micro_batches_multiply_the_passes() -> None:
     run = tiny_run("simclr", "dense")
     split = replace(run, optimizer=replace(run.optimizer, accumulate_batches=3))
-    one, three = workload.trace(run, "a").step, workload.trace(split, "b").step
+    one, three = trace.trace(run, "a").step, trace.trace(split, "b").step
     assert (three.online_passes, three.twin_passes, three.loss_macs) == (3, 3, 3 * one.loss_macs)
 
 
 def test_an_imagenet_encoder_is_traced_too() -> None:
     run = replace(tiny_run("simclr", "dense"), encoder=EncoderSpec(name="resnet-50", width=1, stem="imagenet"))
-    traced = workload.trace(run, "resnet50", image_pixels=224)
+    traced = trace.trace(run, "resnet50", image_pixels=224)
     encoder = [layer for layer in traced.layers if layer.part is Part.ENCODER]
     assert len(encoder) == 53
     assert sum(layer.macs for layer in encoder) == 4_087_136_256  # 4.09 GMACs at 224 pixels without the classifier
@@ -95,23 +96,23 @@ def test_an_imagenet_encoder_is_traced_too() -> None:
 
 def test_tracing_draws_no_random_number() -> None:
     before = torch.get_rng_state()
-    workload.trace(tiny_run("simclr", "dense"), "a")
+    trace.trace(tiny_run("simclr", "dense"), "a")
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_part_without_a_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = build.framework_for
+    whole = parts.framework_for
 
     def with_a_decoder(run: object) -> nn.Module:
         framework = whole(run)  # type: ignore[arg-type]
         framework.decoder = nn.Linear(2, 2)
         return framework
 
-    monkeypatch.setattr(build, "framework_for", with_a_decoder)
+    monkeypatch.setattr(parts, "framework_for", with_a_decoder)
     with pytest.raises(HardwareError, match=r"decoder has weights, but no place in bench\.workload\.PARTS"):
-        workload.trace(tiny_run("simclr", "dense"), "a")
+        trace.trace(tiny_run("simclr", "dense"), "a")
 
 
 def test_an_unknown_workload_is_refused() -> None:
     with pytest.raises(HardwareError, match="no workload 'paper-simclear': choose from"):
-        workload.named("paper-simclear")
+        trace.named("paper-simclear")

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from hardware import presets
-from hardware.accelerator import Array, Dataflow, Machine
-from hardware.workload import LayerSpec, Part, StepSpec, Workload
+from hardware.machine import Array, Dataflow, Machine
+from hardware.network.workload import LayerSpec, Part, StepSpec, Workload
 
 # No fill, memory that never stalls (almost), no normalisation: what remains is the array.
 BARE = (

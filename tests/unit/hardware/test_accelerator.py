@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hardware import presets
-from hardware.strict import HardwareError
+from hardware.entries import HardwareError
 from tests.unit.hardware.networks import BITMAP
 
 

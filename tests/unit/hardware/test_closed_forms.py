@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from hardware import presets
-from hardware.accelerator import Dataflow
-from hardware.cost import DENSE_STATE, Gemm, Phase, State, compute, gemm_cycles, gemms, needed_macs
-from hardware.step import amdahl_limit, phase_cost
-from hardware.weights import Density
-from hardware.workload import LayerSpec, StepSpec
+from hardware.cost.compute import DENSE_STATE, Gemm, Phase, State, compute, gemm_cycles, gemms, needed_macs
+from hardware.cost.step import amdahl_limit, phase_cost
+from hardware.machine import Dataflow
+from hardware.network.workload import LayerSpec, StepSpec
+from hardware.sparsity.weights import Density
 from tests.unit.hardware.networks import BYOL, SIMCLR, bare, conv, network, resnet18
 
 LAYERS = resnet18()

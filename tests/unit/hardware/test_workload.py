@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from hardware import workload
-from hardware.strict import HardwareError
-from hardware.workload import Workload
+from hardware.entries import HardwareError
+from hardware.network import workload
+from hardware.network.workload import Workload
 from tests.unit.hardware.networks import BYOL, network
 
 

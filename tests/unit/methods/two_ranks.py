@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 
 from methods import METHODS, masking
-from methods.base import Branches, Setting
+from methods.method import Branches, Setting
 from tests.strategies import branches, images, loss_of
 
 TOTAL = 14

@@ -1,0 +1,52 @@
+"""What the command line does about accelerators: trace networks, tabulate masks, write the model's document."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.commands.place import Place, UsageError
+from bench.report import show_page, write_page
+from bench.runs.record import write_atomically
+from bench.speedup import document, drawn, ratios, recorded, table, trace
+from bench.speedup.plots import PICTURES
+
+
+def trace_workloads(names: Sequence[str], folder: Path) -> int:
+    """Trace networks anew, all of them unless some are named, into files that ``hardware`` reads."""
+    for name in names or tuple(trace.names()):
+        traced = trace.trace(trace.named(name), name)
+        write_atomically(trace.path_of(name, folder), traced.text.encode())
+        print(f"{name}: {len(traced.layers)} layers, {traced.digest[:16]}")
+    return 0
+
+
+def make_accelerator_table(place: Place, *, machines: Sequence[str], cells: str, with_draws: bool) -> int:
+    """Print what the runs under ``place.out`` and random masks buy on modelled accelerators, and write it.
+
+    Raises:
+        HardwareError, RecordError: exit code 2, with the way out.
+        UsageError: nothing to show.
+    """
+    found = list(recorded.courses(place.context.runs_dir, cells))
+    courses = [*found, *(drawn.courses() if with_draws else ())]
+    if not courses:
+        raise UsageError(f"no run under {place.context.runs_dir} matches {cells!r}. Make one, or leave out --no-draws.")
+    lines = table.lines(courses, machines)
+    judged = ratios.judge(ratios.load(), table.ratios(lines))
+    notes = recorded.left_out(place.context.runs_dir, cells)
+    notes += () if found else (f"No run under {place.context.runs_dir} matches {cells!r}: all masks are drawn.",)
+    laid_out = table.page(lines, judged, notes)
+    show_page(laid_out)
+    folder = place.out / "tables"
+    for path in write_page(laid_out, table.payload(lines, judged), folder / "accelerator"):
+        print(f"wrote {path}", file=sys.stderr)
+    return 0
+
+
+def write_accelerator_document() -> int:
+    """Write ``results/accelerator.md`` and its pictures anew."""
+    write_atomically(document.DOCUMENT, document.document().encode())
+    for name, picture in PICTURES.items():
+        write_atomically(document.DOCUMENT.parent / document.FOLDER / f"{name}.svg", picture.svg())
+    print(f"wrote {document.DOCUMENT}", file=sys.stderr)
+    return 0

@@ -1,0 +1,247 @@
+"""From outcomes and references to a judged table; pure, so that a stored table can be judged again."""
+
+import dataclasses
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from bench.config.run import Run, framework_of
+from bench.judging import exact
+from bench.judging.claims import Claims
+from bench.judging.judged_table import GATE_FACTS, METRICS, REDUCTIONS, SHOWN_FACTS, JudgedTable, Row, Sample
+from bench.judging.power import Design
+from bench.judging.tolerances import Tolerances
+from bench.judging.verdict import (
+    MINIMUM_REFERENCES,
+    Judgement,
+    Spread,
+    Verdict,
+    brown_forsythe_p,
+    compare,
+    judge_together,
+    no_reference,
+    pooled_spread,
+)
+from bench.runs.outcomes import Failed, NotRun, Outcome
+from bench.runs.record import Record
+from bench.tables.spec import TableSpec
+from methods.gating.control import TOLERANCE
+
+_STORED = Judgement(verdict=Verdict.NOT_JUDGED, reason="These are the stored references; nothing was run.")
+
+
+def assemble(
+    spec: TableSpec,
+    outcomes: Sequence[Outcome] | None,
+    references: Sequence[Record],
+    tolerances: Tolerances,
+    claims: Claims,
+    *,
+    claimed: Sequence[str] = (),
+    notes: Sequence[str] = (),
+    banner: str = "",
+    wall_seconds: float | None = None,
+) -> JudgedTable:
+    """Judge a table.
+
+    Args:
+        spec: the requested cells.
+        outcomes: one per requested run; None shows the stored references and judges only the claims.
+        references: all stored runs of the table, also of cells not requested: the spread is pooled over all.
+        tolerances: what counts as the same.
+        claims: what the papers say.
+        claimed: the cells of the whole table, which claims are about; by default those of ``spec``.
+        notes: lines to print below, e.g. which runs were made again because code changed.
+        banner: a warning, e.g. that a stand-in was trained on.
+        wall_seconds: of making the table.
+
+    Raises:
+        ValueError: an outcome belongs to no cell of the table, or two to one run.
+    """
+    by_cell = _by_cell(spec, outcomes or ())
+    owners = _owners(spec, references)
+    stored = {run.cell: [item for item in references if owners.get(item.run_id) == run.cell] for run in spec.cells}
+    fresh = {cell: [item for item in found if isinstance(item, Record)] for cell, found in by_cell.items()}
+    decided = {
+        run.cell: _without_statistics(run, by_cell[run.cell], stored[run.cell], references, spec) for run in spec.cells
+    }
+    compared = [cell for cell, judgement in decided.items() if judgement is None]
+    design = _design(compared, fresh, stored, references, tolerances)
+    statistics = judge_together(design.comparisons, design.margins, alpha=design.alpha) if design else {}
+    shown = stored if outcomes is None else fresh
+    borne = {cell: [item for item in found if not _has_missed(item)] for cell, found in shown.items()}
+    return JudgedTable(
+        spec=spec,
+        rows=tuple(
+            Row(
+                cell=cell,
+                new={name: _sample(fresh[cell], name) for name in METRICS},
+                stored={name: _sample(stored[cell], name) for name in METRICS},
+                facts={name: _mean_fact(shown[cell], name) for name in (*SHOWN_FACTS, *GATE_FACTS)},
+                missed=sum(map(_has_missed, shown[cell])),
+                judgement=_STORED if outcomes is None else judgement or statistics[cell],
+            )
+            for cell, judgement in decided.items()
+        ),
+        claims=claims.judge(
+            spec.profile,
+            {name: {cell: _sample(found, name).values for cell, found in borne.items()} for name in METRICS},
+            claimed or spec.names,
+        ),
+        tolerances=tolerances,
+        design=design,
+        records=tuple(item for found in shown.values() for item in found),
+        repetitions=sum(exact.repetitions(fresh[cell], stored[cell]) for cell in fresh),
+        notes=tuple(notes),
+        banner=banner,
+        wall_seconds=wall_seconds,
+    )
+
+
+def _owners(spec: TableSpec, records: Sequence[Record]) -> dict[str, str]:
+    """Return cells by run id: a record is known by its name, which a knob that was added since then does not change."""
+    seeds = {_seed(item) for item in records}
+    return {dataclasses.replace(run, seed=seed).run_id: run.cell for run in spec.cells for seed in seeds}
+
+
+def _setting(run: Mapping[str, object]) -> str:
+    """Return a run without its seed and without what is off, as a text: a new knob is off in every older run."""
+
+    def on(value: object) -> object:
+        return {key: on(entry) for key, entry in value.items() if entry} if isinstance(value, Mapping) else value
+
+    return json.dumps(on({key: value for key, value in run.items() if key != "seed"}), sort_keys=True)
+
+
+def _by_cell(spec: TableSpec, outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    found: dict[str, list[Outcome]] = {name: [] for name in spec.names}
+    owners = _owners(spec, [item for item in outcomes if isinstance(item, Record)])
+    for outcome in outcomes:
+        cell = owners.get(outcome.run_id, "") if isinstance(outcome, Record) else outcome.cell
+        if cell not in found:
+            raise ValueError(f"table {spec.name}: {outcome.run_id} is a run of none of the requested cells.")
+        found[cell].append(_checked(outcome, cell) if isinstance(outcome, Record) else outcome)
+    twice = [run_id for run_id, count in Counter(item.run_id for item in outcomes).items() if count > 1]
+    if twice:
+        raise ValueError(f"table {spec.name}: more than one outcome of {', '.join(sorted(twice))}.")
+    return found
+
+
+def _checked(record: Record, cell: str) -> Record | Failed:
+    """Turn a record whose metrics are no percentages into a failure: such a run measured nothing."""
+    for name in METRICS:
+        value = record.metrics.get(name, math.nan)
+        if not 0.0 <= value <= 100.0:
+            reason = f"{name} is {value}, which is no percentage"
+            return Failed(run_id=record.run_id, cell=cell, seed=_seed(record), reason=reason)
+    return record
+
+
+def _without_statistics(
+    run: Run, outcomes: Sequence[Outcome], stored: Sequence[Record], references: Sequence[Record], spec: TableSpec
+) -> Judgement | None:
+    """Return the judgement of a cell that cannot, or need not, be compared by its metric; else None."""
+    failed = [f"seed {item.seed}: {item.reason}" for item in outcomes if isinstance(item, Failed)]
+    if failed:
+        return Judgement(verdict=Verdict.FAILED, reason="; ".join(failed))
+    absent = [f"seed {item.seed}: {item.reason}" for item in outcomes if isinstance(item, NotRun)]
+    if absent or not outcomes:
+        return Judgement(verdict=Verdict.NOT_RUN, reason="; ".join(absent) or "No run was asked for.")
+    records = [item for item in outcomes if isinstance(item, Record)]
+    broken = [line for record in records for line in exact.violations(record, stored)]
+    if broken:
+        reason = f"{'; '.join(broken)}. Numbers moved: re-record, and say why."
+        return Judgement(verdict=Verdict.DEVIATES, reason=reason)
+    if len(stored) < MINIMUM_REFERENCES:
+        table = f"{spec.name} --profile {spec.profile} --data {spec.data}"
+        return _other_settings(run, references) or no_reference(len(stored), table)
+    return None
+
+
+def _other_settings(run: Run, references: Sequence[Record]) -> Judgement | None:
+    """Say so where references of this cell exist but were made with other settings."""
+    slug = run.run_id.rpartition("-s")[0]
+    others = [item.run_id for item in references if item.run_id.startswith(f"{slug}-s")]
+    others = [name for name in others if name.rpartition("-s")[0] == slug]
+    if not others:
+        return None
+    reason = f"The cell's settings changed since {others[0]} was stored: re-record, and say why."
+    return Judgement(verdict=Verdict.NO_REFERENCE, reason=reason)
+
+
+def _design(
+    cells: Sequence[str],
+    fresh: Mapping[str, Sequence[Record]],
+    stored: Mapping[str, Sequence[Record]],
+    references: Sequence[Record],
+    tolerances: Tolerances,
+) -> Design | None:
+    """Lay out the comparisons of the judged metric; None without any.
+
+    One spread for a framework, from all its references and the compared new runs about their own means, unless its
+    references alone (fixed before anyone's run) spread differently from cell to cell. Frameworks differ too much for
+    one spread over the table, and with five runs a cell the test would not notice.
+    """
+    if not cells:
+        return None
+    metric = tolerances.judged_metric
+    new = {cell: _numbers(fresh[cell], metric) for cell in cells}
+    old = {cell: _numbers(stored[cell], metric) for cell in cells}
+    margins = {cell: tolerances.margin(framework_of(cell)) for cell in cells}
+    settings: defaultdict[str, dict[str, list[float]]] = defaultdict(dict)
+    for item in references:
+        settings[_framework_of(item)].setdefault(_setting(item.run), []).append(item.metrics[metric])
+    pools: dict[str, str] = {}
+    spreads: dict[str, Spread] = {}
+    for framework in dict.fromkeys(map(framework_of, cells)):
+        inside = [cell for cell in cells if framework_of(cell) == framework]
+        stored_groups = list(settings[framework].values())
+        judged_groups = [group for group in stored_groups if len(group) >= MINIMUM_REFERENCES]
+        is_pooled = brown_forsythe_p(judged_groups) >= tolerances.equal_spread_alpha
+        common = pooled_spread([*stored_groups, *(new[cell] for cell in inside)])
+        for cell in inside:
+            pools[cell] = framework if is_pooled else cell
+            spreads[cell] = common if is_pooled else pooled_spread([new[cell], old[cell]])
+    return Design(
+        comparisons={
+            cell: compare(new[cell], old[cell], spreads[cell].floored(margins[cell].sd_floor_points)) for cell in cells
+        },
+        margins=margins,
+        alpha=tolerances.alpha,
+        pools=pools,
+    )
+
+
+def _framework_of(record: Record) -> str:
+    framework = record.run["framework"]
+    assert isinstance(framework, Mapping)
+    return str(framework["name"])
+
+
+def _numbers(records: Sequence[Record], metric: str) -> list[float]:
+    return [item.metrics[metric] for item in records]
+
+
+def _sample(records: Sequence[Record], metric: str) -> Sample:
+    return Sample(dict(sorted((_seed(item), item.metrics[metric]) for item in records)))
+
+
+def _mean_fact(records: Sequence[Record], name: str) -> float | None:
+    values = [float(str(item.facts[name])) for item in records if name in item.facts]
+    return math.fsum(values) / len(values) if values else None
+
+
+def _has_missed(record: Record) -> bool:
+    """Return whether gates were asked for a reduction that a gated branch did not reach on the scored images.
+
+    A target without gates has a reduction of 1, exactly; the online branch always has gates.
+    """
+    if "reduction_asked" not in record.facts:
+        return False
+    asked, online, target = (float(str(record.facts[name])) for name in ("reduction_asked", *REDUCTIONS))
+    return any(abs(found / asked - 1) > TOLERANCE for found in (online, *([] if target == 1.0 else [target])))
+
+
+def _seed(record: Record) -> int:
+    return int(str(record.run["seed"]))

@@ -1,0 +1,126 @@
+"""A judged table as a value: everything that a report prints."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from scipy import stats
+
+from bench.judging.claims import JudgedClaim
+from bench.judging.power import Design
+from bench.judging.tolerances import Tolerances
+from bench.judging.verdict import Judgement, Verdict, pooled_spread
+from bench.runs.record import Record
+from bench.tables.spec import TableSpec
+
+METRICS = ("linear_top1_percent", "knn_top1_percent")
+SHOWN_FACTS = ("density_prunable", "density_encoder", "macs_ratio", "training_macs_ratio")
+REDUCTIONS = ("reduction", "reduction_target")  # of MACs, per branch
+GATE_FACTS = (  # of cells with gates
+    "reduction_asked",
+    *REDUCTIONS,
+    "gate_agreement",
+    "gate_agreement_by_chance",
+    *(f"{metric}_target" for metric in METRICS),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The runs of one cell in one metric: seed -> percent."""
+
+    values: Mapping[int, float]
+
+    @property
+    def n(self) -> int:
+        """How many runs."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float | None:
+        """Their mean; None without runs."""
+        return math.fsum(self.values.values()) / self.n if self.n else None
+
+    @property
+    def sd(self) -> float | None:
+        """Their standard deviation with ``n - 1``; None below two runs."""
+        return pooled_spread([list(self.values.values())]).sd if self.n > 1 else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the mean by Student's t; None below two runs."""
+        if self.mean is None or self.sd is None:
+            return None
+        half = float(stats.t.isf(0.025, self.n - 1)) * self.sd / math.sqrt(self.n)
+        return self.mean - half, self.mean + half
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One cell of the table, judged.
+
+    Attributes:
+        cell: its name.
+        new: metric -> fresh runs.
+        stored: metric -> references.
+        facts: densities, ratios and what gates did, as means over the runs; None where there is no run, or no gate.
+        missed: how many of the shown runs did not reach the reduction of MACs that was asked for, in some branch.
+        judgement: verdict and reason.
+    """
+
+    cell: str
+    new: Mapping[str, Sample]
+    stored: Mapping[str, Sample]
+    facts: Mapping[str, float | None]
+    missed: int
+    judgement: Judgement
+
+    def difference(self, metric: str) -> float | None:
+        """Return mean new minus mean stored, in percentage points; None where a side is empty."""
+        new, stored = self.new[metric].mean, self.stored[metric].mean
+        return None if new is None or stored is None else new - stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedTable:
+    """Everything a report prints.
+
+    Attributes:
+        spec: the requested cells.
+        rows: in the order of the cells.
+        claims: judged relations; their verdicts do not touch the exit code.
+        tolerances: what counted as the same.
+        design: what the verdicts are worth; None where no cell could be compared.
+        records: what the rows were made of.
+        repetitions: how many records repeat a reference and were compared bit by bit.
+        notes: lines to print below.
+        banner: a warning to print above and inside; empty for none.
+        wall_seconds: of making the table; None where nothing was run.
+    """
+
+    spec: TableSpec
+    rows: tuple[Row, ...]
+    claims: tuple[JudgedClaim, ...]
+    tolerances: Tolerances
+    design: Design | None
+    records: tuple[Record, ...]
+    repetitions: int
+    notes: tuple[str, ...]
+    banner: str
+    wall_seconds: float | None
+
+    @property
+    def control_missed(self) -> tuple[str, ...]:
+        """The cells whose planted loss the judge would not call DEVIATES."""
+        return self.design.control_missed() if self.design else ()
+
+    def exit_code(self, *, strict: bool = False) -> int:
+        """Return 0 if some cell was judged and none DEVIATES, FAILED or NOT_RUN; else 1.
+
+        Args:
+            strict: INCONCLUSIVE cells and a blind judge (a missed positive control) fail too.
+        """
+        verdicts = {row.judgement.verdict for row in self.rows}
+        bad = {Verdict.DEVIATES, Verdict.FAILED, Verdict.NOT_RUN} | ({Verdict.INCONCLUSIVE} if strict else set())
+        is_blind = strict and bool(self.control_missed)
+        return int(bool(verdicts & bad) or is_blind or not any(verdict.is_judged for verdict in verdicts))

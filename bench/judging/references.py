@@ -1,0 +1,79 @@
+"""Our own stored runs: read, checked against their seal, and written by ``nox -s record`` alone."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from bench.runs.record import ROOT, Record, RecordError, write_atomically
+
+REFERENCES = ROOT / "results" / "references"
+FIRST_USER_SEED = 100  # references take the seeds below
+
+
+def seal(body: dict[str, object]) -> str:
+    """Return the SHA-256 of a reference's content, whatever its layout; the seal itself is left out.
+
+    It finds an edit by accident or by hand. It is no signature: who recomputes it can store any number.
+    """
+    content = {key: value for key, value in body.items() if key != "seal"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def reference_path(root: Path, table: str, profile: str, run_id: str, data: str) -> Path:
+    """Return where a reference lies: ``TABLE/PROFILE/DATA/RUN_ID.json``."""
+    return root / table / profile / data / f"{run_id}.json"
+
+
+def save_reference(root: Path, table: str, profile: str, data: str, record: Record) -> Path:
+    """Store a finished run as a reference, sealed; return its path.
+
+    Raises:
+        RecordError: the seed belongs to users' runs.
+    """
+    seed = record.run["seed"]
+    if not isinstance(seed, int) or not 0 <= seed < FIRST_USER_SEED:
+        raise RecordError(
+            f"{record.run_id}: seed {seed} cannot be a reference. References take seeds 0 to "
+            f"{FIRST_USER_SEED - 1}, so that a user's runs are fresh."
+        )
+    body = json.loads(record.text)
+    path = reference_path(root, table, profile, record.run_id, data)
+    text = json.dumps(body | {"seal": seal(body)}, sort_keys=True, indent=1, allow_nan=False) + "\n"
+    write_atomically(path, text.encode())
+    return path
+
+
+def load_reference(path: Path) -> Record:
+    """Read one reference.
+
+    Raises:
+        RecordError: the file is unreadable, lies under another name, is of other data, or was edited.
+    """
+    record = Record.load(path)
+    body = json.loads(path.read_text(encoding="utf-8"))
+    if body.get("seal") != seal(body):
+        raise RecordError(
+            f"{path}: the content does not match its seal, so the file was edited. References change only "
+            "through `nox -s record`; restore this one from version control."
+        )
+    if path.stem != record.run_id or path.parent.name != _data_name(record):
+        raise RecordError(
+            f"{path}: holds {record.run_id} on {_data_name(record)}. A reference lies at "
+            "TABLE/PROFILE/DATA/RUN_ID.json; restore it from version control."
+        )
+    return record
+
+
+def load_references(table: str, profile: str, data: str, root: Path = REFERENCES) -> tuple[Record, ...]:
+    """Read all references of a table, in the order of their names; none where none were stored.
+
+    Raises:
+        RecordError: one of them cannot be trusted.
+    """
+    return tuple(map(load_reference, sorted((root / table / profile / data).glob("*.json"))))
+
+
+def _data_name(record: Record) -> str:
+    data = record.run["data"]
+    return str(data["name"]) if isinstance(data, dict) else "unknown data"

@@ -1,0 +1,94 @@
+"""What counts as the same, read from ``results/tolerances.toml`` and from nowhere else."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.judging.settings import Reader, SettingsError
+from bench.judging.verdict import Margin
+from bench.runs.record import ROOT
+
+TOLERANCES = ROOT / "results" / "tolerances.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tolerances:
+    """The tolerances of one table at one profile on one data set.
+
+    Attributes:
+        judged_metric: the one metric that decides; the others are shown.
+        alpha: level of each one-sided test.
+        equal_spread_alpha: below this p-value of Brown and Forsythe's test the spread is not pooled.
+        margins: framework -> metric -> margin.
+    """
+
+    judged_metric: str
+    alpha: float
+    equal_spread_alpha: float
+    margins: Mapping[str, Mapping[str, Margin]]
+
+    def margin(self, framework: str) -> Margin:
+        """Return the margin of the judged metric.
+
+        Raises:
+            SettingsError: the framework has none.
+        """
+        found = self.margins.get(framework, {}).get(self.judged_metric)
+        if found is None:
+            raise SettingsError(
+                f"tolerances: no margin for {self.judged_metric} of {framework}. Add a [[table.margin]]; "
+                f"there are some for {', '.join(sorted(self.margins))}."
+            )
+        return found
+
+
+def load_tolerances(table: str, profile: str, data: str, path: Path = TOLERANCES) -> Tolerances:
+    """Read the file, all of it strictly, and return one table's tolerances.
+
+    Raises:
+        SettingsError: the file is unreadable, lacks the table, or has unknown, missing, repeated or
+            impossible entries.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: not a readable TOML file ({error}).") from error
+    document = Reader(f"{path}", content)
+    known: dict[tuple[str, str, str], Tolerances] = {}
+    for number, entry in enumerate(document.tables("table")):
+        reader = Reader(f"{path}: table {number}", entry)
+        key = (reader.text("name"), reader.text("profile"), reader.text("data"))
+        if key in known:
+            raise SettingsError(f"{path}: {'/'.join(key)} appears twice. Merge the entries.")
+        known[key] = _tolerances(reader)
+    document.close()
+    wanted = (table, profile, data)
+    if wanted not in known:
+        there = ", ".join("/".join(key) for key in known)
+        raise SettingsError(f"{path}: nothing for {'/'.join(wanted)}; there is {there}. Add a [[table]].")
+    return known[wanted]
+
+
+def _tolerances(reader: Reader) -> Tolerances:
+    margins: dict[str, dict[str, Margin]] = {}
+    for number, entry in enumerate(reader.tables("margin")):
+        inner = Reader(f"{reader.where}, margin {number}", entry)
+        framework, metric = inner.text("framework"), inner.text("metric")
+        if metric in margins.setdefault(framework, {}):
+            raise SettingsError(f"{inner.where}: {framework}, {metric} appears twice. Merge the entries.")
+        try:
+            margins[framework][metric] = Margin(
+                delta_points=inner.number("delta_points"), sd_floor_points=inner.number("sd_floor_points")
+            )
+        except ValueError as error:
+            raise SettingsError(f"{inner.where}: {error}") from error
+        inner.close()
+    tolerances = Tolerances(
+        judged_metric=reader.text("judged_metric"),
+        alpha=reader.level("alpha"),
+        equal_spread_alpha=reader.level("equal_spread_alpha"),
+        margins=margins,
+    )
+    reader.close()
+    return tolerances

@@ -1,0 +1,147 @@
+"""What one run leaves behind: a JSON record, its provenance, and the digest of the code that made it."""
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import tempfile
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.config.run import Run
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEMA = 1
+
+
+class RecordError(Exception):
+    """A record that cannot be read, or that contradicts itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One finished run.
+
+    Attributes:
+        run_id: the run's name, also its file's.
+        run: the run as nested plain values, all fields written out.
+        metrics: percentages, e.g. ``knn_top1_percent``, ``linear_top1_percent``.
+        facts: exact properties: counts, densities, MACs, digests, curves.
+        provenance: where, when and with which code; never compared, except ``source_digest`` and ``env_class``.
+    """
+
+    run_id: str
+    run: Mapping[str, object]
+    metrics: Mapping[str, float]
+    facts: Mapping[str, object]
+    provenance: Mapping[str, object]
+
+    @property
+    def text(self) -> str:
+        """The record as JSON with sorted keys and a final newline."""
+        body = {"schema": SCHEMA} | dataclasses.asdict(self)
+        return json.dumps(body, sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+    def save(self, path: Path) -> None:
+        """Write the record atomically."""
+        write_atomically(path, self.text.encode())
+
+    @classmethod
+    def load(cls, path: Path) -> "Record":
+        """Read a record.
+
+        Raises:
+            RecordError: the file is missing, is not JSON, or lacks a field.
+        """
+        try:
+            body = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RecordError(
+                f"{path}: not a readable record ({error}). Delete it; the run is then made again."
+            ) from error
+        names = [item.name for item in dataclasses.fields(cls)]
+        if not isinstance(body, dict) or body.get("schema") != SCHEMA or not set(names) <= set(body):
+            raise RecordError(f"{path}: not a record of schema {SCHEMA}. Delete it; the run is then made again.")
+        return cls(**{name: body[name] for name in names})
+
+
+def run_of(record: Record, path: Path) -> Run:
+    """Return the run that a record at ``path`` is of.
+
+    Raises:
+        RecordError: it was made by code with other settings.
+    """
+    hints = typing.get_type_hints(Run)
+    try:
+        parts: dict[str, Any] = {
+            name: hints[name](**value) if isinstance(value, dict) else value for name, value in record.run.items()
+        }
+        run = Run(**parts)
+    except (TypeError, KeyError) as error:
+        raise RecordError(f"{path}: made by other code ({error}). Delete it; the run is then made again.") from error
+    if run.run_id != record.run_id:
+        raise RecordError(
+            f"{path}: its settings are those of {run.run_id}, but it says {record.run_id}. Delete it; the run is "
+            "then made again."
+        )
+    return run
+
+
+def plain(run: Run) -> dict[str, object]:
+    """Return the run as nested plain values, defaults included."""
+    return dataclasses.asdict(run)
+
+
+def write_atomically(path: Path, payload: bytes) -> None:
+    """Write a file so that it is there whole or not at all: temporary file, fsync, rename, fsync of the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(payload)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@functools.cache
+def source_digest() -> str:
+    """Return 16 hex digits over the .py files of bench/ and methods/, and the versions of what trains."""
+    digest = hashlib.sha256()
+    for package in ("bench", "methods"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    for name in ("torch", "torchvision", "lightly"):
+        digest.update(f"{name}={importlib.metadata.version(name)}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def env_class(*, threads: int, precision: str, device: str = "") -> str:
+    """Return the class of machines on which one seed gives identical bits; ``device`` names an accelerator, if any."""
+    versions = "/".join(f"{name}{importlib.metadata.version(name)}" for name in ("torch", "torchvision", "lightly"))
+    return f"{platform.machine()}/{_cpu_model()}/{versions}/t{threads}/{precision}{device and f'/{device}'}"
+
+
+@functools.cache
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or "unknown processor"

@@ -1,0 +1,155 @@
+"""The pictures of the accelerator model, as SVG; the same numbers give the same bytes."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bench.speedup import validation
+from hardware import presets
+from hardware.cost.compute import DENSE_STATE, Phase
+from hardware.cost.step import phase_cost
+
+# Okabe and Ito's colours, which the colour-blind tell apart.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000")
+STYLE: Any = {
+    "svg.hashsalt": "accelerator",  # else ids are random
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture: its title, its size in inches, how many panels side by side, and who draws it."""
+
+    title: str
+    size: tuple[float, float]
+    panels: int
+    draw: Callable[[list[Axes]], None]
+
+    def svg(self) -> bytes:
+        """Return the file."""
+        with mpl.rc_context(STYLE):
+            figure = Figure(figsize=self.size, layout="constrained")
+            axes = figure.subplots(1, self.panels, sharey=self.panels > 1, squeeze=False)
+            figure.suptitle(self.title, fontsize=10)
+            self.draw(list(axes[0]))
+            stream = io.BytesIO()
+            figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+        return stream.getvalue()
+
+
+def _layers(axes: list[Axes]) -> None:
+    """Show the cycles of each layer by phase, stalls hatched."""
+    (axis,) = axes
+    network, machine = validation.network(validation.SHARED), presets.machine("chip28nm")
+    places = range(len(network.layers))
+    for index, phase in enumerate(Phase):
+        costs = [phase_cost(layer, phase, machine, network.step.batch, DENSE_STATE) for layer in network.layers]
+        x = [place + (index - 1) * 0.27 for place in places]
+        busy = [(cost.cycles - cost.stall_cycles) / 1e6 for cost in costs]
+        stalls = [cost.stall_cycles / 1e6 for cost in costs]
+        axis.bar(x, busy, 0.27, color=COLOURS[index], label=phase.value)
+        label = "of it stalls" if index == 2 else None
+        axis.bar(
+            x, stalls, 0.27, bottom=busy, color="white", edgecolor=COLOURS[index], hatch="////", lw=0.5, label=label
+        )
+    axis.set_xticks(list(places), [layer.name for layer in network.layers], rotation=60, ha="right")
+    axis.set_ylabel("cycles of a pass [million]")
+    axis.set_ylim(top=1.12 * axis.get_ylim()[1])  # room for the legend
+    axis.grid(axis="y", alpha=0.3)
+    axis.legend(ncols=4, loc="upper center", borderaxespad=0.0)
+
+
+def _roofline(axes: list[Axes]) -> None:
+    """Show each layer and phase by intensity and performance under the two roofs."""
+    (axis,) = axes
+    network, machine = validation.network(validation.SHARED), presets.machine("chip28nm")
+    peak, slope = machine.array.peak_macs_per_cycle, machine.dram_bytes_per_cycle
+    for index, phase in enumerate(Phase):
+        costs = [phase_cost(layer, phase, machine, network.step.batch, DENSE_STATE) for layer in network.layers]
+        real = [cost for cost in costs if cost.cycles]
+        axis.scatter(
+            [cost.macs / cost.dram_bytes for cost in real],
+            [cost.macs / cost.cycles for cost in real],
+            s=22,
+            color=COLOURS[index],
+            marker="os^"[index],
+            alpha=0.75,
+            label=phase.value,
+        )
+    ridge = peak / slope
+    axis.plot([10, ridge, 500], [10 * slope, peak, peak], color="black", lw=1, label="roofs: DRAM, array")
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xlabel("intensity [MACs per DRAM byte]")
+    axis.set_ylabel("performance [MACs per cycle]")
+    axis.grid(alpha=0.3, which="both")
+    axis.legend(loc="lower right")
+
+
+def _density(axes: list[Axes]) -> None:
+    """Show speed-up against density with Amdahl's limit, a panel for each form of the second branch."""
+    names = ((validation.SHARED, "shared encoder"), (validation.FOLLOWING, "EMA target"))
+    for axis, (name, title) in zip(axes, names, strict=True):
+        for index, (kind, curve) in enumerate(validation.speed_up_curves(name, validation.BANDWIDTHS[-1]).items()):
+            is_limit = index == len(validation.MADE_FOR)
+            axis.plot(
+                [density for density, _ in curve],
+                [value for _, value in curve],
+                "--" if is_limit else "o-",
+                color=COLOURS[index],
+                ms=3,
+                lw=1.2,
+                label=kind,
+            )
+        axis.set_title(title, fontsize=9)
+        axis.set_xlabel("density of prunable weights")
+        axis.set_xlim(1.02, 0.0)
+        axis.set_yscale("log", base=2)
+        axis.set_yticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("speed-up of a training step [x]")
+    axes[0].legend(loc="upper left", fontsize=8)
+
+
+def _sensitivity(axes: list[Axes]) -> None:
+    """Show what one changed entry does to the speed-up."""
+    (axis,) = axes
+    centre, found = validation.sensitivity()
+    labels = list(found)[::-1]
+    for place, label in enumerate(labels):
+        for index, value in enumerate(found[label]):
+            axis.barh(place, value - centre, 0.7, left=centre, color=COLOURS[index], alpha=0.85)
+    axis.axvline(centre, color="black", lw=1)
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set_xlabel(
+        f"speed-up of a training step at density {validation.CENTRE:g} [x]; blue: first value, orange: second"
+    )
+    axis.grid(axis="x", alpha=0.3)
+
+
+PICTURES = {
+    "layers": Picture(
+        "Cycles by layer and phase: dense, 256 images, chip28nm as parameterised by us", (9, 4), 1, _layers
+    ),
+    "roofline": Picture(
+        "Roofline: dense layers and phases, 256 images, chip28nm as parameterised by us", (7, 4.2), 1, _roofline
+    ),
+    "density": Picture(
+        "Speed-up against density, each granularity on the machine made for it, 64 DRAM bytes per cycle",
+        (9, 4),
+        2,
+        _density,
+    ),
+    "sensitivity": Picture("Sensitivity of chip28nm's speed-up, one entry at a time", (8, 4.2), 1, _sensitivity),
+}

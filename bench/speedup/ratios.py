@@ -1,0 +1,137 @@
+"""What was published about training speed, beside what the model says; judged by relations, not statistically."""
+
+import dataclasses
+import fnmatch
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.judging.claims import CLAIMS
+from bench.judging.settings import Reader, SettingsError
+from bench.judging.verdict import Judgement, Verdict
+
+Ratios = Mapping[str, float]  # BRANCHES/KIND/PRESET -> speed-up of a training step over the dense one
+FILE = CLAIMS / "accelerator.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatioClaim:
+    """``speed-up(left) / speed-up(right) > least_ratio`` for every pair of rows; or a statement that is not judged.
+
+    Attributes:
+        name: short, unique in its file.
+        work: title of the work.
+        source: citation.
+        statement: as published, word for word.
+        assumption: what of it is ours, not published.
+        left: glob over rows; empty where nothing is judged.
+        right: glob over rows, those of the same branches.
+        least_ratio: 1 is "faster than".
+        not_judged: why nothing is comparable; empty where it is.
+    """
+
+    name: str
+    work: str
+    source: str
+    statement: str
+    assumption: str
+    left: str
+    right: str
+    least_ratio: float
+    not_judged: str
+
+    def __post_init__(self) -> None:
+        if bool(self.left and self.right) == bool(self.not_judged):
+            raise SettingsError(f"claim {self.name}: give left and right, or not_judged with its reason.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedRatio:
+    """A claim and its verdict. ``found``: the smallest ratio over all pairs, and the pair."""
+
+    claim: RatioClaim
+    judgement: Judgement
+    found: float | None
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What a table shows."""
+        claim, is_judged = self.claim, not self.claim.not_judged
+        return (
+            claim.name,
+            claim.work,
+            self.judgement.verdict.value,
+            "-" if self.found is None else f"{self.found:.3f}",
+            f"{claim.least_ratio:.2f}" if is_judged else "-",
+            claim.statement,
+            claim.source,
+        )
+
+    @property
+    def sentence(self) -> str:
+        """The verdict, its reason, and what is ours."""
+        return f"{self.judgement.verdict.value}: {self.judgement.reason} Ours: {self.claim.assumption}"
+
+    @property
+    def entries(self) -> dict[str, object]:
+        """The same for programs."""
+        judgement = {"verdict": self.judgement.verdict.value, "reason": self.judgement.reason}
+        return dataclasses.asdict(self.claim) | {"found": self.found, "judgement": judgement}
+
+
+def judge(claims: Sequence[RatioClaim], speed_ups: Ratios) -> tuple[JudgedRatio, ...]:
+    """Judge every claim: REPRODUCED if every pair exceeds the least ratio, else DEVIATES."""
+    return tuple(_judged(claim, speed_ups) for claim in claims)
+
+
+def _judged(claim: RatioClaim, speed_ups: Ratios) -> JudgedRatio:
+    pairs = [
+        (speed_ups[left] / speed_ups[right], left, right)
+        for left in fnmatch.filter(speed_ups, claim.left)
+        for right in fnmatch.filter(speed_ups, claim.right)
+        if left.partition("/")[0] == right.partition("/")[0]
+    ]
+    if claim.not_judged or not pairs:
+        reason = claim.not_judged or f"No rows match {claim.left} and {claim.right}."
+        return JudgedRatio(claim=claim, judgement=Judgement(verdict=Verdict.NOT_JUDGED, reason=reason), found=None)
+    ratio, left, right = min(pairs)
+    verdict = Verdict.REPRODUCED if ratio > claim.least_ratio else Verdict.DEVIATES
+    reason = f"The smallest ratio is {ratio:.3f}, of {left} to {right}; claimed is more than {claim.least_ratio:g}."
+    return JudgedRatio(claim=claim, judgement=Judgement(verdict=verdict, reason=reason), found=ratio)
+
+
+def load(path: Path = FILE) -> tuple[RatioClaim, ...]:
+    """Read the claims, strictly.
+
+    Raises:
+        SettingsError: the file is unreadable, or has unknown, missing or impossible entries.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: not a readable TOML file ({error}).") from error
+    document = Reader(str(path), content)
+    entries = document.tables("claim")
+    document.close()
+    claims = tuple(_claim(Reader(f"{path}: claim {number}", entry)) for number, entry in enumerate(entries))
+    if len({claim.name for claim in claims}) < len(claims):
+        raise SettingsError(f"{path}: names must be unique.")
+    return claims
+
+
+def _claim(reader: Reader) -> RatioClaim:
+    is_judged = reader.flag("is_judged")
+    claim = RatioClaim(
+        name=reader.text("name"),
+        work=reader.text("work"),
+        source=reader.text("source"),
+        statement=reader.text("statement"),
+        assumption=reader.text("assumption"),
+        left=reader.text("left") if is_judged else "",
+        right=reader.text("right") if is_judged else "",
+        least_ratio=reader.number("least_ratio") if is_judged else 0.0,
+        not_judged="" if is_judged else reader.text("not_judged"),
+    )
+    reader.close()
+    return claim

@@ -1,0 +1,175 @@
+"""Rows from real runs: their masks at the end and at five points of the schedule, checked against their records.
+
+Of runs with gates, the rate of each layer and branch on all test images, from the record.
+"""
+
+import dataclasses
+import fnmatch
+import zipfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.config.run import Run, SparsitySpec
+from bench.runs.record import Record, RecordError, run_of
+from bench.speedup import trace
+from bench.speedup.timeline import POINTS, Course, Moment, States, course_of, periods_of
+from bench.training import parts
+from hardware.cost.compute import State
+from hardware.network import masks
+from hardware.network.workload import Workload
+from hardware.sparsity.gates import GateRate
+from methods import GATES, masking
+from methods.gating.convolution import GatedConv2d
+from methods.gating.layer import gated
+
+
+def courses(runs_dir: Path, cells: str) -> Iterator[Course]:
+    """Yield a row per cell whose name matches: its run of the lowest seed.
+
+    Raises:
+        RecordError: a record or its masks cannot be trusted; the message names the file and the way out.
+    """
+    chosen: dict[Run, tuple[Run, Record, Path]] = {}
+    for path in sorted(runs_dir.glob("*/record.json")):
+        record = Record.load(path)
+        run = run_of(record, path)
+        key = dataclasses.replace(run, seed=0)
+        if fnmatch.fnmatchcase(run.cell, cells) and (key not in chosen or run.seed < chosen[key][0].seed):
+            chosen[key] = (run, record, path.with_name("masks.npz"))
+    for run, record, path in chosen.values():
+        if run.sparsity.method not in NOT_TRAINED | NOT_MODELLED:
+            yield course(run, record, path)
+
+
+def left_out(runs_dir: Path, cells: str) -> tuple[str, ...]:
+    """Return a note on the cells whose runs are no rows, if there are any."""
+    records = ((path, Record.load(path)) for path in sorted(runs_dir.glob("*/record.json")))
+    runs = [run_of(record, path) for path, record in records]
+    found = sorted({run.cell for run in runs if run.sparsity.method in NOT_MODELLED})
+    matching = fnmatch.filter(found, cells)
+    why = "the machines skip what a gate per pixel and slice of output channels closes, and these gates are others"
+    return (f"Not in the table: {', '.join(matching)}: {why}.",) if matching else ()
+
+
+NOT_TRAINED = {"untrained"}  # takes no step, so no step costs anything
+# Whole channels of an image, groups of inputs, pixels of all channels in a mask dilated for the next layer.
+NOT_MODELLED = {"feature_boosting", "group_gate", "spatial_gate"}
+RATES = "gate_rate_per_layer"  # a fact of records; that of the target has a suffix
+
+
+def course(run: Run, record: Record, path: Path) -> Course:
+    """Return the row of one run.
+
+    Raises:
+        RecordError: the masks are not those of the record.
+    """
+    network = _traced(dataclasses.replace(run, seed=0, sparsity=SparsitySpec(method="dense")))
+    encoder, habits = _habits(run, record)
+    check(record, path, encoder)
+    if run.sparsity.method in GATES:
+        moment = Moment(1.0, _gated(encoder, record, RATES), _gated(encoder, record, f"{RATES}_target"))
+        return Course(
+            kind=run.cell,
+            source=f"gate rates of {run.run_id}, on its test images, taken for the whole run; gates independent",
+            workload=network,
+            regrows=False,
+            final=moment,
+            moments=(moment,),
+        )
+    points = [_moment(path, network, f"point{index}") for index in range(POINTS)]
+    final = _moment(path, network, "final")
+    window = run.sparsity.start_fraction, run.sparsity.end_fraction
+    return Course(
+        kind=run.cell,
+        source=f"masks of {run.run_id}",
+        workload=network,
+        regrows=habits.regrows,
+        final=final,
+        moments=course_of(
+            Moment(0.0, {}, {}) if habits.starts_dense else points[0],
+            points,
+            final,
+            *window,
+            periods_of(_steps(record), int(str(record.facts["optimizer_steps"])), *window),
+        ),
+    )
+
+
+def _gated(encoder: torch.nn.Module, record: Record, fact: str) -> States:
+    """Return the gates of each layer, from the rates in the record.
+
+    Raises:
+        RecordError: the rates are missing, or of other layers.
+    """
+    rates = record.facts.get(fact)
+    layers = {path: layer for path, layer in gated(encoder).items() if isinstance(layer, GatedConv2d)}
+    if not isinstance(rates, dict) or rates.keys() != layers.keys():
+        raise RecordError(f"{record.run_id}: {fact} is not there for each gated layer. Make the run again.")
+    return {
+        path: State(gate=GateRate(rates[path], 1 / layer.groups, layer.gate.slice_channels))
+        for path, layer in layers.items()
+    }
+
+
+def check(record: Record, path: Path, encoder: torch.nn.Module) -> None:
+    """Demand that the final masks of both branches are those that the record speaks of.
+
+    Raises:
+        RecordError: the file is missing or is not the record's.
+    """
+    way_out = "Restore the file, or delete the folder and make the run again."
+    for branch, fact in (("online", "mask_digest"), ("target", "mask_digest_target")):
+        try:
+            with np.load(path) as file:
+                kept = {
+                    layer: np.unpackbits(file[f"final/{branch}/{layer}"], count=mask.numel()).reshape(mask.shape)
+                    for layer, mask in masking.read(encoder).items()
+                }
+            masking.write(encoder, {name: torch.from_numpy(bits).float() for name, bits in kept.items()})
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise RecordError(f"{path}: {error}. These are not the masks of {record.run_id}. {way_out}") from error
+        if masking.digest(encoder) != record.facts[fact]:
+            raise RecordError(
+                f"{path}: the final masks of the {branch} branch do not have the digest in {record.run_id}'s record "
+                f"({fact}). {way_out}"
+            )
+
+
+def _moment(path: Path, network: Workload, point: str) -> Moment:
+    return Moment(0.0, masks.read(path, network, point, "online"), masks.read(path, network, point, "target"))
+
+
+@cache
+def _traced(dense: Run) -> Workload:
+    """Return the workload of all runs that differ in sparsity or seed alone."""
+    with torch.random.fork_rng(devices=()):
+        return trace.trace(dense, dense.framework.name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """What a method does: whether it starts dense, and whether it looks at the dense gradient where it updates."""
+
+    starts_dense: bool
+    regrows: bool
+
+
+def _habits(run: Run, record: Record) -> tuple[torch.nn.Module, Habits]:
+    """Ask the method itself; return the encoder, too, with the masks or gates that it installed."""
+    with torch.random.fork_rng(devices=()):
+        framework, method = parts.framework_for(run), parts.method_for(run)
+        method.attach(framework.branches, int(str(record.facts["optimizer_steps"])))
+    starts_dense = all(bool(mask.all()) for mask in masking.read(framework.online).values())
+    steps = _steps(record)
+    if steps:
+        method.before_forward(steps[0])
+    return framework.online, Habits(starts_dense=starts_dense, regrows=masking.is_watched(framework.online))
+
+
+def _steps(record: Record) -> list[int]:
+    found = record.facts["update_steps"]
+    return list(found) if isinstance(found, list) else []

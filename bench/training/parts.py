@@ -1,0 +1,149 @@
+"""From a run to its parts: devices, encoder pair, sparse method, optimizer."""
+
+import torch
+from lightly.models.utils import get_weight_decay_parameters
+from lightly.utils.lars import LARS
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import nn
+from torch.optim import SGD, Optimizer
+
+from bench.config.run import UNTRAINED, Run
+from bench.data.dataset import Dataset
+from bench.frameworks import FRAMEWORKS, Framework, Wiring
+from bench.runs import record
+from bench.training import encoders
+from bench.views.recipes import normalise
+from methods import GATES, METHODS, masking
+from methods.gating.control import GateSetting, parse_slice
+from methods.granularity import base
+from methods.method import Setting, SparseMethod
+
+
+def fabric_for(run: Run, *, accelerator: str = "cpu", devices: int = 1, nodes: int = 1) -> Fabric:
+    """Return a launched Fabric. Buffers are never broadcast: that would hide masks that differ between ranks."""
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        num_nodes=nodes,
+        strategy=DDPStrategy(broadcast_buffers=False) if devices * nodes > 1 else "auto",
+        precision=run.optimizer.precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def check(run: Run, dataset: Dataset) -> None:
+    """Put a run together and throw it away: what cannot be built, or cannot train so, is refused before it starts.
+
+    Raises:
+        ValueError: as building does.
+    """
+    spec, images = run.optimizer, len(dataset.train.images)
+    framework, method = framework_for(run), method_for(run)
+    framework.require(batch_images=spec.batch_images, train_images=images)
+    method.attach(framework.branches, spec.epochs * run.steps_per_epoch(images))
+    method.hold_out(normalise(dataset.held_out.images[:2]))  # two tell what gates cost, and so what can be reached
+
+
+def env_class_for(run: Run, fabric: Fabric) -> str:
+    """Return the class of environments that this run belongs to."""
+    device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else ""
+    return record.env_class(threads=torch.get_num_threads(), precision=run.optimizer.precision, device=device)
+
+
+def framework_for(run: Run, *, gather: bool = False) -> Framework:
+    """Build encoder, masks, twin or copy, and heads from the run's seed; the encoder first, so that cells share it.
+
+    Args:
+        run: the run.
+        gather: share negatives over ranks.
+
+    Raises:
+        ValueError: no such framework or encoder.
+    """
+    if run.framework.name not in FRAMEWORKS:
+        raise ValueError(f"framework {run.framework.name!r} is unknown. Choose from {', '.join(FRAMEWORKS)}.")
+    torch.manual_seed(run.seed)
+    encoder, features = encoders.build(run.encoder)
+    masking.install(encoder)
+    wiring = Wiring(gather=gather, own_statistics=method_for(run).splits_branches)
+    framework = FRAMEWORKS[run.framework.name](encoder, features, run.framework, wiring)
+    return framework.to(memory_format=torch.channels_last)
+
+
+def method_for(run: Run) -> SparseMethod:
+    """Build the run's sparse method.
+
+    Raises:
+        ValueError: no such method, or a setting it cannot meet.
+    """
+    sparsity = run.sparsity
+    if sparsity.reduction:
+        return _gates_for(run)
+    if sparsity.method == UNTRAINED and run.optimizer.epochs:
+        raise ValueError(f"{UNTRAINED} takes no step, but {run.optimizer.epochs} epochs are set. Set 0, or use dense.")
+    name = "dense" if sparsity.method == UNTRAINED else sparsity.method
+    if name not in METHODS:
+        gates = f"; with a reduction (t1.50), from {', '.join(GATES)}"
+        raise ValueError(f"method {name!r} is unknown. Choose from {', '.join(METHODS)}{gates}.")
+    return METHODS[name](
+        Setting(
+            density=sparsity.density,
+            gap=sparsity.gap,
+            granularity=base.parse(sparsity.granularity),
+            start_fraction=sparsity.start_fraction,
+            end_fraction=sparsity.end_fraction,
+            period_fraction=sparsity.period_fraction,
+            seed=run.seed,
+        )
+    )
+
+
+def _gates_for(run: Run) -> SparseMethod:
+    sparsity = run.sparsity
+    if sparsity.method not in GATES:
+        raise ValueError(f"{sparsity.method!r} gates nothing. Choose from {', '.join(GATES)}, or a density (d0.10).")
+    if sparsity.density != 1.0 or sparsity.gap:
+        raise ValueError(f"{run.cell}: gates skip activations; all weights stay. Leave density and gap out.")
+    return GATES[sparsity.method](
+        GateSetting(
+            reduction=sparsity.reduction,
+            slice_channels=parse_slice(sparsity.granularity),
+            period_fraction=sparsity.period_fraction,
+            seed=run.seed,
+        )
+    )
+
+
+def optimizer_for(run: Run, framework: Framework) -> Optimizer:
+    """Build the optimizer. LARS leaves norms and biases out of decay and scaling, as You et al. (2017) do; deviation 7.
+
+    Raises:
+        ValueError: LARS without its trust coefficient.
+    """
+    spec = run.optimizer
+    if spec.name == "sgd":
+        return SGD(
+            _trained_once(list(framework.parameters())),
+            lr=spec.learning_rate,
+            momentum=spec.momentum,
+            weight_decay=spec.weight_decay,
+        )
+    if spec.trust_coefficient is None:
+        raise ValueError("optimizer lars needs trust_coefficient. Set it in the profile.")
+    weights, others = get_weight_decay_parameters([framework])
+    decayed = [weight for weight in weights if weight.ndim > 1]  # thresholds of gates are no weights either
+    groups = [
+        {"params": _trained_once(decayed), "weight_decay": spec.weight_decay},
+        {"params": _trained_once([*others, *(each for each in weights if each.ndim <= 1)]), "weight_decay": 0.0},
+    ]
+    lars: Optimizer = LARS(
+        groups, lr=spec.learning_rate, momentum=spec.momentum, trust_coefficient=spec.trust_coefficient
+    )
+    return lars
+
+
+def _trained_once(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
+    """Drop frozen parameters and the second sight of a tied one."""
+    return list(dict.fromkeys(parameter for parameter in parameters if parameter.requires_grad))

@@ -1,0 +1,287 @@
+"""What is trained: the layers of a traced network and what one training step does with them."""
+
+import dataclasses
+import enum
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from hardware.entries import HardwareError, at_least, build, mapping
+
+FORMAT = 1  # of the JSON file; raised when a field changes its meaning
+
+
+class Part(enum.Enum):
+    """Which part of the framework a layer belongs to. The target has an encoder and a projector."""
+
+    ENCODER = "encoder"
+    PROJECTOR = "projector"
+    PREDICTOR = "predictor"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSpec:
+    """One convolution; a linear layer is one with a 1 x 1 kernel on a 1 x 1 map. All sizes are of one image.
+
+    Attributes:
+        name: module path.
+        part: encoder, projector or predictor.
+        in_channels: C.
+        in_height: H.
+        in_width: W.
+        out_channels: K.
+        kernel_height: R.
+        kernel_width: S.
+        stride: in both directions.
+        padding: on each side, in both directions.
+        groups: the channels fall into so many independent convolutions.
+        is_first: reads the image, so nobody needs the gradient of its input.
+        has_batch_norm: batch normalisation follows.
+        reads: the layer whose output channels alone it reads; null where a sum (a residual connection) or the
+            image lies before it. A filter removed there removes an input channel here.
+    """
+
+    name: str
+    part: Part
+    in_channels: int
+    in_height: int
+    in_width: int
+    out_channels: int
+    kernel_height: int
+    kernel_width: int
+    stride: int
+    padding: int
+    groups: int
+    is_first: bool
+    has_batch_norm: bool
+    reads: str | None
+
+    def __post_init__(self) -> None:
+        at_least(
+            1,
+            in_channels=self.in_channels,
+            in_height=self.in_height,
+            in_width=self.in_width,
+            out_channels=self.out_channels,
+            kernel_height=self.kernel_height,
+            kernel_width=self.kernel_width,
+            stride=self.stride,
+            groups=self.groups,
+        )
+        at_least(0, padding=self.padding)
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise HardwareError(
+                f"{self.name}: {self.in_channels} input and {self.out_channels} output channels do not divide "
+                f"into {self.groups} groups. Correct groups."
+            )
+        if min(self.out_height, self.out_width) < 1:
+            raise HardwareError(f"{self.name}: the kernel is larger than the padded map. Correct padding.")
+
+    @cached_property
+    def out_height(self) -> int:
+        """Height of the output map."""
+        return (self.in_height + 2 * self.padding - self.kernel_height) // self.stride + 1
+
+    @cached_property
+    def out_width(self) -> int:
+        """Width of the output map."""
+        return (self.in_width + 2 * self.padding - self.kernel_width) // self.stride + 1
+
+    @cached_property
+    def kernel(self) -> int:
+        """Kernel positions, R S."""
+        return self.kernel_height * self.kernel_width
+
+    @cached_property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        """(K, C / groups, R, S)."""
+        return self.out_channels, self.in_channels // self.groups, self.kernel_height, self.kernel_width
+
+    @cached_property
+    def weight_grid(self) -> tuple[int, int, int]:
+        """(K, C / groups, R S): what the model works with."""
+        return self.out_channels, self.in_channels // self.groups, self.kernel
+
+    @cached_property
+    def weights(self) -> int:
+        """Number of weights."""
+        return math.prod(self.weight_grid)
+
+    @cached_property
+    def in_pixels(self) -> int:
+        """Positions of the input map."""
+        return self.in_height * self.in_width
+
+    @cached_property
+    def out_pixels(self) -> int:
+        """Positions of the output map."""
+        return self.out_height * self.out_width
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of one forward pass of one image, zeros of the padding included."""
+        return self.out_pixels * self.weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSpec:
+    """What one optimizer step does. Passes are through the whole encoder and separate, never concatenated.
+
+    Attributes:
+        batch: images per pass.
+        online_passes: forward and backward through the online branch: 1 of a tied pair (SimCLR with a twin),
+            2 for SimCLR without one and for BYOL's symmetric loss, 1 for asymmetric MoCo.
+        twin_passes: forward and backward through a tied twin, with the target's masks: 1 of a tied pair, else 0.
+        target_passes: forward only, with the target's masks: 2 for BYOL, 1 for asymmetric MoCo, 0 for a pair.
+        predictor_passes: forward and backward through the predictor: 2 for BYOL and SimSiam, 0 where there is none.
+        target_is_ema: the target is a moving average, so a pass over all parameters is charged.
+        optimizer_states: numbers that the optimizer keeps per weight: 1 for momentum, 2 for Adam.
+        mask_update_period_steps: a mask update every so many steps; 0: never.
+        regrowth_needs_dense_gradient: at a mask update the gradient of *all* weights is computed.
+        weight_gradient_is_dense: the gradient off the mask is needed at every step, because the mask is not in
+            the graph; then nothing of the weight gradient may be skipped.
+        loss_macs: multiply-accumulates of the loss and its gradient per step, e.g. of the similarity matrix.
+    """
+
+    batch: int
+    online_passes: int
+    twin_passes: int
+    target_passes: int
+    predictor_passes: int
+    target_is_ema: bool
+    optimizer_states: int
+    mask_update_period_steps: int
+    regrowth_needs_dense_gradient: bool
+    weight_gradient_is_dense: bool
+    loss_macs: int
+
+    def __post_init__(self) -> None:
+        at_least(1, batch=self.batch, online_passes=self.online_passes)
+        at_least(
+            0,
+            twin_passes=self.twin_passes,
+            target_passes=self.target_passes,
+            predictor_passes=self.predictor_passes,
+            optimizer_states=self.optimizer_states,
+            mask_update_period_steps=self.mask_update_period_steps,
+            loss_macs=self.loss_macs,
+        )
+        if self.target_is_ema and not self.target_passes:
+            raise HardwareError("target_is_ema without target_passes: give the passes, or say false.")
+        if self.regrowth_needs_dense_gradient and not self.mask_update_period_steps:
+            raise HardwareError("regrowth_needs_dense_gradient without mask_update_period_steps: give the period.")
+
+    def trained_passes(self, part: Part) -> tuple[int, int]:
+        """Return the passes forward and backward through a part, with the online branch's masks and the twin's."""
+        return (self.predictor_passes, 0) if part is Part.PREDICTOR else (self.online_passes, self.twin_passes)
+
+    def forward_passes(self, part: Part) -> int:
+        """Return the passes that are forward only, of the target."""
+        return 0 if part is Part.PREDICTOR else self.target_passes
+
+    @property
+    def dense_gradient_share(self) -> float:
+        """Fraction of the steps whose weight gradient is dense."""
+        if self.weight_gradient_is_dense:
+            return 1.0
+        return 1.0 / self.mask_update_period_steps if self.regrowth_needs_dense_gradient else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """A traced network with its training step."""
+
+    name: str
+    layers: tuple[LayerSpec, ...]
+    step: StepSpec
+
+    def __post_init__(self) -> None:
+        known: dict[str, LayerSpec] = {}
+        for layer in self.layers:
+            if layer.name in known:
+                raise HardwareError(f"{self.name}: two layers are called {layer.name}. Rename one.")
+            if layer.reads is not None:
+                source = known.get(layer.reads)
+                if source is None or source.out_channels != layer.in_channels:
+                    raise HardwareError(
+                        f"{layer.name} reads {layer.reads}, which is no earlier layer with {layer.in_channels} "
+                        "output channels. Correct the name, or say null."
+                    )
+            known[layer.name] = layer
+        if not known:
+            raise HardwareError(f"{self.name}: no layers. Trace the network again.")
+        if not self.step.predictor_passes and any(layer.part is Part.PREDICTOR for layer in self.layers):
+            raise HardwareError(f"{self.name}: a predictor, but predictor_passes is 0. Trace the network again.")
+
+    def layer(self, name: str) -> LayerSpec:
+        """Return a layer by name."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        known = ", ".join(layer.name for layer in self.layers)
+        raise HardwareError(f"{self.name} has no layer {name!r}. It has {known}.")
+
+    @cached_property
+    def alike(self) -> tuple[int, ...]:
+        """For each layer, the index of the first one of the same shape: it costs the same."""
+        shapes = [dataclasses.replace(layer, name="", part=Part.ENCODER, reads=None) for layer in self.layers]
+        return tuple(shapes.index(shape) for shape in shapes)
+
+    @property
+    def text(self) -> str:
+        """Canonical JSON; ``read`` gives the same value back."""
+        table = {"format": FORMAT, "name": self.name, "layers": list(map(_entries, self.layers))}
+        return json.dumps(table | {"step": _entries(self.step)}, indent=1, sort_keys=True) + "\n"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical text, as hexadecimal digits."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def read(path: Path) -> Workload:
+    """Return the workload in a JSON file.
+
+    Raises:
+        HardwareError: if the file cannot be read, or says something unknown, too little or impossible.
+    """
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repetition)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise HardwareError(f"{path}: {error}. Give the path of a traced workload.") from error
+    return parse(table, str(path))
+
+
+def parse(table: object, where: str) -> Workload:
+    """Return the workload that a decoded JSON file describes."""
+    entries = dict(mapping(table, where))
+    found = entries.pop("format", None)
+    if found != FORMAT:
+        raise HardwareError(f"{where}: format is {found!r}, this program reads {FORMAT}. Trace the network again.")
+    layers = entries.pop("layers", None)
+    if not isinstance(layers, list):
+        raise HardwareError(f"{where}: layers is {layers!r}; it must be a list of layers.")
+    return build(
+        Workload,
+        {key: value for key, value in entries.items() if key != "step"},
+        where,
+        layers=tuple(build(LayerSpec, layer, f"{where}: layers[{index}]") for index, layer in enumerate(layers)),
+        step=build(StepSpec, entries.get("step"), f"{where}: step"),
+    )
+
+
+def _entries(spec: LayerSpec | StepSpec) -> dict[str, object]:
+    values = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    return {name: value.value if isinstance(value, enum.Enum) else value for name, value in values.items()}
+
+
+def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        keys = [key for key, _ in pairs]
+        repeated = sorted({key for key in keys if keys.count(key) > 1})
+        raise HardwareError(f"the entry {', '.join(repeated)} is given twice. Remove one.")
+    return table

@@ -1,0 +1,305 @@
+"""The contract of methods that gate activations: a reduction of MACs is asked for, held by control, and measured."""
+
+import abc
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from methods.gating.measure import Activity, Budget, Observed, maps, observe, training_share
+from methods.method import Branches, Facts, GateFacts, SparseMethod
+
+START_FRACTION = 0.25  # of the steps: before, weights and running statistics change too fast to be steered by (ours)
+TOLERANCE = 0.03  # relative: a measured reduction closer to the one asked for has met it
+DAMPING = 0.5  # of the knobs' turns: each layer shifts what later ones see, so that a whole turn overshoots (ours)
+SETTLING_ROUNDS, SETTLED = 16, 0.005  # after the last step: so many more turns, until this near, relatively
+FEWEST = 1e-3  # rates nearer to 0 or 1 are taken for this, so that a turn stays finite
+MAPPED_IMAGES = 6
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateSetting:
+    """What one cell of a table chooses for its gates.
+
+    Attributes:
+        reduction: MACs of the dense encoder over those of the gated one, overhead included, at least 1; exactly 1
+            keeps all gates on.
+        slice_channels: output channels that share a gate; 1: a gate per channel and pixel.
+        period_fraction: distance of two measurements on the held-out images, as a fraction of the steps.
+        seed: of the method's own random generator.
+    """
+
+    reduction: float
+    seed: int
+    slice_channels: int = 1
+    period_fraction: float = 1 / 40
+
+    def __post_init__(self) -> None:
+        if self.reduction < 1.0:
+            raise ValueError(f"reduction {self.reduction} is below 1: it is dense MACs over gated MACs.")
+        if self.slice_channels < 1:
+            raise ValueError(f"slices of {self.slice_channels} channels: a slice has at least one.")
+        if not 0.0 < self.period_fraction <= 1.0:
+            raise ValueError(f"period_fraction {self.period_fraction} is outside (0, 1].")
+
+    @property
+    def is_all_on(self) -> bool:
+        """Whether nothing is to be skipped: the null row."""
+        return self.reduction == 1.0
+
+
+def parse_slice(granularity: str) -> int:
+    """Return the channels of a slice from a cell's granularity: ``element`` or ``slice8``.
+
+    Raises:
+        ValueError: for any other text.
+    """
+    if granularity == "element":
+        return 1
+    pattern = re.fullmatch(r"slice([1-9]\d*)", granularity)
+    if pattern is None:
+        raise ValueError(f"unknown granularity of gates {granularity!r}: use 'element', or slices such as 'slice8'.")
+    return int(pattern[1])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What was measured on the held-out images, by the names of the knobs: executed shares, reductions of MACs."""
+
+    shares: Mapping[str, float]
+    reductions: Mapping[str, float]
+
+
+class GatedMethod(SparseMethod):
+    """Ask for a reduction, measure it on held-out images every so often, steer, and measure it on the scored ones.
+
+    A subclass installs its gated layers and turns one knob a branch; the rest is here: whether the reduction can be
+    reached, the controller's clock, equal decisions on all ranks, rates, MACs and agreement.
+    """
+
+    def __init__(self, setting: GateSetting) -> None:
+        self.setting = setting
+        self.branches: Branches
+        self._update_steps: list[int] = []
+        self._curves: dict[str, list[float]] = {}
+
+    @property
+    @abc.abstractmethod
+    def lowest_share(self) -> float:
+        """The share of its MACs that a gated layer executes with all gates off."""
+
+    @abc.abstractmethod
+    def install(self, branches: Branches) -> None:
+        """Gate both encoders, in place. Parameters must keep the same order in both (the EMA pairs them so)."""
+
+    @abc.abstractmethod
+    def begin(self, wanted: float) -> None:
+        """Set the knobs for a first guess at ``wanted``, the share of the gated layers' MACs to execute."""
+
+    @abc.abstractmethod
+    def aims(self) -> dict[str, float]:
+        """Return the knobs: ``aim``, and ``aim_target`` if the target has its own; none if nothing is steered.
+
+        An aim is a threshold: the higher, the less is computed.
+        """
+
+    @abc.abstractmethod
+    def set_aims(self, aims: Mapping[str, float]) -> None:
+        """Set the knobs that ``aims`` returns."""
+
+    def spread(self, name: str) -> float:  # noqa: ARG002 (an argument for others)
+        """Return the standard deviation of what is compared with the aim."""
+        return 1.0
+
+    def probit(self, share: float) -> float:
+        """Return the quantile of the standard normal distribution at the rate that executes this share."""
+        rate = (share - self.lowest_share) / (1 - self.lowest_share)
+        return _NORMAL.inv_cdf(min(1 - FEWEST, max(FEWEST, rate)))
+
+    def attach(self, branches: Branches, total_steps: int) -> None:
+        """Install the gates."""
+        self.branches = branches
+        self._total_steps = total_steps
+        self._every = max(1, round(total_steps * self.setting.period_fraction))
+        self.install(branches)
+
+    def hold_out(self, images: Tensor) -> None:
+        """Take the images to measure with and see whether the reduction can be reached.
+
+        Raises:
+            ValueError: it cannot, or there are no images.
+        """
+        if not len(images) and not self.setting.is_all_on:
+            raise ValueError(
+                "gates are steered by what they do on held-out images, and there are none. Set held_out_images."
+            )
+        self._images = images
+        if self.setting.is_all_on:
+            return
+        shape = (images.shape[1], images.shape[2], images.shape[3])
+        budget = self._budget = Budget.of(self.branches.online, shape)
+        overhead = self.observe(images[:2]).online.overhead_macs
+        self._wanted = budget.wanted_share(self.setting.reduction, overhead)
+        if not self.lowest_share < self._wanted < 1.0:
+            most = budget.reduction(self.lowest_share, overhead)
+            least = budget.reduction(1.0, overhead)
+            raise ValueError(
+                f"a reduction of {self.setting.reduction:.2f} is out of reach: this encoder's gates reach more than "
+                f"{least:.2f} and less than {most:.2f}, because its stem, shortcuts, base paths and the gates "
+                "themselves are always computed. Ask for another reduction, or use more groups or a wider encoder."
+            )
+        self.begin(self._wanted)
+
+    def observe(self, images: Tensor) -> Observed:
+        """Let both branches see images in evaluation mode; once, where they are one function."""
+        target = self.branches.online if self.branches.tied and not self.splits_branches else self.branches.target
+        return observe(self.branches.online, target, images)
+
+    def on_step(self, step: int) -> None:
+        """Measure and steer, when due: every so often after the first quarter, and after the last step."""
+        has_begun = step + 1 >= START_FRACTION * self._total_steps
+        is_due = (has_begun and (step + 1) % self._every == 0) or step == self._total_steps - 1
+        if self.setting.is_all_on or not is_due:
+            return
+        found = self._measured()
+        if step == self._total_steps - 1:
+            found = self._settled(found)
+        else:
+            self.set_aims(self._turned(found))
+        self._update_steps.append(step)
+        values = {
+            "held_out_reduction": found.reductions["aim"],
+            "held_out_reduction_target": found.reductions["aim_target"],
+            **self.aims(),
+        }
+        for name, value in values.items():
+            self._curves.setdefault(name, []).append(value)
+
+    def _measured(self) -> _Found:
+        seen = self.observe(self._images)
+        shares = torch.tensor([seen.online.share(self._budget), seen.target.share(self._budget)], dtype=torch.float64)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            # Ranks have running statistics of their own, but must turn their knobs alike.
+            shares = shares.to(self._images.device)
+            torch.distributed.all_reduce(shares)
+            shares /= torch.distributed.get_world_size()
+        online, target = shares.tolist()
+        return _Found(
+            shares={"aim": online, "aim_target": target},
+            reductions={
+                "aim": self._budget.reduction(online, seen.online.overhead_macs),
+                "aim_target": self._budget.reduction(target, seen.target.overhead_macs),
+            },
+        )
+
+    def _turned(self, found: _Found) -> dict[str, float]:
+        """Return better aims, as if what is compared with an aim were normal in one layer, whose turn is damped."""
+        wanted = self.probit(self._wanted)
+        return {
+            name: aim + DAMPING * self.spread(name) * (self.probit(found.shares[name]) - wanted)
+            for name, aim in self.aims().items()
+        }
+
+    def _settled(self, found: _Found) -> _Found:
+        """Steer on while nothing else moves any more: once an aim is too low and one too high, by halves."""
+        brackets = dict.fromkeys(self.aims(), (-math.inf, math.inf))
+        for _ in range(SETTLING_ROUNDS):
+            if all(abs(found.reductions[name] / self.setting.reduction - 1) < SETTLED for name in brackets):
+                break
+            aims, turned = self.aims(), self._turned(found)
+            for name, aim in aims.items():
+                low, high = brackets[name]
+                bracket = (aim, high) if found.shares[name] > self._wanted else (low, aim)
+                brackets[name] = bracket if bracket[0] < bracket[1] else (-math.inf, math.inf)  # not always monotone
+                if math.isfinite(sum(brackets[name])):
+                    turned[name] = sum(brackets[name]) / 2
+            self.set_aims(turned)
+            found = self._measured()
+        return found
+
+    def gate_facts(self, scored: Callable[[], Tensor]) -> GateFacts:
+        """Measure on all scored images: MACs forward, per branch, and how far the branches' gates agree."""
+        images = scored()
+        shape = (images.shape[1], images.shape[2], images.shape[3])
+        budget, seen = Budget.of(self.branches.online, shape), self.observe(images)
+        reductions = [budget.reduction(each.share(budget), each.overhead_macs) for each in (seen.online, seen.target)]
+        asked = self.setting.reduction
+        facts: dict[str, object] = {
+            "dense_macs": budget.dense,
+            "macs_ratio": 1 / reductions[0],
+            "reduction_asked": asked,
+            "reduction": reductions[0],
+            "reduction_target": reductions[1],
+            "reduction_is_met": abs(reductions[0] / asked - 1) <= TOLERANCE,
+            "gate_overhead_macs": seen.online.overhead_macs + budget.predictors,
+            "gate_rate": seen.online.rate(budget),
+            "gate_rate_target": seen.target.rate(budget),
+            "gate_rate_per_layer": dict(seen.online.rates),
+            "gate_rate_per_layer_target": dict(seen.target.rates),
+            "gate_agreement": _weighted(budget, seen.agreement),
+            "gate_agreement_by_chance": _weighted(budget, _chance(seen)),
+            "gate_agreement_per_layer": dict(seen.agreement),
+        }
+        few = images[:MAPPED_IMAGES]
+        return GateFacts(
+            online_share=training_share(self.branches.online, budget, _overhead(seen.online, budget)),
+            target_share=training_share(self.branches.target, budget, _overhead(seen.target, budget)),
+            facts=facts,
+            features=seen.features,
+            maps={
+                f"{branch}/{path}": each
+                for branch, encoder in (("online", self.branches.online), ("target", self.branches.target))
+                for path, each in maps(encoder, few).items()
+            },
+        )
+
+    def facts(self) -> Facts:
+        """Return when was measured on the held-out images, and what was found."""
+        return Facts(
+            update_steps=tuple(self._update_steps), curves={name: tuple(each) for name, each in self._curves.items()}
+        )
+
+    def state_dict(self) -> dict[str, object]:
+        """Return the history; knobs and tallies are buffers of the gated layers."""
+        return {"update_steps": list(self._update_steps), "curves": {k: list(v) for k, v in self._curves.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the history."""
+        self._update_steps = list(state["update_steps"])
+        self._curves = {name: list(values) for name, values in state["curves"].items()}
+
+
+def require_no_slices(setting: GateSetting, method: str) -> None:
+    """Refuse slices for ``method``, which decides in units of its own.
+
+    Raises:
+        ValueError: unless a slice has one channel.
+    """
+    if setting.slice_channels != 1:
+        raise ValueError(
+            f"{method} decides in units of its own, not in slices of {setting.slice_channels} channels: use 'element'."
+        )
+
+
+def _weighted(budget: Budget, values: Mapping[str, float]) -> float:
+    return sum(budget.layers[path] * value for path, value in values.items()) / budget.gated
+
+
+def _chance(seen: Observed) -> dict[str, float]:
+    """Return how far independent gates of the same rates would agree."""
+    target = seen.target.rates
+    return {path: rate * target[path] + (1 - rate) * (1 - target[path]) for path, rate in seen.online.rates.items()}
+
+
+def _overhead(activity: Activity, budget: Budget) -> int:
+    return activity.overhead_macs + budget.predictors
+
+
+__all__ = ["TOLERANCE", "GateSetting", "GatedMethod", "parse_slice", "require_no_slices"]

@@ -1,0 +1,73 @@
+"""Gradual magnitude pruning (GMP): from dense to the final density along a cubic ramp."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch.optim import Optimizer
+
+from methods import masking, scores
+from methods.allocation import fitting, ranked
+from methods.granularity.base import select
+from methods.method import Branches, Facts, Setting, SparseMethod, require_one_mask
+from methods.schedule import Cubic
+
+
+class Gradual(SparseMethod):
+    """Keep the largest magnitudes of the whole network, ever fewer of them; both branches get the same mask.
+
+    All latents are ranked at every update, so a pruned weight may come back (PocketFlow#130: ranking the
+    pruned weights again would let no weight return). Source: Zhu & Gupta 2017, with one threshold for the
+    network instead of one per layer, as GraNet's ``GMP``.
+
+    Blocks compete like weights, by the sums of their magnitudes; filters within their layer. With an N:M pattern the
+    ramp is of the groups that are still dense, in each layer the largest, from all to none.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        require_one_mask(setting, "gradual")
+        self._setting = setting
+        self._final_level = setting.granularity.level(setting.density)
+        self._update_steps: list[int] = []
+        self._densities: list[float] = []
+
+    def attach(self, branches: Branches, total_steps: int) -> None:
+        """Plan the ramp; the masks stay ones until it starts.
+
+        Raises:
+            ValueError: if the granularity fits no layer: not only when the ramp starts.
+        """
+        setting = self._setting
+        fitting({path: weight.shape for path, weight in masking.latent(branches.online).items()}, setting.granularity)
+        self._branches = branches
+        self._level = Cubic.over(
+            total_steps,
+            setting.start_fraction,
+            setting.end_fraction,
+            setting.period_fraction,
+            initial=1.0,
+            final=self._final_level,
+        )
+
+    def on_gradient(self, step: int, optimizer: Optimizer) -> bool:
+        """Prune, when due."""
+        if self._level.is_due(step):
+            level, granularity = self._level.value(step), self._setting.granularity
+            magnitudes = scores.magnitude(masking.latent(self._branches.online))
+            masks = select(magnitudes, ranked(magnitudes, level, granularity), granularity)
+            self._branches.write(masks, optimizer)
+            self._update_steps.append(step)
+            self._densities.append(granularity.density(level))
+        return True
+
+    def facts(self) -> Facts:
+        """Return the update steps and the density of each."""
+        return Facts(update_steps=tuple(self._update_steps), curves={"density": tuple(self._densities)})
+
+    def state_dict(self) -> dict[str, object]:
+        """Return the history; the masks are in the modules, and the schedule knows only the step."""
+        return {"update_steps": list(self._update_steps), "densities": list(self._densities)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the history."""
+        self._update_steps = list(state["update_steps"])
+        self._densities = list(state["densities"])

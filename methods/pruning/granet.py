@@ -1,0 +1,109 @@
+"""Gradual pruning with regrowth (GraNet): a density ramp whose every update also exchanges weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from methods import masking, scores
+from methods.allocation import erk, global_
+from methods.exchange import prune_and_regrow
+from methods.granularity.base import select
+from methods.method import Branches, Facts, Setting, SparseMethod, require_elementwise, require_one_mask
+from methods.schedule import CosineFraction, Cubic
+
+
+class GradualRegrow(SparseMethod):
+    """Prune the network's smallest active magnitudes along a cubic ramp; then exchange weights in each layer.
+
+    Only active weights have a value and are ranked: what is dropped becomes 0, with its optimizer state, in both
+    branches, and what grows, by the largest dense gradient, starts at 0. Both branches get the same mask.
+
+    Source: Liu et al. 2021 (GraNet), sections 3 and 4, and the authors' code: random ERK masks of density 0.5, one
+    threshold for the network, exchanged fraction 0.5 on a cosine to 0.005. Two deliberate differences: the ramp's
+    window is the setting's, which ``gradual`` and ``synchronized`` share (theirs is 0 to 110 of 160 epochs), and
+    the exchange ends with the ramp (theirs goes on to the last step, so the exported mask was never trained).
+
+    Args:
+        setting: ``density`` is the final one.
+        initial_density: before the ramp; a setting that asks for more starts, and stays, at its own density.
+        prune_rate: fraction of each layer's active weights exchanged at the first update; 0 exchanges nothing.
+        prune_rate_end: at the last update. No more than ``prune_rate`` is used.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        initial_density: float = 0.5,
+        prune_rate: float = 0.5,
+        prune_rate_end: float = 0.005,
+    ) -> None:
+        require_elementwise(setting, "granet")
+        require_one_mask(setting, "granet")
+        self._setting = setting
+        self._initial_density = max(initial_density, setting.density)
+        self._prune_rate = prune_rate
+        self._prune_rate_end = min(prune_rate, prune_rate_end)
+        self._update_steps: list[int] = []
+        self._curves: dict[str, list[float]] = {"density": [], "exchanged_fraction": []}
+
+    def attach(self, branches: Branches, total_steps: int) -> None:
+        """Plan the ramp and draw the first masks."""
+        setting = self._setting
+        span = (total_steps, setting.start_fraction, setting.end_fraction, setting.period_fraction)
+        self._density = Cubic.over(*span, initial=self._initial_density, final=setting.density)
+        self._exchange = CosineFraction.over(*span, initial=self._prune_rate, final=self._prune_rate_end)
+        self._branches = branches
+        latents = masking.latent(branches.online)
+        ones = erk({name: weight.shape for name, weight in latents.items()}, self._initial_density)
+        drawn = scores.random(latents, torch.Generator().manual_seed(setting.seed))
+        branches.write(select(drawn, ones, setting.granularity), candidates="active")
+
+    def before_forward(self, step: int) -> None:
+        """Watch the dense gradient in the steps that grow."""
+        if self._grows(step):
+            self._branches.watch()
+
+    def on_gradient(self, step: int, optimizer: Optimizer) -> bool:
+        """Prune and regrow, when due."""
+        if self._density.is_due(step):
+            branches, density, fraction = self._branches, self._density.value(step), self._exchange.value(step)
+            magnitudes = scores.magnitude(masking.latent(branches.online))
+            # Below every magnitude: a weight that has just grown is 0 as well, and must not tie with inactive ones.
+            strength = {
+                name: magnitudes[name].masked_fill(mask == 0, -1.0)
+                for name, mask in masking.read(branches.online).items()
+            }
+            masks = select(strength, global_(strength, density), self._setting.granularity)
+            if self._grows(step):
+                growth = scores.gradient_magnitude(branches.dense_gradient())
+                masks = {
+                    name: prune_and_regrow(mask, strength[name], growth[name], fraction) for name, mask in masks.items()
+                }
+            branches.write(masks, optimizer, candidates="active")
+            self._update_steps.append(step)
+            self._curves["density"].append(density)
+            self._curves["exchanged_fraction"].append(fraction)
+        return True
+
+    def facts(self) -> Facts:
+        """Return the update steps; for each, density and exchanged fraction."""
+        curves = {name: tuple(values) for name, values in self._curves.items()}
+        return Facts(update_steps=tuple(self._update_steps), curves=curves)
+
+    def state_dict(self) -> dict[str, object]:
+        """Return the history; the masks are in the modules, and the schedules know only the step."""
+        return {
+            "update_steps": list(self._update_steps),
+            "curves": {name: list(values) for name, values in self._curves.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the history."""
+        self._update_steps = list(state["update_steps"])
+        self._curves = {name: list(values) for name, values in state["curves"].items()}
+
+    def _grows(self, step: int) -> bool:
+        return self._density.is_due(step) and self._exchange.value(step) > 0.0
