@@ -8,15 +8,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hardware import comparison, explain, presets
-from hardware import machine as hardware_machine
-from hardware.cost.compute import DENSE_STATE, Gemm, Phase, State, gemm_cycles
+from hardware import comparison, explain, machine_file, presets
+from hardware.cost.dense import Gemm, gemm_cycles
 from hardware.cost.step import amdahl_limit, phase_cost, resolved, step
 from hardware.entries import HardwareError, at_least, fraction
 from hardware.machine import Dataflow
 from hardware.network import masks, workload
 from hardware.network.ramp import CubicRamp
 from hardware.network.workload import Workload
+from hardware.sparsity.state import DENSE_STATE, Phase, State
 
 TRACED = Path(__file__).resolve().parents[1] / "results" / "workloads"
 USAGE = 2
@@ -129,7 +129,7 @@ def _sweep(options: argparse.Namespace) -> str:
     axes = [[f"{key}={value}" for value in _values(values)] for key, values in map(_axis, options.vary)]
     found = []
     for changes in itertools.product(*axes):
-        machine = hardware_machine.parse(presets.changed(table, changes), options.preset)
+        machine = machine_file.parse(presets.changed(table, changes), options.preset)
         dense = step(network, machine, {}, {})
         for density in options.densities:
             states = _uniform(options, network, density)

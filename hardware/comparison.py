@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from hardware.cost.compute import State
 from hardware.cost.cost import Cost
 from hardware.cost.step import States, Step, step
 from hardware.machine import Machine
-from hardware.network.workload import LayerSpec, Part, Workload
+from hardware.network.layer import LayerSpec, Part
+from hardware.network.workload import Workload
+from hardware.sparsity.state import State
 from hardware.sparsity.weights import Density
 
 

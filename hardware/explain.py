@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from hardware.comparison import Row
 from hardware.cost import memory
-from hardware.cost.compute import Phase, State, compute, gemm_cycles, gemms, living_part, needed_macs
+from hardware.cost.compute import compute, living_part, needed_macs
+from hardware.cost.dense import gemm_cycles, gemms
 from hardware.cost.energy import PICO
 from hardware.entries import HardwareError
 from hardware.machine import Machine
-from hardware.network.workload import LayerSpec
+from hardware.network.layer import LayerSpec
+from hardware.sparsity.state import Phase, State
 
 # What the closed form of each phase multiplies: (along rows, along columns, pixels summed or in parallel).
 FORMS = {

@@ -4,19 +4,22 @@ from collections.abc import Callable
 from functools import partial
 
 from methods.allocation import erk, uniform
+from methods.branches import Branches
 from methods.gating.boosting import FeatureBoosting
 from methods.gating.channel import ChannelGate
-from methods.gating.control import GatedMethod, GateSetting
+from methods.gating.control import GatedMethod
 from methods.gating.dual import DualGate, Target
 from methods.gating.group import GroupGate
+from methods.gating.setting import GateSetting
 from methods.gating.spatial import SpatialGate
-from methods.method import Branches, Facts, Setting, SparseMethod
+from methods.method import Facts, SparseMethod
 from methods.pruning.dense import Dense
 from methods.pruning.gradual import Gradual
 from methods.pruning.granet import GradualRegrow
 from methods.pruning.rigl import DropAndGrow
 from methods.pruning.static import StaticMask
 from methods.pruning.synchronized import Synchronized
+from methods.setting import Setting
 
 METHODS: dict[str, Callable[[Setting], SparseMethod]] = {
     "dense": Dense,

@@ -18,7 +18,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from methods.granularity.base import Elementwise, Granularity, budget
+from methods.granularity.base import Granularity, budget
+from methods.granularity.element import Elementwise
 
 
 def uniform(shapes: Mapping[str, torch.Size], density: float, *, unit: int = 1) -> dict[str, int]:

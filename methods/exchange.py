@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-from methods.granularity.base import Elementwise, Granularity
+from methods.granularity.base import Granularity
+from methods.granularity.element import Elementwise
 
 _ELEMENTWISE = Elementwise()
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from methods import masking
-from methods.method import Branches
+from methods.branches import Branches
 
 
 def inference_macs(encoder: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:

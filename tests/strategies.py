@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from methods import masking
+from methods.branches import Branches
 from methods.masking import Masks
-from methods.method import Branches, SparseMethod
+from methods.method import SparseMethod
 
 IMAGE = (3, 8, 8)
 

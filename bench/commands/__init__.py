@@ -1,1 +1,1 @@
-"""NEW ROOM."""
+"""One file a command: its options, and what it does."""

@@ -2,13 +2,19 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.commands.place import Place, UsageError
+import tyro
+
+from bench.commands.place import Place, Places
+from bench.errors import UsageError
+from bench.files import write_atomically
 from bench.report import show_page, write_page
-from bench.runs.record import write_atomically
 from bench.speedup import document, drawn, ratios, recorded, table, trace
 from bench.speedup.plots import PICTURES
+from bench.speedup.trace import WORKLOADS
+from hardware import presets
 
 
 def trace_workloads(names: Sequence[str], folder: Path) -> int:
@@ -50,3 +56,43 @@ def write_accelerator_document() -> int:
         write_atomically(document.DOCUMENT.parent / document.FOLDER / f"{name}.svg", picture.svg())
     print(f"wrote {document.DOCUMENT}", file=sys.stderr)
     return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """Trace the networks of the profiles, and one optimizer step of each framework, for the accelerator model.
+
+    Attributes:
+        names: PROFILE-FRAMEWORK, e.g. paper-byol; all unless given.
+        folder: where the JSON files go.
+    """
+
+    names: tyro.conf.Positional[tuple[str, ...]] = ()
+    folder: Path = WORKLOADS
+
+    def act(self) -> int:
+        """Return the exit code."""
+        return trace_workloads(self.names, self.folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accelerator(Places):
+    """Say what masks buy when training, on modelled accelerators: cycles, traffic and energy of a step. Trains nothing.
+
+    Attributes:
+        machines: presets of hardware/, or paths of own machines ending with .toml.
+        cells: only runs under --out whose cell matches.
+        draws: also rows from masks drawn at random, for every granularity.
+        document: write results/accelerator.md and its pictures anew instead.
+    """
+
+    machines: tuple[str, ...] = field(default_factory=lambda: tuple(presets.names()))
+    cells: str = "*"
+    draws: bool = True
+    document: bool = False
+
+    def act(self) -> int:
+        """Return the exit code."""
+        if self.document:
+            return write_accelerator_document()
+        return make_accelerator_table(self.place, machines=self.machines, cells=self.cells, with_draws=self.draws)

@@ -1,19 +1,13 @@
-"""Where a command works, and whose images it works on."""
+"""Where a command works: folders, workers, device."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
-import torch
-
-from bench.data import dataset
-from bench.data.dataset import STAND_IN, DataError
+from bench.errors import UsageError
 from bench.runs import job
-from bench.tables import Table
-
-
-class UsageError(Exception):
-    """The command cannot be carried out as asked: exit code 2."""
+from bench.tables import TABLES, Table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,58 +39,56 @@ class Place:
             accelerator=self.accelerator,
         )
 
-    @property
-    def is_cpu(self) -> bool:
-        """Whether everything runs on the CPU."""
-        return self.accelerator == "cpu" or (self.accelerator == "auto" and not torch.cuda.is_available())
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Images:
-    """The data set a table really uses, and what must be said about it."""
-
-    name: str
-    banner: str = ""
-    note: str = ""
-
-
-def resolve_images(name: str, profile: str, place: Place) -> Images:
-    """Return the table's data set; the stand-in only for smoke, and only where the real one cannot be had.
+def find_table(name: str) -> Table:
+    """Return a table by its name.
 
     Raises:
-        DataError: broken data, or none at all for a profile that needs it.
+        UsageError: there is none.
     """
-    if dataset.find(name, place.data_dir).kind != "missing":
-        return Images(name=name)
-    try:
-        dataset.download(name, place.data_dir)
-    except DataError as error:
-        if profile != "smoke":
-            raise
-        return _stand_in_for(name, "which is neither here nor fetched", note=f"{name}: {error}")
-    return Images(name=name)
+    if name not in TABLES:
+        raise UsageError(f"table {name!r} is unknown. Choose from {', '.join(TABLES)}.")
+    return TABLES[name]
 
 
-def stored_images(table: Table, name: str, profile: str, seeds: Sequence[int], place: Place) -> Images:
-    """Return what a table's records under ``--out`` are of, without looking for images: nothing will be trained.
+ProfileName = Literal["smoke", "cpu", "paper"]
 
-    That is the stand-in where no record of the data set lies there, but some of the stand-in do: the smoke table was
-    made where the images could not be had.
+
+def _data_dir() -> Path | None:
+    named = os.environ.get("SPARSE_SSL_DATA")
+    return Path(named) if named else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where things lie.
+
+    Attributes:
+        data_dir: folder that holds the data sets; the environment's SPARSE_SSL_DATA unless given, else OUT/data.
+        out: folder for runs, cache and tables.
+        jobs: one-thread worker processes; as many as cores unless given.
+        checkpoint_seconds: between two checkpoints of a run; changes no number.
+        accelerator: where to train; the jobs share it.
     """
 
-    def has_records(images: str) -> bool:
-        paths = (job.record_path(place.context.runs_dir, run.run_id) for run in table(profile, images).runs(seeds))
-        return any(path.exists() for path in paths)
+    data_dir: Path | None = field(default_factory=_data_dir)
+    out: Path = Path("out")
+    jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    checkpoint_seconds: float = 10.0
+    accelerator: Literal["cpu", "cuda", "auto"] = "cpu"
 
-    if profile == "smoke" and not has_records(name) and has_records(STAND_IN):
-        return _stand_in_for(name, "of which no record lies under --out")
-    return Images(name=name)
-
-
-def _stand_in_for(name: str, why: str, note: str = "") -> Images:
-    """Return the stand-in, with its banner."""
-    banner = (
-        f"STAND-IN DATA: scikit-learn's handwritten digits, not {name}, {why}. "
-        f"Nothing below says anything about {name}; it is judged only against the stand-in's own references."
-    )
-    return Images(name=STAND_IN, banner=banner, note=note)
+    @property
+    def place(self) -> Place:
+        """The same as the commands want it."""
+        if self.jobs < 1:
+            raise UsageError(f"--jobs {self.jobs}: at least one worker is needed.")
+        out = self.out.resolve()
+        if self.data_dir is None:
+            (out / "data").mkdir(parents=True, exist_ok=True)
+        return Place(
+            out=out,
+            data_dir=self.data_dir or out / "data",
+            jobs=self.jobs,
+            checkpoint_seconds=self.checkpoint_seconds,
+            accelerator=self.accelerator,
+        )

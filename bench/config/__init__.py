@@ -1,1 +1,1 @@
-"""NEW ROOM."""
+"""What a run is."""

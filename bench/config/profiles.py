@@ -5,28 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from bench.config.recipes import CIFAR10_CLASSES, Recipe, lars, sgd, small
 from bench.config.run import (
+    STAND_IN,
     UNTRAINED,
     DataSpec,
     EncoderSpec,
     EvaluationSpec,
     FrameworkSpec,
-    OptimizerSpec,
     Run,
     SparsitySpec,
     ViewSpec,
 )
-from bench.data.digits import STAND_IN
-
-CIFAR10_CLASSES = 10  # and the stand-in's
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """A framework's constants and how it is trained."""
-
-    framework: FrameworkSpec
-    optimizer: OptimizerSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,106 +80,12 @@ class Profile:
         )
 
 
-def _small(*, epochs: int, byol_epochs: int, ema_start: float, byol_ema_start: float) -> dict[str, Recipe]:
-    """Return recipes for small encoders, after Lightly's CIFAR-10 script.
-
-    From ``docs/source/getting_started/benchmarks/cifar10_benchmark.py``: SGD with learning rate 0.06, momentum 0.9 and
-    weight decay 5e-4, a cosine. Ours, chosen on single runs scored on validation images (results/README.md, Pilot):
-    batches of 32, because steps are what a run of minutes lacks; heads of an eighth of theirs; SimCLR's and MoCo's
-    temperature 0.2 (theirs 0.5 and 0.1); a MoCo queue of 256, as the stand-in has 1,297 images; EMA starts below theirs
-    of 0.99, because the target has to leave its random start; BYOL's warm-up and its weight decay of 2e-3, without
-    which some seeds do not leave it; Barlow Twins' lambda 0.001 (theirs 0.005), as batches of 32 estimate the
-    off-diagonal correlations poorly, and its loss scaled as in solo-learn's CIFAR recipe. SimSiam and VICReg, which
-    no table has yet, share its heads; VICReg's loss is scaled so that its invariance has weight 1.
-    """
-    optimizer = OptimizerSpec(name="sgd", learning_rate=0.06, weight_decay=5e-4, batch_images=32, epochs=epochs)
-    hidden = 64
-    return {
-        "simclr": Recipe(
-            framework=FrameworkSpec(name="simclr", hidden_dim=hidden, output_dim=128, temperature=0.2),
-            optimizer=optimizer,
-        ),
-        "moco": Recipe(
-            framework=FrameworkSpec(
-                name="moco",
-                hidden_dim=hidden,
-                output_dim=128,
-                temperature=0.2,
-                ema_start=ema_start,
-                ema_end=0.999,
-                queue_size=256,
-            ),
-            optimizer=optimizer,
-        ),
-        "barlow_twins": Recipe(
-            framework=FrameworkSpec(
-                name="barlow_twins",
-                hidden_dim=4 * hidden,
-                output_dim=4 * hidden,
-                redundancy_weight=0.001,
-                loss_scale=0.1,
-            ),
-            optimizer=optimizer,
-        ),
-        "supervised": Recipe(
-            framework=FrameworkSpec(name="supervised", hidden_dim=0, output_dim=CIFAR10_CLASSES),
-            optimizer=optimizer,
-        ),
-        "byol": Recipe(
-            framework=FrameworkSpec(
-                name="byol",
-                hidden_dim=hidden,
-                output_dim=hidden,
-                prediction_dim=hidden,
-                ema_start=byol_ema_start,
-                ema_end=1.0,
-            ),
-            optimizer=dataclasses.replace(optimizer, weight_decay=2e-3, warmup_epochs=0.5, epochs=byol_epochs),
-        ),
-        "simsiam": Recipe(
-            framework=FrameworkSpec(
-                name="simsiam", hidden_dim=4 * hidden, output_dim=4 * hidden, prediction_dim=hidden
-            ),
-            optimizer=optimizer,
-        ),
-        "vicreg": Recipe(
-            framework=FrameworkSpec(name="vicreg", hidden_dim=4 * hidden, output_dim=4 * hidden, loss_scale=0.04),
-            optimizer=optimizer,
-        ),
-    }
-
-
-def _sgd(learning_rate: float) -> OptimizerSpec:
-    """Return the schedule of ``_lars`` with SGD and weight decay 1e-4."""
-    return OptimizerSpec(
-        name="sgd",
-        learning_rate=learning_rate,
-        weight_decay=1e-4,
-        batch_images=256,
-        epochs=1000,
-        warmup_epochs=10,
-    )
-
-
-def _lars(learning_rate: float, weight_decay: float) -> OptimizerSpec:
-    """Return solo-learn's CIFAR schedule: batch 256, 1000 epochs, 10 of warm-up, LARS with eta 0.02."""
-    return OptimizerSpec(
-        name="lars",
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        batch_images=256,
-        epochs=1000,
-        trust_coefficient=0.02,
-        warmup_epochs=10,
-    )
-
-
 PROFILES: dict[str, Profile] = {
     "smoke": Profile(
         encoder=EncoderSpec(name="resnet-9", width=0.125),
         train_images=5120,
         pipeline="batched-v1",
-        recipes=_small(epochs=3, byol_epochs=4, ema_start=0.98, byol_ema_start=0.8),
+        recipes=small(epochs=3, byol_epochs=4, ema_start=0.98, byol_ema_start=0.8),
         densities=(0.02,),
         seeds=1,
         stand_in_epochs=6,
@@ -198,7 +94,7 @@ PROFILES: dict[str, Profile] = {
         encoder=EncoderSpec(name="resnet-9", width=0.125),
         train_images=12_800,
         pipeline="batched-v1",
-        recipes=_small(epochs=4, byol_epochs=4, ema_start=0.99, byol_ema_start=0.95),
+        recipes=small(epochs=4, byol_epochs=4, ema_start=0.99, byol_ema_start=0.95),
         densities=(0.10, 0.02),
         seeds=1,
     ),
@@ -217,7 +113,7 @@ PROFILES: dict[str, Profile] = {
         recipes={
             "simclr": Recipe(
                 framework=FrameworkSpec(name="simclr", hidden_dim=2048, output_dim=256, temperature=0.2),
-                optimizer=_lars(0.4, 1e-4),
+                optimizer=lars(0.4, 1e-4),
             ),
             "moco": Recipe(
                 framework=FrameworkSpec(
@@ -229,7 +125,7 @@ PROFILES: dict[str, Profile] = {
                     ema_end=0.999,
                     queue_size=8192,
                 ),
-                optimizer=_sgd(0.3),
+                optimizer=sgd(0.3),
             ),
             "barlow_twins": Recipe(
                 framework=FrameworkSpec(
@@ -239,11 +135,11 @@ PROFILES: dict[str, Profile] = {
                     redundancy_weight=0.0051,
                     loss_scale=0.1,
                 ),
-                optimizer=_lars(0.3, 1e-4),
+                optimizer=lars(0.3, 1e-4),
             ),
             "supervised": Recipe(
                 framework=FrameworkSpec(name="supervised", hidden_dim=0, output_dim=CIFAR10_CLASSES),
-                optimizer=_sgd(0.1),
+                optimizer=sgd(0.1),
             ),
             "byol": Recipe(
                 framework=FrameworkSpec(
@@ -254,15 +150,15 @@ PROFILES: dict[str, Profile] = {
                     ema_start=0.99,
                     ema_end=1.0,
                 ),
-                optimizer=_lars(1.0, 1e-5),
+                optimizer=lars(1.0, 1e-5),
             ),
             "simsiam": Recipe(
                 framework=FrameworkSpec(name="simsiam", hidden_dim=2048, output_dim=2048, prediction_dim=512),
-                optimizer=dataclasses.replace(_sgd(0.5), weight_decay=1e-5),
+                optimizer=dataclasses.replace(sgd(0.5), weight_decay=1e-5),
             ),
             "vicreg": Recipe(
                 framework=FrameworkSpec(name="vicreg", hidden_dim=2048, output_dim=2048, loss_scale=1.0),
-                optimizer=_lars(0.3, 1e-4),
+                optimizer=lars(0.3, 1e-4),
             ),
         },
         densities=(0.20, 0.10, 0.05),

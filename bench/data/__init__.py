@@ -1,1 +1,1 @@
-"""NEW ROOM."""
+"""Which images."""

@@ -1,30 +1,19 @@
 """Finds, verifies and loads a data set: canonical order, subsets, fingerprints."""
 
-import contextlib
-import dataclasses
-import socket
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from bench.config.run import DataSpec
-from bench.data.cache import Cache
-from bench.data.digits import STAND_IN, stand_in
+from bench.config.run import STAND_IN, DataSpec
+from bench.data.cifar import CIFAR_CLASSES
+from bench.data.find import Found, download, find
 from bench.data.pictures import DataError, Decoded, Pictures, fingerprint
-from bench.data.source import CIFAR_CLASSES, ImageFolder, OfficialFiles, PictureFiles
+from bench.data.read import decoded, survey
 
 VALIDATION_IMAGES = 5000
 SPLITS_DIR = Path(__file__).resolve().parent / "splits"
-FULL_COUNTS = (50_000, 10_000)  # train and test pictures of CIFAR-10 and of CIFAR-100
-# Over all 60,000 pictures of CIFAR-10 and their labels. An image folder with this fingerprint is CIFAR-10.
-FULL_FINGERPRINTS = {"cifar10": "664a5bf99a641e99"}
-VERIFIED = "fingerprint verified"
-SECONDS_WITHOUT_AN_ANSWER = 20.0
 
 __all__ = ["STAND_IN", "DataError", "Dataset", "Found", "Split", "download", "find", "load", "survey"]
 
@@ -62,117 +51,6 @@ class Dataset:
     verified: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """Where a data set was found.
-
-    Attributes:
-        name: of the data set.
-        kind: ``official`` files, image ``folder``, embedded ``stand-in``, or ``missing``.
-        path: of what was found; ``None`` where nothing was, and for the stand-in.
-        verified: whether the pictures were read and are the published ones; ``find`` alone reads none.
-        note: in words: the source, or what is wrong.
-        is_usable: whether ``load`` would succeed, as far as is known.
-    """
-
-    name: str
-    kind: Literal["official", "folder", "stand-in", "missing"]
-    path: Path | None = None
-    verified: bool = False
-    note: str
-    is_usable: bool = True
-
-
-def find(name: str, data_dir: Path | None) -> Found:
-    """Return where ``name`` lies: official files before an image folder. Reads no picture.
-
-    Raises:
-        DataError: ``data_dir`` is not a folder, or ``name`` is not a plain name.
-    """
-    if name == STAND_IN:
-        return Found(name=name, kind="stand-in", verified=True, note="embedded handwritten digits")
-    if Path(name).name != name or name.startswith(".") or not name:
-        raise DataError(
-            f"data set {name!r}: a name is one folder's name. Put the folders above it in the data directory."
-        )
-    if data_dir is None:
-        return Found(name=name, kind="missing", note="no data directory is named", is_usable=False)
-    if not data_dir.is_dir():
-        raise DataError(f"{data_dir}: no such folder. The data directory must exist. Make it, or name another.")
-    if name in CIFAR_CLASSES:
-        spec = CIFAR_CLASSES[name]
-        for path in (data_dir / spec.base_folder, data_dir / spec.filename):
-            if path.exists():
-                return Found(name=name, kind="official", path=path, note=f"official files {path}, not checked yet")
-    folder = data_dir / name
-    if folder.is_dir():
-        return Found(name=name, kind="folder", path=folder, note=f"image folder {folder}, not checked yet")
-    return Found(name=name, kind="missing", note=f"nothing of that name in {data_dir}", is_usable=False)
-
-
-def survey(data_dir: Path | None, cache_dir: Path) -> list[Found]:
-    """Return what is found for the known data sets and any image folder in ``data_dir``, by reading it all.
-
-    Raises:
-        DataError: ``data_dir`` is not a folder.
-    """
-    names = [*CIFAR_CLASSES, STAND_IN]
-    if data_dir is not None and data_dir.is_dir():
-        folders = sorted(path.parent.name for path in data_dir.glob("*/train") if path.is_dir())
-        names += [name for name in folders if name not in names]
-    return [_checked(find(name, data_dir), cache_dir) for name in names]
-
-
-def _checked(found: Found, cache_dir: Path) -> Found:
-    if found.kind == "missing":
-        return found
-    try:
-        decoded = _decoded(found, cache_dir)
-    except DataError as error:
-        return dataclasses.replace(found, note=str(error), is_usable=False)
-    place = f" ({found.path})" if found.path else ""
-    return dataclasses.replace(found, verified=decoded.verified, note=f"{decoded.note}{place}")
-
-
-def download(name: str, data_dir: Path) -> Found:
-    """Fetch CIFAR-10 or CIFAR-100 into ``data_dir`` with torchvision, which shows its progress.
-
-    Raises:
-        DataError: there is nothing to download under that name, or it could not be fetched.
-    """
-    if name not in CIFAR_CLASSES:
-        raise DataError(
-            f"data set {name!r} cannot be downloaded, only {' and '.join(CIFAR_CLASSES)} can. "
-            f"Put it into the data directory as {name}/{{train,test}}/CLASS/*.png."
-        )
-    spec: Any = CIFAR_CLASSES[name]
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with (
-            _network_patience(SECONDS_WITHOUT_AN_ANSWER),
-            tempfile.TemporaryDirectory(dir=data_dir, prefix=".partial-") as partial,  # goes if interrupted
-        ):
-            spec(partial, download=True)
-            (Path(partial) / spec.base_folder).rename(data_dir / spec.base_folder)
-    except (OSError, RuntimeError) as error:  # no network is a URLError, a damaged file a RuntimeError
-        raise DataError(
-            f"{data_dir / spec.filename}: could not be fetched ({error}). Fetch {spec.url} on another machine, "
-            "put it into a folder as it is, and name that folder with --data-dir or SPARSE_SSL_DATA."
-        ) from error
-    return find(name, data_dir)
-
-
-@contextlib.contextmanager
-def _network_patience(seconds: float) -> Iterator[None]:
-    """Let a network that never answers be an error: torchvision itself sets no limit."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
 def load(spec: DataSpec, data_dir: Path | None, cache_dir: Path) -> Dataset:
     """Return the pictures that a run sees.
 
@@ -196,47 +74,19 @@ def load(spec: DataSpec, data_dir: Path | None, cache_dir: Path) -> Dataset:
             f"{spec.name}/{{train,test}}/CLASS/*.png, CIFAR also as official files. Name the folder that holds it "
             f"with --data-dir or SPARSE_SSL_DATA{fetch}."
         )
-    decoded = _decoded(found, cache_dir)
-    train, evaluation = _selected(spec, decoded)
+    pixels = decoded(found, cache_dir)
+    train, evaluation = _selected(spec, pixels)
     train, held_out = _parted(spec, train)
     return Dataset(
         name=spec.name,
-        classes=decoded.classes,
+        classes=pixels.classes,
         train=_tensors(train),
         test=_tensors(evaluation),
         held_out=_tensors(held_out),
         fingerprint=fingerprint(train, *([held_out] if spec.held_out_images else []), evaluation),
-        source=decoded.note,
-        verified=decoded.verified,
+        source=pixels.note,
+        verified=pixels.verified,
     )
-
-
-def _decoded(found: Found, cache_dir: Path) -> Decoded:
-    """Return all pictures, with the last word on whether they are the published ones."""
-    if found.path is None:
-        return stand_in()
-    official = found.kind == "official"
-    files: PictureFiles = OfficialFiles(found.name, found.path) if official else ImageFolder(found.path)
-    decoded = Cache(cache_dir).decoded(found.name, files)
-    if official:
-        return decoded
-    verdict = _verdict(found.name, decoded)
-    note = f"image folder{verdict and ', ' + verdict}"  # no path: it goes into records
-    return dataclasses.replace(decoded, verified=verdict == VERIFIED, note=note)
-
-
-def _verdict(name: str, decoded: Decoded) -> str:
-    """Return, in words, whether an image folder is the published data set of its name."""
-    counts = len(decoded.train.labels), len(decoded.test.labels)
-    if name not in CIFAR_CLASSES:
-        return "not a published data set"
-    if counts != FULL_COUNTS:
-        return f"NOT the full set: {counts[0]:,} train and {counts[1]:,} test pictures of 50,000 and 10,000"
-    if name not in FULL_FINGERPRINTS:
-        return "not verified: only the official files can be"
-    if fingerprint(decoded.train, decoded.test) == FULL_FINGERPRINTS[name]:
-        return VERIFIED
-    return "NOT the published pictures or labels: the fingerprint differs"
 
 
 def _selected(spec: DataSpec, decoded: Decoded) -> tuple[Pictures, Pictures]:

@@ -8,7 +8,6 @@ from sklearn.datasets import load_digits
 
 from bench.data.pictures import SIZE, Decoded, Pictures, canonical
 
-STAND_IN = "digits"
 TRAIN_IMAGES = 1297  # of 1,797; the last 500 in canonical order are the test split
 CLASSES = tuple("0123456789")
 NOTE = "embedded handwritten digits"

@@ -1,1 +1,1 @@
-"""NEW ROOM."""
+"""How well it learnt."""

@@ -6,11 +6,9 @@ results/README.md.
 """
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
-from lightly.utils.benchmarking.knn import knn_predict
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
@@ -20,41 +18,8 @@ from bench.config.run import ViewSpec
 from bench.data.dataset import Split
 from bench.views import recipes
 
-KNN_PROTOCOL = "cosine, k = min(200, N/10), t = 0.1, bank = un-augmented train images, last epoch"
 LBFGS_PROTOCOL = "L-BFGS logistic regression, C = 1, standardised cached features, last epoch"
 SGD_PROTOCOL = "SGD linear layer, 100 epochs of crops and flips, lr 0.1, momentum 0.9, batch 256, cosine, last epoch"
-
-
-@torch.no_grad()
-def features(encoder: nn.Module, images: Tensor, *, normalise: Callable[[Tensor], Tensor], batch: int = 64) -> Tensor:
-    """Return float32 features ``[N, F]`` of uint8 images ``[N, 3, H, W]``, in evaluation mode."""
-    encoder.eval()
-    device = next(encoder.parameters()).device
-    parts = [encoder(normalise(part.to(device))).float().cpu() for part in images.split(batch)]
-    return torch.cat(parts)
-
-
-def knn(
-    bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor, *, neighbours: int, temperature: float
-) -> int:
-    """Return how many queries the weighted kNN vote (Wu et al. 2018, section 3.4) classifies correctly.
-
-    Args:
-        bank: features ``[N, F]``, any scale; cosine similarity is used.
-        bank_labels: classes ``[N]``, from 0.
-        queries: features ``[Q, F]``.
-        labels: classes ``[Q]``.
-        neighbours: k; ``min(k, N // 10)`` is used, at least 1.
-        temperature: t of the vote's weights ``exp(similarity / t)``.
-    """
-    count = max(1, min(neighbours, len(bank) // 10))
-    classes = int(bank_labels.max()) + 1
-    keys = functional.normalize(bank, dim=1).T.contiguous()
-    correct = 0
-    for part, truth in zip(functional.normalize(queries, dim=1).split(512), labels.split(512), strict=True):
-        ranked = knn_predict(part, keys, bank_labels, classes, knn_k=count, knn_t=temperature)
-        correct += int((ranked[:, 0] == truth).sum())
-    return correct
 
 
 def linear_probe(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor) -> int:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from lightly.models.utils import update_momentum
 from torch import Tensor, nn
 
+from methods.branches import Branches
 from methods.macs import Passes
-from methods.method import Branches
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

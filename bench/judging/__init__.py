@@ -1,1 +1,1 @@
-"""NEW ROOM."""
+"""Do the numbers hold?"""

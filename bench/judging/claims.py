@@ -12,21 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from bench.config.cell import framework_of
 from bench.config.profiles import PROFILES
-from bench.config.run import framework_of
+from bench.files import ROOT
 from bench.judging.settings import Reader, SettingsError
-from bench.judging.verdict import (
-    MOST_SEEDS,
-    Comparison,
-    Judgement,
-    Spread,
-    Verdict,
-    compare,
-    fewest_runs,
-    holm,
-    pooled_spread,
-)
-from bench.runs.record import ROOT
+from bench.judging.statistics import MOST_SEEDS, Comparison, Spread, compare, fewest_runs, holm, pooled_spread
+from bench.judging.verdict import Judgement, Verdict
 
 CLAIMS = ROOT / "results" / "claims"
 SourceKind = Literal["abstract", "code", "summary", "talk"]

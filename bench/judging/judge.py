@@ -6,23 +6,15 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from bench.config.run import Run, framework_of
+from bench.config.cell import framework_of
+from bench.config.run import Run
 from bench.judging import exact
 from bench.judging.claims import Claims
 from bench.judging.judged_table import GATE_FACTS, METRICS, REDUCTIONS, SHOWN_FACTS, JudgedTable, Row, Sample
 from bench.judging.power import Design
+from bench.judging.statistics import Spread, brown_forsythe_p, compare, pooled_spread
 from bench.judging.tolerances import Tolerances
-from bench.judging.verdict import (
-    MINIMUM_REFERENCES,
-    Judgement,
-    Spread,
-    Verdict,
-    brown_forsythe_p,
-    compare,
-    judge_together,
-    no_reference,
-    pooled_spread,
-)
+from bench.judging.verdict import MINIMUM_REFERENCES, Judgement, Verdict, judge_together, no_reference
 from bench.runs.outcomes import Failed, NotRun, Outcome
 from bench.runs.record import Record
 from bench.tables.spec import TableSpec

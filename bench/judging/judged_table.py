@@ -8,8 +8,9 @@ from scipy import stats
 
 from bench.judging.claims import JudgedClaim
 from bench.judging.power import Design
+from bench.judging.statistics import pooled_spread
 from bench.judging.tolerances import Tolerances
-from bench.judging.verdict import Judgement, Verdict, pooled_spread
+from bench.judging.verdict import Judgement, Verdict
 from bench.runs.record import Record
 from bench.tables.spec import TableSpec
 

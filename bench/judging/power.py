@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from bench.judging.verdict import Comparison, Judgement, Margin, Verdict, judge_together
+from bench.judging.statistics import Comparison
+from bench.judging.verdict import Judgement, Margin, Verdict, judge_together
 
 _QUANTILES = 400  # mid-points; the probabilities are then exact to about 1e-4
 _WANTED_POWER = 0.80

@@ -4,7 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from bench.runs.record import ROOT, Record, RecordError, write_atomically
+from bench.files import ROOT, write_atomically
+from bench.runs.record import Record, RecordError
 
 REFERENCES = ROOT / "results" / "references"
 FIRST_USER_SEED = 100  # references take the seeds below

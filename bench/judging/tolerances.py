@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.files import ROOT
 from bench.judging.settings import Reader, SettingsError
 from bench.judging.verdict import Margin
-from bench.runs.record import ROOT
 
 TOLERANCES = ROOT / "results" / "tolerances.toml"
 

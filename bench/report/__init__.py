@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from bench.files import write_atomically
 from bench.judging.judged_table import JudgedTable
 from bench.report.gate_plots import accuracy_against_reduction, has_gates
 from bench.report.html import html
@@ -10,7 +11,6 @@ from bench.report.json import payload
 from bench.report.markdown import markdown
 from bench.report.page import Page, page
 from bench.report.text import text
-from bench.runs.record import write_atomically
 
 
 def show(table: JudgedTable) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-from bench.config.run import framework_of
+from bench.config.cell import framework_of
 from bench.judging.claims import JudgedClaim
 from bench.judging.judged_table import JudgedTable, Row, Sample
 from bench.judging.verdict import Judgement

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from bench.config.run import framework_of
+from bench.config.cell import framework_of
 from bench.judging.judged_table import JudgedTable
 from bench.judging.power import Design
 

@@ -1,1 +1,1 @@
-"""NEW ROOM."""
+"""One run, many runs, and what they leave."""

@@ -6,7 +6,6 @@ import math
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -15,13 +14,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from bench import files, provenance
 from bench.config.run import Run
 from bench.data import dataset as data_dataset
-from bench.evaluation import linear as evaluation_linear
+from bench.evaluation.scores import scores
+from bench.provenance import git_state
 from bench.runs import record
+from bench.runs.folder import masks_path, record_path
 from bench.runs.record import Record
 from bench.training import loop, parts
-from bench.views.recipes import normalise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,15 +43,10 @@ class Context:
     checkpoint_seconds: float = 10.0
     accelerator: str = "cpu"
 
-
-def record_path(runs_dir: Path, run_id: str) -> Path:
-    """Return where a run's record lies."""
-    return runs_dir / run_id / "record.json"
-
-
-def masks_path(runs_dir: Path, run_id: str) -> Path:
-    """Return where a run's packed masks and gate maps lie."""
-    return runs_dir / run_id / "masks.npz"
+    @property
+    def is_cpu(self) -> bool:
+        """Whether everything runs on the CPU."""
+        return self.accelerator == "cpu" or (self.accelerator == "auto" and not torch.cuda.is_available())
 
 
 def perform(run: Run, context: Context, tick: loop.Tick) -> Record:
@@ -76,18 +72,18 @@ def perform(run: Run, context: Context, tick: loop.Tick) -> Record:
         checkpoint_seconds=context.checkpoint_seconds,
     )
     trained_cpu = time.process_time()
-    metrics, scores = _scores(run, dataset, trained.encoder, trained.features)
+    metrics, counts = scores(run, dataset, trained.encoder, trained.features)
     if trained.target is not None:
         is_one = trained.target is trained.encoder
-        of_target = metrics if is_one else _scores(run, dataset, trained.target, None)[0]
-        scores |= {f"{name}_target": percent for name, percent in of_target.items()}
+        of_target = metrics if is_one else scores(run, dataset, trained.target, None)[0]
+        counts |= {f"{name}_target": percent for name, percent in of_target.items()}
     made = Record(
         run_id=run.run_id,
         run=record.plain(run),
         metrics=metrics,
-        facts=trained.facts | scores,
+        facts=trained.facts | counts,
         provenance={
-            "source_digest": record.source_digest(),
+            "source_digest": provenance.source_digest(),
             "env_class": parts.env_class_for(run, fabric),
             "python": platform.python_version(),
             "host": platform.node(),
@@ -107,60 +103,13 @@ def perform(run: Run, context: Context, tick: loop.Tick) -> Record:
     )
     packed = io.BytesIO()
     np.savez_compressed(packed, allow_pickle=False, **{name: bits.numpy() for name, bits in trained.masks.items()})
-    record.write_atomically(masks_path(context.runs_dir, run.run_id), packed.getvalue())
+    files.write_atomically(masks_path(context.runs_dir, run.run_id), packed.getvalue())
     made.save(folder / "record.json")
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return made
-
-
-def _scores(
-    run: Run, dataset: data_dataset.Dataset, encoder: torch.nn.Module, queries: torch.Tensor | None
-) -> tuple[dict[str, float], dict[str, object]]:
-    """Return the percentages and the counts behind them; ``queries``: features of the scored images, if known."""
-    spec = run.evaluation
-    bank = evaluation_linear.features(encoder, dataset.train.images, normalise=normalise)
-    if queries is None:
-        queries = evaluation_linear.features(encoder, dataset.test.images, normalise=normalise)
-    labels = dataset.train.labels, dataset.test.labels
-    neighbours = evaluation_linear.knn(
-        bank, labels[0], queries, labels[1], neighbours=spec.knn_neighbours, temperature=spec.knn_temperature
-    )
-    if spec.probe == "sgd":
-        protocol = evaluation_linear.SGD_PROTOCOL
-        linear = evaluation_linear.sgd_probe(encoder, dataset.train, queries, labels[1], seed=run.seed)
-    else:
-        protocol = evaluation_linear.LBFGS_PROTOCOL
-        linear = evaluation_linear.linear_probe(bank, labels[0], queries, labels[1])
-    total = len(queries)
-    metrics = {"knn_top1_percent": 100 * neighbours / total, "linear_top1_percent": 100 * linear / total}
-    counts: dict[str, object] = {
-        "knn_correct": neighbours,
-        "linear_correct": linear,
-        "test_images": total,
-        "knn_protocol": evaluation_linear.KNN_PROTOCOL,
-        "linear_protocol": protocol,
-    }
-    return metrics, counts
 
 
 def _peak_memory_bytes() -> int:
     """Return the process's largest resident set; a worker's, not only this run's."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def git_state() -> dict[str, object]:
-    """Return the commit the code lies at and whether tracked files differ from it; unknown outside a checkout."""
-    try:
-        commit = _git("rev-parse", "HEAD")
-        return {
-            "git_commit": commit,
-            "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        }
-    except (OSError, subprocess.CalledProcessError):
-        return {"git_commit": "unknown", "git_dirty": True}
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(record.ROOT), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603

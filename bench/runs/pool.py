@@ -23,7 +23,7 @@ from bench.config.run import Run
 from bench.runs.outcomes import Failed
 from bench.runs.progress import Progress
 from bench.runs.record import Record
-from bench.runs.worker import CONTINUE, ContextT, Job, finished, work
+from bench.runs.worker import CONTINUE, ContextT, Job, work
 
 _PULSE_SECONDS = 0.2  # between two looks at Ctrl-C and at the clock
 _THREAD_VARIABLES = (  # read when the numeric libraries are imported, so a worker must be born with them
@@ -33,33 +33,6 @@ _THREAD_VARIABLES = (  # read when the numeric libraries are imported, so a work
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What a folder holds of some runs. Only ``records`` were made by the present code."""
-
-    records: dict[str, Record]
-    outdated: tuple[Run, ...]
-    missing: tuple[Run, ...]
-
-
-def stored(runs: Sequence[Run], folder: Path) -> Stored:
-    """Sort runs into finished, to be run again because the code has changed, and to be run.
-
-    Raises:
-        RecordError: a record is unreadable or another run's.
-    """
-    records: dict[str, Record] = {}
-    outdated: list[Run] = []
-    missing: list[Run] = []
-    for run in runs:
-        record = finished(run, folder)
-        if record is not None:
-            records[run.run_id] = record
-        else:
-            (outdated if (folder / run.run_id / "record.json").exists() else missing).append(run)
-    return Stored(records, tuple(outdated), tuple(missing))
 
 
 def execute(

@@ -1,13 +1,7 @@
 """What one run leaves behind: a JSON record, its provenance, and the digest of the code that made it."""
 
 import dataclasses
-import functools
-import hashlib
-import importlib.metadata
 import json
-import os
-import platform
-import tempfile
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.run import Run
+from bench.files import write_atomically
 
-ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = 1
 
 
@@ -96,52 +90,3 @@ def run_of(record: Record, path: Path) -> Run:
 def plain(run: Run) -> dict[str, object]:
     """Return the run as nested plain values, defaults included."""
     return dataclasses.asdict(run)
-
-
-def write_atomically(path: Path, payload: bytes) -> None:
-    """Write a file so that it is there whole or not at all: temporary file, fsync, rename, fsync of the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(payload)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-@functools.cache
-def source_digest() -> str:
-    """Return 16 hex digits over the .py files of bench/ and methods/, and the versions of what trains."""
-    digest = hashlib.sha256()
-    for package in ("bench", "methods"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    for name in ("torch", "torchvision", "lightly"):
-        digest.update(f"{name}={importlib.metadata.version(name)}\0".encode())
-    return digest.hexdigest()[:16]
-
-
-def env_class(*, threads: int, precision: str, device: str = "") -> str:
-    """Return the class of machines on which one seed gives identical bits; ``device`` names an accelerator, if any."""
-    versions = "/".join(f"{name}{importlib.metadata.version(name)}" for name in ("torch", "torchvision", "lightly"))
-    return f"{platform.machine()}/{_cpu_model()}/{versions}/t{threads}/{precision}{device and f'/{device}'}"
-
-
-@functools.cache
-def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or "unknown processor"

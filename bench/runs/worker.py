@@ -6,22 +6,21 @@ Ctrl-C never reaches a worker; the parent hears it and says so through the pipe,
 
 import contextlib
 import errno
-import fcntl
 import multiprocessing
 import os
-import platform
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TypeVar
 
 from bench.config.run import Run
+from bench.runs.folder import finished, lock
 from bench.runs.outcomes import Failed
-from bench.runs.record import Record, RecordError, source_digest
+from bench.runs.record import Record
 
 ContextT = TypeVar("ContextT")
 Tick = Callable[[int, int], None]
@@ -39,44 +38,6 @@ def work(line: Connection, job: Job[ContextT], context: ContextT, folder: Path) 
     with contextlib.suppress(KeyboardInterrupt, EOFError):
         while (run := line.recv()) is not None:
             wire.tell("outcome", _outcome(run, job, context, folder, wire))
-
-
-def finished(run: Run, folder: Path) -> Record | None:
-    """Return the run's record if the present code made it; ``None`` if there is none or other code made it.
-
-    Raises:
-        RecordError: the record is unreadable or another run's.
-    """
-    path = folder / run.run_id / "record.json"
-    if not path.exists():
-        return None
-    record = Record.load(path)
-    if record.run_id != run.run_id:
-        raise RecordError(f"{path}: is the record of {record.run_id}. Move it back or delete it.")
-    return record if record.provenance.get("source_digest") == source_digest() else None
-
-
-@contextlib.contextmanager
-def lock(folder: Path, wait: Callable[[str], None]) -> Iterator[None]:
-    """Hold a run's folder; the kernel lets go of it when this process ends, however it ends.
-
-    Args:
-        folder: made if it is not there.
-        wait: called again and again while another process holds it, with that process's name; it sleeps.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+", encoding="utf-8") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                stream.seek(0)
-                wait(stream.read().strip() or "another process")
-        stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {platform.node()}\n")
-        stream.flush()
-        yield
 
 
 @dataclass(slots=True)

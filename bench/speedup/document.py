@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from bench.runs.record import ROOT
-from bench.speedup import validation
+from bench.files import ROOT
+from bench.speedup import validation as study
 from bench.speedup.plots import PICTURES
 from bench.speedup.table import NOT_MODELLED
 from hardware import presets
@@ -31,8 +31,8 @@ def document() -> str:
 def _opening() -> str:
     machine = presets.machine("chip28nm")
     networks = "\n".join(
-        f"- {what}: `{name}`, batch {validation.network(name).step.batch}, digest `{validation.network(name).digest[:16]}`."
-        for what, name in (("Shared encoder", validation.SHARED), ("EMA target", validation.FOLLOWING))
+        f"- {what}: `{name}`, batch {study.network(name).step.batch}, digest `{study.network(name).digest[:16]}`."
+        for what, name in (("Shared encoder", study.SHARED), ("EMA target", study.FOLLOWING))
     )
     return (
         "# The accelerator model beside others' numbers\n\n"
@@ -47,7 +47,7 @@ def _opening() -> str:
 def _closed_forms() -> str:
     rows = [
         (item.what, f"{item.ours:,.0f}", f"{item.theirs:,}", f"{item.equal} of {item.layers}")
-        for item in validation.agreements()
+        for item in study.agreements()
     ]
     return (
         "## Dense cycles\n\nThe encoder of the shared network, batch 1, 32 x 32 multipliers, no memory. The closed\n"
@@ -60,7 +60,7 @@ def _roofline() -> str:
     machine = presets.machine("chip28nm")
     rows = [
         (phase.value, f"{macs:,}", f"{least:,}", f"{cycles:,.0f}", f"{least / cycles:.3f}")
-        for phase, (macs, least, cycles) in validation.roofline(machine).items()
+        for phase, (macs, least, cycles) in study.roofline(machine).items()
     ]
     heads = ("phase", "MACs", "least [cycles]", "chip28nm's array [cycles]", "least / array")
     text = "One image. Least: MACs over 1,024, rounded up layer by layer. BP has no gradient of the image."
@@ -69,8 +69,8 @@ def _roofline() -> str:
 
 def _limits() -> str:
     points = ((0.5, 0.5), (0.2, 0.5), (0.2, 0.2), (0.1, 0.1), (0.05, 0.05), (0.5, 1.0), (0.2, 1.0), (0.1, 1.0))
-    rows = [(f"{on:g} ({to:g})", *(f"{limit:.2f}" for limit in validation.limits(on, to))) for on, to in points]
-    rows.append(("limit to 0 (0)", *(f"{limit:.3f}" for limit in validation.limits(1e-9, 1e-9)[::2])))
+    rows = [(f"{on:g} ({to:g})", *(f"{limit:.2f}" for limit in study.limits(on, to))) for on, to in points]
+    rows.append(("limit to 0 (0)", *(f"{limit:.3f}" for limit in study.limits(1e-9, 1e-9)[::2])))
     rows[-1] = (rows[-1][0], rows[-1][1], "none", rows[-1][2], "none")
     heads = ("density (target)", "shared, WU dense", "shared, WU skipped", "EMA, WU dense", "EMA, WU skipped")
     text = (
@@ -84,12 +84,10 @@ def _limits() -> str:
 
 def _curves() -> str:
     blocks = []
-    for what, name in (("Shared encoder", validation.SHARED), ("EMA target", validation.FOLLOWING)):
-        for bandwidth in validation.BANDWIDTHS:
-            curves = validation.speed_up_curves(name, bandwidth)
-            rows = [
-                (f"{density:g}", *(_at(line, density) for line in curves.values())) for density in validation.DENSITIES
-            ]
+    for what, name in (("Shared encoder", study.SHARED), ("EMA target", study.FOLLOWING)):
+        for bandwidth in study.BANDWIDTHS:
+            curves = study.speed_up_curves(name, bandwidth)
+            rows = [(f"{density:g}", *(_at(line, density) for line in curves.values())) for density in study.DENSITIES]
             blocks.append(f"{what}, {bandwidth:g} DRAM bytes per cycle:\n\n{_table(('density', *curves), rows)}")
             blocks.append(_law(curves))
     text = (
@@ -108,7 +106,7 @@ def _curves() -> str:
 def _law(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """Say at which of the densities that have all three the law holds."""
     order = ("element-wise", "2:4 (transposable)", "block 32x32, aligned")
-    sparse = [density for density in validation.DENSITIES if validation.LEAST_NOFM <= density < 1.0]
+    sparse = [density for density in study.DENSITIES if study.LEAST_NOFM <= density < 1.0]
     said = []
     for density in sparse:
         values = [next(value for place, value in curves[kind] if place == density) for kind in order]
@@ -121,13 +119,13 @@ def _at(curve: Sequence[tuple[float, float]], density: float) -> str:
 
 
 def _latency() -> str:
-    every, latency, flops = validation.mixtures(), validation.PUBLISHED_LATENCY, validation.PUBLISHED_FLOPS
-    fewer = [(mixture, row) for mixture, row in every if validation.near(row.macs_reduction, flops)]
-    both = [(mixture, row) for mixture, row in fewer if validation.near(row.speed_up, latency)]
+    every, latency, flops = study.mixtures(), study.PUBLISHED_LATENCY, study.PUBLISHED_FLOPS
+    fewer = [(mixture, row) for mixture, row in every if study.near(row.macs_reduction, flops)]
+    both = [(mixture, row) for mixture, row in fewer if study.near(row.speed_up, latency)]
     text = (
         f"Which mixtures of block sparsity, gates and skipped gradients reduce the work {flops}x and\n"
-        f"the time {latency}x, both within {validation.WITHIN:.0%}? {len(every)} were tried, every combination of\n\n"
-        + "\n".join(f"- {_tried(name, values)}" for name, values in validation.GUESSES.items())
+        f"the time {latency}x, both within {study.WITHIN:.0%}? {len(every)} were tried, every combination of\n\n"
+        + "\n".join(f"- {_tried(name, values)}" for name, values in study.GUESSES.items())
         + f"\n\n{len(fewer)} agree with {flops}x fewer operations. Their speed-up lies between "
         f"{_range(row.speed_up for _, row in fewer)}, their\nconversion between "
         f"{_range(row.conversion for _, row in fewer)} (published: {latency / flops:.2f}). "
@@ -174,16 +172,14 @@ def _tried(name: str, values: Iterable[float]) -> str:
 
 def _efficiency() -> str:
     lines = []
-    for density in (1.0, validation.CENTRE):
-        found = list(validation.efficiencies(density))
+    for density in (1.0, study.CENTRE):
+        found = list(study.efficiencies(density))
         readings = {
             "skipped work counted": [(entries, counted) for entries, counted, _ in found],
             "only needed work counted": [(entries, needed) for entries, _, needed in found],
         }
         for reading, values in readings.items():
-            fits = [
-                entries for entries, value in values if validation.near(value, validation.PUBLISHED_TFLOPS_PER_WATT)
-            ]
+            fits = [entries for entries, value in values if study.near(value, study.PUBLISHED_TFLOPS_PER_WATT)]
             tables = "; ".join(
                 f"MAC {entry['mac_pj']:g} pJ, SRAM {entry['sram_pj_per_byte']:g} and DRAM "
                 f"{entry['dram_pj_per_byte']:g} pJ/B"
@@ -191,7 +187,7 @@ def _efficiency() -> str:
             )
             lines.append(
                 f"- density {density:g}, {reading}: between {_range(value for _, value in values)} TFLOPS/W over "
-                f"{len(found)} energy tables, {len(fits)} within {validation.WITHIN:.0%}{': ' + tables if fits else ''}."
+                f"{len(found)} energy tables, {len(fits)} within {study.WITHIN:.0%}{': ' + tables if fits else ''}."
             )
     text = (
         "16.4 TFLOPS/W are 0.122 pJ per multiply-accumulate, all included. Whether that counts skipped work, and\n"
@@ -201,10 +197,10 @@ def _efficiency() -> str:
 
 
 def _sensitivity() -> str:
-    centre, found = validation.sensitivity()
+    centre, found = study.sensitivity()
     rows = [(label, f"{below:.3f}", f"{above:.3f}") for label, (below, above) in found.items()]
     text = (
-        f"Speed-up [x] of a step of the shared network on chip28nm at density {validation.CENTRE:g}: {centre:.3f}; with one "
+        f"Speed-up [x] of a step of the shared network on chip28nm at density {study.CENTRE:g}: {centre:.3f}; with one "
         "entry changed:"
     )
     heads = ("entry: first, second", "first", "second")

@@ -14,11 +14,12 @@ from bench.runs import estimate
 from bench.speedup.timeline import POINTS, Course, Moment, States, course_of
 from bench.speedup.trace import named, path_of
 from hardware.comparison import is_prunable
-from hardware.cost.compute import State
 from hardware.network import workload
+from hardware.network.layer import LayerSpec
 from hardware.network.ramp import CubicRamp
-from hardware.network.workload import LayerSpec, Workload
+from hardware.network.workload import Workload
 from hardware.sparsity.gates import GateRate
+from hardware.sparsity.state import State
 from hardware.sparsity.weights import Mask
 
 SEED = 0

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from methods.gating.convolution import Gate, GatedConv2d
+from methods.gating.convolution import GatedConv2d
+from methods.gating.gate import Gate
 from methods.gating.skipping import Skipping
 
 GROUPS = 4

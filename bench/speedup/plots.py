@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from bench.speedup import validation
 from hardware import presets
-from hardware.cost.compute import DENSE_STATE, Phase
 from hardware.cost.step import phase_cost
+from hardware.sparsity.state import DENSE_STATE, Phase
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000")

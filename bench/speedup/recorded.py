@@ -18,10 +18,10 @@ from bench.runs.record import Record, RecordError, run_of
 from bench.speedup import trace
 from bench.speedup.timeline import POINTS, Course, Moment, States, course_of, periods_of
 from bench.training import parts
-from hardware.cost.compute import State
 from hardware.network import masks
 from hardware.network.workload import Workload
 from hardware.sparsity.gates import GateRate
+from hardware.sparsity.state import State
 from methods import GATES, masking
 from methods.gating.convolution import GatedConv2d
 from methods.gating.layer import gated

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from hardware.comparison import Row
-from hardware.cost.compute import State
 from hardware.cost.cost import Cost
 from hardware.cost.step import step
 from hardware.machine import Machine
 from hardware.network.workload import Workload
+from hardware.sparsity.state import State
 
 States = Mapping[str, State]
 POINTS = 5  # of the schedule, from its start to its end: what a run keeps masks of

@@ -18,11 +18,12 @@ from torch.utils._python_dispatch import TorchDispatchMode  # the documented pla
 from bench.config.profiles import PROFILES
 from bench.config.run import Run, SparsitySpec
 from bench.data.pictures import SIZE
+from bench.files import ROOT
 from bench.frameworks import Framework
-from bench.runs.record import ROOT
 from bench.training import parts
 from hardware.entries import HardwareError
-from hardware.network.workload import LayerSpec, Part, StepSpec, Workload
+from hardware.network.layer import LayerSpec, Part
+from hardware.network.workload import StepSpec, Workload
 
 WORKLOADS = ROOT / "results" / "workloads"
 IMAGES = 2  # batch normalisation refuses one

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from functools import cache
 
 from bench.speedup.trace import path_of
-from hardware import comparison, presets
-from hardware import machine as hardware_machine
+from hardware import comparison, machine_file, presets
 from hardware.comparison import Row
-from hardware.cost.compute import DENSE_STATE, Phase, State, compute, needed_macs
+from hardware.cost.compute import compute, needed_macs
 from hardware.cost.step import amdahl_limit, step
 from hardware.machine import Dataflow, Machine
 from hardware.network import workload
-from hardware.network.workload import LayerSpec, Part, Workload
+from hardware.network.layer import LayerSpec, Part
+from hardware.network.workload import Workload
 from hardware.sparsity.gates import GateRate
+from hardware.sparsity.state import DENSE_STATE, Phase, State
 from hardware.sparsity.weights import Density
 
 SHARED, FOLLOWING = "paper-simclr", "paper-byol"  # stored workloads: shared encoder, EMA target
@@ -88,7 +89,7 @@ def agreements() -> Iterator[Agreement]:
     layers = encoder()
     for flow in (Dataflow.SYSTOLIC_OS, Dataflow.SYSTOLIC_WS):
         changes = [f"array.dataflow='{flow.value}'", "array.inserts_zeros=true"]
-        machine = hardware_machine.parse(presets.changed(table, changes), "systolic32")
+        machine = machine_file.parse(presets.changed(table, changes), "systolic32")
         for phase in Phase:
             pairs = [(_cycles(layer, phase, machine), scale_sim(flow, *products(layer, phase))) for layer in layers]
             used = [pair for pair, layer in zip(pairs, layers, strict=True) if products(layer, phase)[0]]

@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 
 from bench.config.profiles import PROFILES, Profile
-from bench.config.run import UNTRAINED, SparsitySpec
-from bench.data.digits import STAND_IN
+from bench.config.run import STAND_IN, UNTRAINED, SparsitySpec
 from bench.tables.spec import TableSpec
 
 NAME = "cifar10"

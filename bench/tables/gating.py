@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.config.profiles import PROFILES
-from bench.config.run import UNTRAINED, Run, SparsitySpec
-from bench.data.digits import STAND_IN
+from bench.config.run import STAND_IN, UNTRAINED, Run, SparsitySpec
 from bench.tables.spec import TableSpec
 from methods import GATES
 

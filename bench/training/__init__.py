@@ -1,1 +1,1 @@
-"""NEW ROOM."""
+"""How it learns."""

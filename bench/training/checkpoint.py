@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from bench import files, provenance
 from bench.config.run import Run
-from bench.runs import record
 
 State = dict[str, object]
 
@@ -30,7 +30,7 @@ def save(path: Path, run: Run, data_fingerprint: str, env_class: str, state: Sta
     torch.save({"identity": _identity(run, data_fingerprint, env_class), "state": state}, stream)
     payload = stream.getvalue()
     torch.load(io.BytesIO(payload), weights_only=True)
-    record.write_atomically(path, payload)
+    files.write_atomically(path, payload)
 
 
 def load(path: Path, run: Run, data_fingerprint: str, env_class: str) -> State | None:
@@ -57,7 +57,7 @@ def is_of_other_code(path: Path) -> bool:
     Tensors stay on the disk. Of an unreadable one nothing is known here: its run fails, and says why.
     """
     try:
-        return path.exists() and _read(path, mmap=True)[0]["source_digest"] != record.source_digest()
+        return path.exists() and _read(path, mmap=True)[0]["source_digest"] != provenance.source_digest()
     except CheckpointError:
         return False
 
@@ -88,7 +88,7 @@ def _read(path: Path, *, mmap: bool = False) -> tuple[dict[str, str], State]:
 def _identity(run: Run, data_fingerprint: str, env_class: str) -> dict[str, str]:
     return {
         "run": run.canonical_text,
-        "source_digest": record.source_digest(),
+        "source_digest": provenance.source_digest(),
         "env_class": env_class,
         "data_fingerprint": data_fingerprint,
     }

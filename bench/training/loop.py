@@ -3,33 +3,28 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from lightly.utils.scheduler import CosineWarmupScheduler
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from bench.config.run import Run
 from bench.data.dataset import Dataset
 from bench.frameworks import Framework
 from bench.training import checkpoint, parts
+from bench.training.facts import facts, gate_facts, maps, shape
+from bench.training.mask_file import mask_points, packed
+from bench.training.state import Training, TrainingError
 from bench.views import recipes
-from methods import macs, masking
-from methods.granularity import base
 from methods.macs import TrainingMacs
-from methods.method import GateFacts, SparseMethod
+from methods.method import SparseMethod
 
 Tick = Callable[[int, int], None]
-
-
-class TrainingError(Exception):
-    """Training cannot go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,55 +50,6 @@ class Pretrained:
     step_milliseconds: float
     cpu_seconds: float
     measuring_cpu_seconds: float
-
-
-@dataclass(slots=True, kw_only=True)
-class _Training:
-    """Everything that changes from step to step, and so everything that a checkpoint holds."""
-
-    framework: Framework
-    method: SparseMethod
-    optimizer: Optimizer
-    scheduler: CosineWarmupScheduler
-    training_macs: TrainingMacs
-    step: int = 0
-    losses: list[float] = field(default_factory=list)
-    masks: dict[str, Tensor] = field(default_factory=dict)
-    cpu_seconds: float = 0.0
-
-    def state(self) -> checkpoint.State:
-        """Return tensors, numbers, strings and containers of them."""
-        return {
-            "framework": _owned(self.framework),
-            "buffers": dict(self.framework.unsaved_buffers()),
-            "method": self.method.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "training_macs": self.training_macs.state_dict(),
-            "random": torch.get_rng_state(),
-            "step": self.step,
-            "losses": torch.tensor(self.losses, dtype=torch.float64),
-            "masks": self.masks,
-            "cpu_seconds": self.cpu_seconds,
-        }
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take back what ``state`` returned."""
-        missing, unexpected = self.framework.load_state_dict(state["framework"], strict=False)
-        shared = set(self.framework.state_dict()) - set(_owned(self.framework))
-        if unexpected or not set(missing) <= shared:
-            raise TrainingError(
-                f"checkpoint: missing {sorted(set(missing) - shared)}, unexpected {sorted(unexpected)}."
-            )
-        for name, buffer in self.framework.unsaved_buffers().items():
-            buffer.copy_(state["buffers"][name])
-        self.method.load_state_dict(state["method"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        self.training_macs.load_state_dict(state["training_macs"])
-        torch.set_rng_state(state["random"])
-        self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
-        self.losses, self.masks = state["losses"].tolist(), state["masks"]
 
 
 def pretrain(
@@ -142,12 +88,12 @@ def pretrain(
     module, optimizer = fabric.setup(framework, optimizer)
     module.mark_forward_method("loss")
     method.hold_out(recipes.normalise(dataset.held_out.images.to(fabric.device)))
-    training = _Training(
+    training = Training(
         framework=framework,
         method=method,
         optimizer=optimizer,
         scheduler=scheduler,
-        training_macs=TrainingMacs(framework.branches, _shape(dataset), framework.passes),
+        training_macs=TrainingMacs(framework.branches, shape(dataset), framework.passes),
     )
     env_class = parts.env_class_for(run, fabric)
     state = checkpoint.load(path, run, dataset.fingerprint, env_class)
@@ -179,7 +125,7 @@ def pretrain(
         return mean
 
     order, clock, durations = _Order(run.seed, len(images)), _Clock(), list[float]()
-    kept, saved_at = _mask_points(run, total_steps), time.monotonic()
+    kept, saved_at = mask_points(run, total_steps), time.monotonic()
     while training.step < total_steps:
         step, began = training.step, time.perf_counter()
         method.before_forward(step)
@@ -213,8 +159,8 @@ def pretrain(
         encoder=encoder,
         target=_target(framework, method, encoder) if gates else None,
         features=gates.features if gates else None,
-        facts=_facts(run, dataset, training, encoder) | _gate_facts(framework, gates),
-        masks=training.masks | packed("final", framework) | _maps(gates, dataset),
+        facts=facts(run, dataset, training, encoder) | gate_facts(framework, gates),
+        masks=training.masks | packed("final", framework) | maps(gates, dataset),
         step_milliseconds=1e3 * float(np.median(durations)) if durations else math.nan,
         cpu_seconds=training.cpu_seconds,
         measuring_cpu_seconds=clock.lap(),
@@ -251,97 +197,3 @@ class _Order:
             generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
             self._order, self._epoch = torch.randperm(self._images, generator=generator), epoch
         return self._order
-
-
-def _mask_points(run: Run, total_steps: int) -> dict[int, list[str]]:
-    """Return after which steps masks are kept: at five points from the start to the end of the mask schedule."""
-    start, end = run.sparsity.start_fraction, run.sparsity.end_fraction
-    points: dict[int, list[str]] = {}
-    for index in range(5):
-        step = round(total_steps * (start + (end - start) * index / 4))
-        points.setdefault(min(step, max(0, total_steps - 1)), []).append(f"point{index}")
-    return points
-
-
-def packed(name: str, framework: Framework) -> dict[str, Tensor]:
-    """Return the masks of both branches, 8 to a byte, as ``NAME/BRANCH/LAYER``."""
-    bits = {}
-    for branch, module in (("online", framework.online), ("target", framework.target)):
-        for layer, mask in masking.read(module).items():
-            flat = mask.reshape(-1).numpy(force=True).astype(bool)
-            bits[f"{name}/{branch}/{layer}"] = torch.from_numpy(np.packbits(flat))
-    return bits
-
-
-def _owned(framework: Framework) -> dict[str, Tensor]:
-    """Return the state dict, each tensor once: of a tied twin only what it owns (its masks)."""
-    state, seen = {}, set()
-    for name, tensor in framework.state_dict(keep_vars=True).items():
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            state[name] = tensor.detach()
-    return state
-
-
-def _shape(dataset: Dataset) -> tuple[int, int, int]:
-    """Return (channels, height, width) of an image."""
-    channels, height, width = dataset.train.images.shape[1:]
-    return channels, height, width
-
-
-def _facts(run: Run, dataset: Dataset, training: _Training, encoder: nn.Module) -> dict[str, object]:
-    """Gather what is exact about the run. Counts are of weights, MACs of one image."""
-    framework, facts, spec = training.framework, training.method.facts(), run.optimizer
-    online, target = masking.counts(framework.online), masking.counts(framework.target)
-    losses = np.asarray(training.losses, dtype=np.float64)
-    return {
-        "optimizer_steps": training.step,
-        "update_steps": list(facts.update_steps),
-        "samples_seen": training.step * spec.batch_images * spec.accumulate_batches,
-        "train_images": len(dataset.train.images),
-        "data_fingerprint": dataset.fingerprint,
-        "prunable_weights": sum(weight.numel() for weight in masking.latent(framework.online).values()),
-        "kept_per_layer": online,
-        "kept_per_layer_target": target,
-        "kept_weights": sum(online.values()),
-        "kept_weights_target": sum(target.values()),
-        "density_prunable": macs.density_prunable(framework.online),
-        "density_encoder": macs.density_encoder(framework.online),
-        "dense_macs": sum(macs.inference_macs(framework.online, _shape(dataset)).values()),
-        "macs_ratio": macs.macs_ratio(framework.online, _shape(dataset)),
-        "training_macs_ratio": training.training_macs.ratio if training.step else 0.0,
-        "mask_digest": masking.digest(framework.online),
-        "mask_digest_target": masking.digest(framework.target),
-        "weights_digest": masking.weights_digest(encoder),
-        "loss_digest": hashlib.sha256(losses.tobytes()).hexdigest(),
-        "loss_curve": [round(float(loss), 6) for loss in losses[:: max(1, training.step // 50)]],
-        "curves": {name: [round(value, 6) for value in values] for name, values in facts.curves.items()},
-        **_left_dense(run, framework),
-    }
-
-
-def _gate_facts(framework: Framework, gates: GateFacts | None) -> dict[str, object]:
-    """Return what gates change about a run's facts: MACs are no longer those of the masks."""
-    if gates is None:
-        return {}
-    ratio = framework.passes.training_ratio(gates.online_share, gates.target_share)
-    return {**gates.facts, "training_macs_ratio": ratio}
-
-
-def _maps(gates: GateFacts | None, dataset: Dataset) -> dict[str, Tensor]:
-    """Return gate maps as bytes, ``gates/BRANCH/LAYER``, and the images they belong to, ``gates/images``."""
-    if gates is None:
-        return {}
-    packed_maps = {f"gates/{name}": (255 * each).round().byte().cpu() for name, each in gates.maps.items()}
-    return packed_maps | {"gates/images": dataset.test.images[: len(next(iter(packed_maps.values())))]}
-
-
-def _left_dense(run: Run, framework: Framework) -> dict[str, object]:
-    """Name the prunable layers that a pattern does not fit; of single weights there is nothing to say."""
-    if run.sparsity.reduction:
-        return {}
-    shapes = base.parse(run.sparsity.granularity)
-    if shapes == base.Elementwise():
-        return {}
-    latents = masking.latent(framework.online)
-    return {"layers_left_dense": [path for path, weight in latents.items() if not shapes.fits(weight.shape)]}

@@ -8,16 +8,17 @@ from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 from torch.optim import SGD, Optimizer
 
+from bench import provenance
 from bench.config.run import UNTRAINED, Run
 from bench.data.dataset import Dataset
 from bench.frameworks import FRAMEWORKS, Framework, Wiring
-from bench.runs import record
 from bench.training import encoders
 from bench.views.recipes import normalise
 from methods import GATES, METHODS, masking
-from methods.gating.control import GateSetting, parse_slice
-from methods.granularity import base
-from methods.method import Setting, SparseMethod
+from methods.gating.setting import GateSetting, parse_slice
+from methods.granularity import parse
+from methods.method import SparseMethod
+from methods.setting import Setting
 
 
 def fabric_for(run: Run, *, accelerator: str = "cpu", devices: int = 1, nodes: int = 1) -> Fabric:
@@ -49,7 +50,7 @@ def check(run: Run, dataset: Dataset) -> None:
 def env_class_for(run: Run, fabric: Fabric) -> str:
     """Return the class of environments that this run belongs to."""
     device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else ""
-    return record.env_class(threads=torch.get_num_threads(), precision=run.optimizer.precision, device=device)
+    return provenance.env_class(threads=torch.get_num_threads(), precision=run.optimizer.precision, device=device)
 
 
 def framework_for(run: Run, *, gather: bool = False) -> Framework:
@@ -91,7 +92,7 @@ def method_for(run: Run) -> SparseMethod:
         Setting(
             density=sparsity.density,
             gap=sparsity.gap,
-            granularity=base.parse(sparsity.granularity),
+            granularity=parse(sparsity.granularity),
             start_fraction=sparsity.start_fraction,
             end_fraction=sparsity.end_fraction,
             period_fraction=sparsity.period_fraction,

@@ -1,1 +1,1 @@
-"""NEW ROOM."""
+"""What a framework sees."""

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bench.views.base import Views, stream_seed
+from bench.streams import stream_seed
+from bench.views.base import Views
 
 
 class LightlyViews(Views):

@@ -17,9 +17,10 @@ from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform,
 
 from bench.config.run import ViewSpec
 from bench.data.pictures import SIZE
-from bench.views.base import View, Views, normalise
+from bench.views.base import View, Views
 from bench.views.batched import BatchedViews
 from bench.views.lightly import LightlyViews
+from bench.views.pixels import normalise
 
 __all__ = ["LIGHTLY", "RECIPES", "Views", "build", "normalise"]
 

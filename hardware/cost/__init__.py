@@ -1,1 +1,1 @@
-"""NEW ROOM."""
+"""What a layer costs: cycles, traffic, energy."""

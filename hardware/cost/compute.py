@@ -11,58 +11,14 @@ Closed forms, dense, for N images, K outputs, C inputs, R S kernel positions, ro
 The systolic forms, over the M x N x K products of each phase, are SCALE-Sim 3.0.0's reported cycles + 1.
 """
 
-import enum
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from hardware.entries import fraction
-from hardware.machine import Array, Dataflow, Machine
-from hardware.network.workload import LayerSpec
+from hardware.cost.dense import gemm_cycles, gemms
+from hardware.machine import Array, Machine
+from hardware.network.layer import LayerSpec
 from hardware.skipping.base import Nothing, Skipping, Tile, Work, ceil_div
-from hardware.sparsity.gates import OPEN, Gate
-from hardware.sparsity.weights import DENSE, Grid, Weights
-
-
-class Phase(enum.Enum):
-    """Forward, gradient of the input, gradient of the weights."""
-
-    FP = "FP"
-    BP = "BP"
-    WU = "WU"
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is sparse in a layer at some step.
-
-    Attributes:
-        weights: mask or density.
-        gate: which outputs are computed.
-        gradient_skip: fraction of the images whose backward pass is left out.
-    """
-
-    weights: Weights = DENSE
-    gate: Gate = OPEN
-    gradient_skip: float = 0.0
-
-    def __post_init__(self) -> None:
-        fraction(gradient_skip=self.gradient_skip)
-
-    def trained_share(self, phase: Phase) -> float:
-        """Return the fraction of the images that a phase works on."""
-        return 1.0 if phase is Phase.FP else 1.0 - self.gradient_skip
-
-
-DENSE_STATE = State()
-
-
-@dataclass(frozen=True, slots=True)
-class Gemm:
-    """A product of an m x k with a k x n matrix."""
-
-    m: int
-    n: int
-    k: int
+from hardware.sparsity.state import Phase, State
+from hardware.sparsity.weights import Grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,46 +39,6 @@ class Compute:
 
 
 NO_COMPUTE = Compute(0, 0, Work(0, 0), 0)
-
-
-def gemm_cycles(array: Array, gemm: Gemm) -> int:
-    """Return the cycles of a dense product: m are pixels, n outputs, k is summed over."""
-    match array.dataflow:
-        case Dataflow.CORE:
-            tiles = ceil_div(gemm.k, array.columns) * ceil_div(gemm.n, array.rows)
-            return tiles * ceil_div(gemm.m, array.pixels * array.cores) + array.fill_cycles
-        case Dataflow.SYSTOLIC_OS:
-            tiles = ceil_div(gemm.m, array.rows) * ceil_div(gemm.n, array.columns)
-            each = gemm.k + array.rows + array.columns - 2
-        case Dataflow.SYSTOLIC_WS:
-            tiles = ceil_div(gemm.k, array.rows) * ceil_div(gemm.n, array.columns)
-            each = array.rows + gemm.m + array.rows + array.columns - 2
-    return ceil_div(tiles, array.cores) * each
-
-
-def gemms(layer: LayerSpec, phase: Phase, images: int, *, inserts_zeros: bool) -> Iterator[Gemm]:
-    """Yield the products of one phase of one group (hardware.md D.2, C.3)."""
-    k, c = layer.out_channels // layer.groups, layer.in_channels // layer.groups
-    pixels = images * layer.out_pixels
-    match phase:
-        case Phase.FP:
-            yield Gemm(pixels, k, c * layer.kernel)
-        case Phase.WU:
-            yield Gemm(k, c * layer.kernel, pixels)
-        case Phase.BP if inserts_zeros:
-            yield Gemm(images * layer.in_pixels, c, k * layer.kernel)
-        case Phase.BP:
-            for height, rows in _decomposed(layer.in_height, layer.kernel_height, layer):
-                for width, columns in _decomposed(layer.in_width, layer.kernel_width, layer):
-                    yield Gemm(images * height * width, c, k * rows * columns)
-
-
-def _decomposed(size: int, kernel: int, layer: LayerSpec) -> Iterator[tuple[int, int]]:
-    """Yield (input positions, kernel positions that reach them) for each residue of the stride, if both exist."""
-    for residue in range(min(layer.stride, size)):
-        reaching = len(range((residue + layer.padding) % layer.stride, kernel, layer.stride))
-        if reaching:
-            yield ceil_div(size - residue, layer.stride), reaching
 
 
 def needed_macs(layer: LayerSpec, phase: Phase, images: int, state: State) -> tuple[int, float]:

@@ -15,10 +15,11 @@ import enum
 import math
 from dataclasses import dataclass
 
-from hardware.cost.compute import Compute, Phase, State
+from hardware.cost.compute import Compute
 from hardware.machine import Machine
-from hardware.network.workload import LayerSpec
+from hardware.network.layer import LayerSpec
 from hardware.skipping.base import ceil_div
+from hardware.sparsity.state import Phase, State
 
 
 class Order(enum.Enum):

@@ -4,11 +4,12 @@ import math
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from hardware.cost.compute import Phase, State
 from hardware.cost.cost import Cost
 from hardware.cost.energy import joules
 from hardware.machine import Machine
-from hardware.network.workload import LayerSpec, Part, Workload
+from hardware.network.layer import LayerSpec, Part
+from hardware.network.workload import Workload
+from hardware.sparsity.state import Phase, State
 from hardware.storage.formats import whole_bytes
 
 

@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hardware.cost import memory, overhead
-from hardware.cost.compute import DENSE_STATE, Phase, State, compute, living_part, needed_macs
+from hardware.cost.compute import compute, living_part, needed_macs
 from hardware.cost.cost import Cost
 from hardware.cost.energy import joules
 from hardware.entries import HardwareError
 from hardware.machine import Machine
-from hardware.network.workload import LayerSpec, Workload
+from hardware.network.layer import LayerSpec
+from hardware.network.workload import Workload
+from hardware.sparsity.state import DENSE_STATE, Phase, State
 from hardware.sparsity.weights import DENSE
 
 States = Mapping[str, State]  # layer -> what is sparse in it; a layer that is missing is dense

@@ -1,1 +1,1 @@
-"""NEW ROOM."""
+"""What is to be computed: layers and training steps."""

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from hardware.cost.compute import State
 from hardware.entries import HardwareError
-from hardware.network.workload import LayerSpec, Workload
+from hardware.network.layer import LayerSpec
+from hardware.network.workload import Workload
+from hardware.sparsity.state import State
 from hardware.sparsity.weights import Mask
 
 

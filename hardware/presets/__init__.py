@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hardware import machine as hardware_machine
+from hardware import machine_file
 from hardware.entries import HardwareError
 from hardware.machine import Machine
 
@@ -25,10 +25,10 @@ def load(name: str) -> dict[str, Any]:
         HardwareError: if there is none.
     """
     if name.endswith(".toml"):
-        return hardware_machine.load(Path(name))
+        return machine_file.load(Path(name))
     if name not in names():
         raise HardwareError(f"no preset {name!r}: choose from {', '.join(names())}, or give a path ending with .toml.")
-    return hardware_machine.load(FOLDER / f"{name}.toml")
+    return machine_file.load(FOLDER / f"{name}.toml")
 
 
 def machine(name: str, changes: Sequence[str] = ()) -> Machine:
@@ -38,7 +38,7 @@ def machine(name: str, changes: Sequence[str] = ()) -> Machine:
         name: of a preset, or a path that ends with ``.toml``.
         changes: lines of TOML such as ``array.rows = 16`` or ``skipping = {kind = "nothing"}``.
     """
-    return hardware_machine.parse(changed(load(name), changes), name)
+    return machine_file.parse(changed(load(name), changes), name)
 
 
 def changed(table: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""NEW ROOM."""
+"""What a machine can skip."""

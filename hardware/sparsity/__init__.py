@@ -1,1 +1,1 @@
-"""NEW ROOM."""
+"""What is zero: weights and activations."""

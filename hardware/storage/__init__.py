@@ -1,1 +1,1 @@
-"""NEW ROOM."""
+"""How sparse values are stored."""

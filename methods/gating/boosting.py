@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from methods.gating.control import GateSetting
+from methods.branches import Branches
 from methods.gating.convolution import block_convolutions
 from methods.gating.layer import replace
 from methods.gating.residual import feeders, take_normalisation
+from methods.gating.setting import GateSetting
 from methods.gating.winners import CountedConv2d, CountedGates, counted, counts, proportions, winners
-from methods.method import Branches
 
 PENALTY = 1e-8  # lambda of the lasso on saliencies
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from methods.gating.control import GatedMethod, GateSetting, require_no_slices
-from methods.gating.convolution import ALL_ON, Gate, GatedConv2d, install
+from methods.branches import Branches
+from methods.gating.control import GatedMethod
+from methods.gating.convolution import GatedConv2d, install
+from methods.gating.gate import ALL_ON, Gate
 from methods.gating.layer import gated
-from methods.method import Branches
+from methods.gating.setting import GateSetting, require_no_slices
 
 GROUPS = 4  # "partitions" of the authors' CIFAR script: the base path reads a quarter of the input channels
 PENALTY = 1e-4  # weight of the thresholds' penalty, ibid.

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from methods import masking
-from methods.gating.control import GatedMethod, GateSetting
-from methods.gating.convolution import ALL_ON, Gate, GatedConv2d, install
+from methods.branches import Branches
+from methods.gating.control import GatedMethod
+from methods.gating.convolution import GatedConv2d, install
+from methods.gating.gate import ALL_ON, Gate
 from methods.gating.layer import gated, replace
-from methods.method import Branches
+from methods.gating.setting import GateSetting
 
 GROUPS = 4  # with 2, which the author's scripts use, no ResNet-18 exceeds a reduction of 1.97
 PENALTY = 1e-4  # weight of the thresholds' penalty in both authors' codes

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from methods.gating.control import GateSetting
+from methods.branches import Branches
 from methods.gating.convolution import block_convolutions
 from methods.gating.layer import replace
+from methods.gating.setting import GateSetting
 from methods.gating.winners import CountedConv2d, CountedGates, counted, counts, proportions, winners
-from methods.method import Branches
 
 HEADS = 4
 PENALTY = 1e-5  # weight of the saliencies' lasso

@@ -10,129 +10,18 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn import functional
 
-from methods.gating.control import GatedMethod, GateSetting, require_no_slices
+from methods.branches import Branches
+from methods.gating.control import GatedMethod
 from methods.gating.convolution import block_convolutions
-from methods.gating.layer import Gated, gated, replace
+from methods.gating.layer import gated, replace
+from methods.gating.mask_unit import MaskUnit
+from methods.gating.masked import MaskedConv2d
 from methods.gating.residual import feeders, take_normalisation
-from methods.method import Branches
+from methods.gating.setting import GateSetting, require_no_slices
 
 PENALTY = 10.0  # weight of the budget's loss
 ANNEALED = 0.33  # of the run, over which the bounds of a block's share open
 NOISE_END = 0.8  # of the run
-STATISTICS = 0.1  # momentum of the running spread of logits, that of batch normalisation
-
-
-class MaskUnit(nn.Module):
-    """A logit per output pixel of a convolution, from the same window plus a term for the whole image.
-
-    Attributes:
-        aim: scalar buffer: a pixel is kept if its logit is at least this; 0 for the authors.
-        moments: float64 ``[2]`` buffer: running means of the logits and of their squares.
-    """
-
-    aim: Tensor
-    moments: Tensor
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        stride = (conv.stride[0], conv.stride[1])
-        self.window = nn.Conv2d(conv.in_channels, 1, 3, stride=stride, padding=1)
-        self.image = nn.Linear(conv.in_channels, 1)
-        self.register_buffer("aim", torch.zeros(()))
-        self.register_buffer("moments", torch.tensor([0.0, 1.0], dtype=torch.float64))
-
-    def forward(self, images: Tensor, noise: torch.Generator | None) -> Tensor:
-        """Return a mask ``[N, 1, H', W']``, 0. or 1.; backwards the sigmoid that stands in for the step.
-
-        Args:
-            images: ``[N, C, H, W]``.
-            noise: of the logistic noise in training, which is the difference of two Gumbel variables; ``None``: off.
-        """
-        logits: Tensor = self.window(images) + self.image(images.mean((2, 3)))[..., None, None]
-        margin = logits - self.aim
-        if not self.training:
-            return (margin >= 0).to(margin.dtype)
-        with torch.no_grad():
-            found = torch.stack([logits.double().mean(), logits.double().square().mean()])
-            self.moments.lerp_(found, STATISTICS)
-        if noise is not None:
-            uniform = torch.rand(margin.shape, generator=noise).clamp(1e-6, 1 - 1e-6)
-            margin = margin + torch.logit(uniform).to(margin.device)
-        soft = torch.sigmoid(margin)
-        return (margin >= 0).to(soft.dtype) + (soft - soft.detach())  # in this order: 0. or 1. exactly
-
-    @staticmethod
-    def overhead_macs(images: Tensor, mask: Tensor) -> int:
-        """Return the image's means, the sum of the two terms and the comparison, per image."""
-        return images[0].numel() + 2 * mask[0].numel()
-
-
-class MaskedConv2d(Gated):
-    """A convolution of a residual block, needed only where the block's mask keeps a pixel or, before the last, near it.
-
-    The block's output is masked behind its last normalisation. What earlier convolutions give outside the pixels that
-    the next one reads reaches no kept pixel, so that it is computed here but counts as skipped.
-
-    Args:
-        conv: 3x3.
-        normalisation: what stood behind the block's last convolution; else ``None``.
-        unit: decides, in the block's first convolution; else ``None``.
-        read: where the block's mask is found; ``None`` for the first.
-        written: where it is left for the next; ``None`` for the last.
-        wider: how many gated convolutions follow in the block: so often the mask is widened by a pixel.
-
-    Attributes:
-        is_bypassed: true computes the dense convolution and decides nothing.
-        noise: of the training passes; ``None``: off.
-        shares: the batch's executed share, of each training pass since they were asked for.
-    """
-
-    def __init__(
-        self,
-        conv: nn.Conv2d,
-        normalisation: nn.Module | None,
-        unit: MaskUnit | None,
-        *,
-        read: deque[Tensor] | None,
-        written: deque[Tensor] | None,
-        wider: int,
-    ) -> None:
-        super().__init__(conv)
-        self.normalisation = normalisation
-        self.unit = unit
-        self.is_bypassed = False
-        self.noise: torch.Generator | None = None
-        self.shares: list[Tensor] = []
-        self._read, self._written, self._wider = read, written, wider
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return ``[N, out_channels, H', W']``; of the block's last convolution normalised and masked."""
-        full: Tensor = self.conv(images)
-        if self.normalisation is not None:
-            full = self.normalisation(full)
-        if self.is_bypassed:
-            on = torch.ones_like(full[:, :1])
-            self.note(on, on.mean((1, 2, 3)), overhead_macs=0)
-            return full
-        mask, overhead = self._mask(images)
-        near = mask
-        for _ in range(self._wider):
-            near = functional.max_pool2d(near.detach(), 3, stride=1, padding=1)
-            overhead += 9 * near[0].numel()
-        self.note(near, near.detach().mean((1, 2, 3)), overhead_macs=overhead)
-        if self.training and torch.is_grad_enabled():
-            self.shares.append(near.mean())
-        if self._written is not None:
-            self._written.append(mask)
-        return full if self.normalisation is None else full * mask
-
-    def _mask(self, images: Tensor) -> tuple[Tensor, int]:
-        """Return the block's mask, and the operations to find it."""
-        if self._read is not None:
-            return self._read.popleft(), 0
-        assert self.unit is not None
-        mask = self.unit(images, self.noise)
-        return mask, self.unit.overhead_macs(images, mask)
 
 
 class SpatialGate(GatedMethod):

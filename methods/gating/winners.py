@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from methods.gating.control import GatedMethod, GateSetting, require_no_slices
+from methods.gating.control import GatedMethod
 from methods.gating.layer import Gated, gated
+from methods.gating.setting import GateSetting, require_no_slices
 
 TYPICAL: float = (2 * math.pi) ** -0.5  # mean of a rectified normal variable: what predictors are initialised for
 

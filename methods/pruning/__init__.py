@@ -1,1 +1,1 @@
-"""NEW ROOM."""
+"""Methods that prune weights, one file each."""

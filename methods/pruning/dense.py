@@ -1,6 +1,7 @@
 """Nothing is pruned: the row that everything else is compared with."""
 
-from methods.method import Setting, SparseMethod, require_elementwise
+from methods.method import SparseMethod
+from methods.setting import Setting, require_elementwise
 
 
 class Dense(SparseMethod):

@@ -7,9 +7,11 @@ from torch.optim import Optimizer
 
 from methods import masking, scores
 from methods.allocation import fitting, ranked
-from methods.granularity.base import select
-from methods.method import Branches, Facts, Setting, SparseMethod, require_one_mask
+from methods.branches import Branches
+from methods.granularity.select import select
+from methods.method import Facts, SparseMethod
 from methods.schedule import Cubic
+from methods.setting import Setting, require_one_mask
 
 
 class Gradual(SparseMethod):

@@ -10,18 +10,12 @@ from torch.optim import Optimizer
 
 from methods import masking, scores
 from methods.allocation import erk
+from methods.branches import Branches
 from methods.exchange import prune_and_regrow
-from methods.granularity.base import select
-from methods.method import (
-    Branches,
-    Facts,
-    Setting,
-    SparseMethod,
-    require_elementwise,
-    require_no_ramp,
-    require_one_mask,
-)
+from methods.granularity.select import select
+from methods.method import Facts, SparseMethod
 from methods.schedule import CosineFraction, window
+from methods.setting import Setting, require_elementwise, require_no_ramp, require_one_mask
 
 
 class DropAndGrow(SparseMethod):

@@ -7,8 +7,10 @@ import torch
 
 from methods import masking, scores
 from methods.allocation import alike, fitting, uniform
-from methods.granularity.base import select
-from methods.method import Branches, Setting, SparseMethod, require_one_mask
+from methods.branches import Branches
+from methods.granularity.select import select
+from methods.method import SparseMethod
+from methods.setting import Setting, require_one_mask
 
 
 class Allocation(Protocol):

@@ -9,12 +9,14 @@ from torch.optim import Optimizer
 
 from methods import masking, scores
 from methods.allocation import erk, fitting, ranked
+from methods.branches import Branches
 from methods.exchange import prune_and_regrow
-from methods.granularity.base import select
-from methods.method import Branches, Facts, Setting, SparseMethod
+from methods.granularity.select import select
+from methods.method import Facts, SparseMethod
 from methods.overlap import overlap
 from methods.schedule import CosineFraction, Cubic
 from methods.scores import EmaMagnitude
+from methods.setting import Setting
 
 
 class Synchronized(SparseMethod):

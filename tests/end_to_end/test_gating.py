@@ -9,7 +9,7 @@ import torch
 from lightly.models.utils import update_momentum
 
 from bench.data import dataset
-from bench.evaluation import linear
+from bench.evaluation import features
 from bench.frameworks import FRAMEWORKS
 from bench.runs import job
 from bench.training import parts
@@ -54,7 +54,7 @@ def test_null_row_all_gates_on_is_dense(framework: str, method: str, tmp_path: P
     null = pretrained(gated_run(framework, method, 1.0, epochs=2), tmp_path / "gated")
     assert null.facts["loss_digest"] == dense.facts["loss_digest"]
     images = dataset_of(gated_run(framework, "dense", 0.0), tmp_path / "cache").test.images[:50]
-    first, second = (linear.features(each.encoder, images, normalise=normalise) for each in (dense, null))
+    first, second = (features.features(each.encoder, images, normalise=normalise) for each in (dense, null))
     assert torch.equal(first, second)
     assert null.facts["gate_rate"] == 1.0
 
@@ -107,7 +107,7 @@ def test_both_branches_of_gated_runs_are_scored(tmp_path: Path) -> None:
         trained, images = pretrained(run, tmp_path / method), dataset_of(run, tmp_path / "cache").test.images
         assert trained.target is not None
         assert trained.features is not None
-        torch.testing.assert_close(trained.features, linear.features(trained.encoder, images, normalise=normalise))
+        torch.testing.assert_close(trained.features, features.features(trained.encoder, images, normalise=normalise))
         assert (trained.target is trained.encoder) is (method == "shared_gate")
         assert trained.measuring_cpu_seconds > 0.0
         made = job.perform(run, context, lambda _step, _total: None)

@@ -18,10 +18,11 @@ from bench.runs import record
 from bench.training import checkpoint, loop
 from bench.training import parts as training_parts
 from bench.training.checkpoint import CheckpointError
-from bench.training.loop import TrainingError
+from bench.training.state import TrainingError
 from methods import METHODS
-from methods.granularity.base import budget, parse
-from methods.method import Branches
+from methods.branches import Branches
+from methods.granularity.base import budget
+from methods.granularity.select import parse
 from methods.pruning.synchronized import Synchronized
 from methods.scores import EmaMagnitude
 from tests.tiny import dataset_of, pretrained, tiny_run

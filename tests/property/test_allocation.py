@@ -10,7 +10,9 @@ from lightly.models import ResNetGenerator
 
 from methods import masking, scores
 from methods.allocation import erk, global_, uniform
-from methods.granularity.base import Elementwise, budget, select
+from methods.granularity.base import budget
+from methods.granularity.element import Elementwise
+from methods.granularity.select import select
 from methods.macs import effective_macs, inference_macs
 from tests.strategies import densities, shapes
 

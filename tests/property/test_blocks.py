@@ -14,11 +14,18 @@ from hardware.skipping.base import Tile
 from hardware.skipping.blocks import Blocks
 from methods import METHODS, masking, scores
 from methods.allocation import erk, global_, ranked, uniform
+from methods.branches import Branches
 from methods.exchange import prune_and_regrow
-from methods.granularity.base import Block, Elementwise, Filter, Granularity, NofM, WholeUnits, budget, parse, select
+from methods.granularity.base import Granularity, WholeUnits, budget
+from methods.granularity.block import Block
+from methods.granularity.element import Elementwise
+from methods.granularity.filter import Filter
+from methods.granularity.n_of_m import NofM
+from methods.granularity.select import parse, select
 from methods.masking import Masks
-from methods.method import Branches, Setting, SparseMethod
+from methods.method import SparseMethod
 from methods.schedule import Cubic
+from methods.setting import Setting
 from tests.strategies import PRUNABLE, SIZES, branches, train
 
 TOTAL = 20

@@ -12,13 +12,18 @@ from torch.optim import SGD, Optimizer
 
 from methods import METHODS, masking, scores
 from methods.allocation import erk, global_, uniform
+from methods.branches import Branches
 from methods.exchange import prune_and_regrow
-from methods.granularity.base import Elementwise, NofM, budget, select
-from methods.method import Branches, Setting, SparseMethod
+from methods.granularity.base import budget
+from methods.granularity.element import Elementwise
+from methods.granularity.n_of_m import NofM
+from methods.granularity.select import select
+from methods.method import SparseMethod
 from methods.overlap import overlap
 from methods.pruning.static import StaticMask
 from methods.pruning.synchronized import Synchronized
 from methods.schedule import Cubic
+from methods.setting import Setting
 from tests.strategies import SIZES, branches, images, loss_of, random_masks, train
 
 TOTAL = 20

@@ -12,13 +12,16 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from methods import METHODS, masking, scores
 from methods.allocation import erk, global_
+from methods.branches import Branches
 from methods.exchange import prune_and_regrow
-from methods.granularity.base import Elementwise, select
-from methods.method import Branches, Setting, SparseMethod
+from methods.granularity.element import Elementwise
+from methods.granularity.select import select
+from methods.method import SparseMethod
 from methods.pruning.granet import GradualRegrow
 from methods.pruning.rigl import DropAndGrow
 from methods.pruning.static import StaticMask
 from methods.schedule import CosineFraction, Cubic
+from methods.setting import Setting
 from tests.strategies import branches, effective_weights, images, loss_of, random_masks, train
 
 TOTAL = 20

@@ -12,12 +12,13 @@ from torch.nn import functional
 from bench.config.run import EncoderSpec
 from bench.training import encoders
 from methods import GATES, GateSetting, masking
-from methods.gating.convolution import ALL_ON, Gate, GatedConv2d, Partition, block_convolutions, install
+from methods.branches import Branches
+from methods.gating.convolution import GatedConv2d, Partition, block_convolutions, install
 from methods.gating.dual import PENALTY
+from methods.gating.gate import ALL_ON, Gate
 from methods.gating.layer import gated
 from methods.gating.measure import Budget, observe
 from methods.gating.skipping import Skipping
-from methods.method import Branches
 
 LAYERS = st.tuples(
     st.sampled_from([1, 2, 4]),  # groups

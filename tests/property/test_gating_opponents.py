@@ -12,17 +12,18 @@ from lightly.models.utils import update_momentum
 from torch import Tensor, nn
 
 from methods import GATES, GateSetting, masking
+from methods.branches import Branches
 from methods.gating import boosting, group, spatial
 from methods.gating.boosting import BoostedConv2d
 from methods.gating.control import GatedMethod
 from methods.gating.convolution import GatedConv2d, block_convolutions
 from methods.gating.group import HeadedConv2d
 from methods.gating.layer import gated
+from methods.gating.masked import MaskedConv2d
 from methods.gating.measure import Budget, observe
 from methods.gating.residual import feeders
-from methods.gating.spatial import MaskedConv2d, SpatialGate
+from methods.gating.spatial import SpatialGate
 from methods.gating.winners import counts, proportions, winners
-from methods.method import Branches
 
 OPPONENTS = ("channel_gate", "feature_boosting", "group_gate", "spatial_gate")
 FEW = settings(max_examples=10)

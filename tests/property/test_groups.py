@@ -11,10 +11,13 @@ from torch.optim import SGD, Optimizer
 
 from methods import METHODS, masking, scores
 from methods.allocation import erk
-from methods.granularity.base import NofM, select
+from methods.branches import Branches
+from methods.granularity.n_of_m import NofM
+from methods.granularity.select import select
 from methods.masking import Masks
-from methods.method import Branches, Setting, SparseMethod
+from methods.method import SparseMethod
 from methods.schedule import Cubic
+from methods.setting import Setting
 from tests.strategies import PRUNABLE, branches, train
 
 TOTAL = 20

@@ -9,13 +9,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hardware import presets
-from hardware.cost.compute import DENSE_STATE, Phase, State, compute
+from hardware.cost.compute import compute
 from hardware.cost.energy import joules
 from hardware.cost.memory import Operands, Order, candidates, timing, traffic
 from hardware.cost.step import phase_cost
 from hardware.entries import HardwareError
 from hardware.machine import EnergyTable, Machine, Memory, Per
-from hardware.network.workload import LayerSpec
+from hardware.network.layer import LayerSpec
+from hardware.sparsity.state import DENSE_STATE, Phase, State
 from hardware.sparsity.weights import Density, Mask
 from hardware.storage.formats import Bitmap, Csr, Dense, Format
 from hardware.storage.grouped import BlockValues, NofMValues

@@ -8,16 +8,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from hardware.cost.compute import DENSE_STATE, Phase, State, compute, living_part, needed_macs
+from hardware.cost.compute import compute, living_part, needed_macs
 from hardware.entries import HardwareError
 from hardware.machine import Machine
-from hardware.network.workload import LayerSpec
+from hardware.network.layer import LayerSpec
 from hardware.skipping.base import Bools, Skipping, Tile
 from hardware.skipping.blocks import Blocks
 from hardware.skipping.chance import expected_largest
 from hardware.skipping.elements import Elements
 from hardware.skipping.n_of_m import NofM, NofMOutputs
 from hardware.sparsity.gates import GateMask, GateRate
+from hardware.sparsity.state import DENSE_STATE, Phase, State
 from hardware.sparsity.weights import Density, Mask
 from tests.unit.hardware.networks import ALIGNED, ELEMENTS, PLAIN, TRANSPOSABLE, bare, conv
 

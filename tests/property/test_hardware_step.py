@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware import comparison, presets
-from hardware.cost.compute import Phase, State
 from hardware.cost.cost import Cost
 from hardware.cost.step import LAYER_PARTS, amdahl_limit, jobs, phase_cost, resolved, step
 from hardware.entries import HardwareError
+from hardware.network.layer import Part
 from hardware.network.ramp import CubicRamp
-from hardware.network.workload import Part, Workload
+from hardware.network.workload import Workload
 from hardware.sparsity.gates import GateRate
+from hardware.sparsity.state import Phase, State
 from hardware.sparsity.weights import Density, Mask
 from tests.unit.hardware.networks import ALIGNED, BITMAP, BYOL, ELEMENTS, SIMCLR, TRANSPOSABLE, bare, conv, network
 

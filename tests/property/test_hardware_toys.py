@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware import presets
-from hardware.cost.compute import Gemm, gemm_cycles
+from hardware.cost.dense import Gemm, gemm_cycles
 from hardware.machine import Dataflow
 from hardware.skipping.base import Tile
 from hardware.skipping.blocks import Blocks

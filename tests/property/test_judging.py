@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bench.judging.judge import assemble
-from bench.judging.verdict import Margin, Spread, Verdict, compare, holm, judge, judge_together, pooled_spread
+from bench.judging.statistics import Spread, compare, holm, pooled_spread
+from bench.judging.verdict import Margin, Verdict, judge, judge_together
 from bench.runs.outcomes import Outcome
 from tests.made_up_tables import (
     LINEAR,

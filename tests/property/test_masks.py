@@ -12,7 +12,10 @@ from torch.nn import functional
 
 from methods import masking
 from methods.allocation import global_
-from methods.granularity.base import Elementwise, NofM, budget, parse, select
+from methods.granularity.base import budget
+from methods.granularity.element import Elementwise
+from methods.granularity.n_of_m import NofM
+from methods.granularity.select import parse, select
 from tests.strategies import PRUNABLE, densities, masked_encoder, random_masks, scores
 
 

@@ -14,8 +14,8 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812 - its usual 
 from bench.config.run import ViewSpec
 from bench.views import pillow as views_pillow
 from bench.views import recipes
-from bench.views.base import MEAN, STD
 from bench.views.batched import BatchedViews, Parameters
+from bench.views.pixels import MEAN, STD
 
 IMAGES = 40
 PICTURES = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 from hardware import presets
 from hardware.machine import Array, Dataflow, Machine
-from hardware.network.workload import LayerSpec, Part, StepSpec, Workload
+from hardware.network.layer import LayerSpec, Part
+from hardware.network.workload import StepSpec, Workload
 
 # No fill, memory that never stalls (almost), no normalisation: what remains is the array.
 BARE = (

@@ -6,10 +6,13 @@ from dataclasses import replace
 import pytest
 
 from hardware import presets
-from hardware.cost.compute import DENSE_STATE, Gemm, Phase, State, compute, gemm_cycles, gemms, needed_macs
+from hardware.cost.compute import compute, needed_macs
+from hardware.cost.dense import Gemm, gemm_cycles, gemms
 from hardware.cost.step import amdahl_limit, phase_cost
 from hardware.machine import Dataflow
-from hardware.network.workload import LayerSpec, StepSpec
+from hardware.network.layer import LayerSpec
+from hardware.network.workload import StepSpec
+from hardware.sparsity.state import DENSE_STATE, Phase, State
 from hardware.sparsity.weights import Density
 from tests.unit.hardware.networks import BYOL, SIMCLR, bare, conv, network, resnet18
 

@@ -15,7 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import SGD
 
 from methods import METHODS, masking
-from methods.method import Branches, Setting
+from methods.branches import Branches
+from methods.setting import Setting
 from tests.strategies import branches, images, loss_of
 
 TOTAL = 14

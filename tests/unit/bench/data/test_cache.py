@@ -12,8 +12,8 @@ from PIL import Image
 
 from bench.config.run import DataSpec
 from bench.data import dataset as data_dataset
+from bench.data.image_folder import ImageFolder
 from bench.data.pictures import DataError, Decoded
-from bench.data.source import ImageFolder
 from tests.pictures_on_disk import pixels_of, write_folder
 
 MINE = DataSpec(name="mine", train_images=0)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from bench.judging.power import Design
-from bench.judging.verdict import Comparison, Margin, Spread, Verdict, judge_together
+from bench.judging.statistics import Comparison, Spread
+from bench.judging.verdict import Margin, Verdict, judge_together
 
 CELLS = ("a", "b", "c", "d")
 

@@ -7,19 +7,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_ind
 
-from bench.judging.verdict import (
-    Comparison,
-    Judgement,
-    Margin,
-    Spread,
-    Verdict,
-    brown_forsythe_p,
-    compare,
-    holm,
-    judge,
-    judge_together,
-    pooled_spread,
-)
+from bench.judging.statistics import Comparison, Spread, brown_forsythe_p, compare, holm, pooled_spread
+from bench.judging.verdict import Judgement, Margin, Verdict, judge, judge_together
 
 # Worked by hand: mean 50, squares 0 + .16 + .04 + .04 + .16 = .4 over 4 degrees, sd = sqrt(.1) = .3162278;
 # one new run: error = .3162278 sqrt(1 + 1/5) = .3464102; t(.95; 4) = 2.131847; half width = .7384933.

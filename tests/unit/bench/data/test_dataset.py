@@ -13,6 +13,7 @@ from torchvision.datasets import CIFAR10
 
 from bench.config.run import DataSpec
 from bench.data import dataset as data_dataset
+from bench.data import find, read
 from bench.data.dataset import DataError
 from bench.data.pictures import canonical, fingerprint
 from bench.tables import TABLES
@@ -53,9 +54,9 @@ def test_labels_follow_the_class_names_whatever_the_official_order(
 
 def test_official_files_come_before_an_image_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path / "cifar10")
-    assert data_dataset.find("cifar10", tmp_path).kind == "folder"
+    assert find.find("cifar10", tmp_path).kind == "folder"
     write_official(tmp_path, monkeypatch)
-    assert data_dataset.find("cifar10", tmp_path).kind == "official"
+    assert find.find("cifar10", tmp_path).kind == "official"
 
 
 def test_images_are_contiguous_bytes_and_labels_whole_numbers(tmp_path: Path) -> None:
@@ -190,21 +191,21 @@ def test_the_stand_in_needs_no_files_and_never_changes(tmp_path: Path) -> None:
 
 
 def test_find_tells_what_lies_where(tmp_path: Path) -> None:
-    assert data_dataset.find("digits", None).kind == "stand-in"
-    assert data_dataset.find("cifar10", None).kind == "missing"
-    assert data_dataset.find("cifar10", tmp_path).kind == "missing"
+    assert find.find("digits", None).kind == "stand-in"
+    assert find.find("cifar10", None).kind == "missing"
+    assert find.find("cifar10", tmp_path).kind == "missing"
     with pytest.raises(DataError, match="no such folder"):
-        data_dataset.find("cifar10", tmp_path / "nowhere")
+        find.find("cifar10", tmp_path / "nowhere")
     for name in ("", "..", "a/b", "/etc"):
         with pytest.raises(DataError, match="data set"):
-            data_dataset.find(name, tmp_path)
+            find.find(name, tmp_path)
 
 
 def test_survey_reads_all_and_says_what_is_wrong(tmp_path: Path) -> None:
     write_folder(tmp_path / "data" / "mine")
     broken = write_folder(tmp_path / "data" / "torn") / "train" / "bee" / "0001.png"
     broken.write_bytes(broken.read_bytes()[:100])
-    found = {entry.name: entry for entry in data_dataset.survey(tmp_path / "data", tmp_path / "cache")}
+    found = {entry.name: entry for entry in read.survey(tmp_path / "data", tmp_path / "cache")}
     assert list(found) == ["cifar10", "cifar100", "digits", "mine", "torn"]
     assert not found["cifar10"].is_usable
     assert found["digits"].verified
@@ -227,10 +228,10 @@ def test_download_without_a_network_tells_the_way_out(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(CIFAR10, "download", refuse)
     with pytest.raises(DataError, match=r"no route to host.*another machine.*SPARSE_SSL_DATA"):
-        data_dataset.download("cifar10", tmp_path / "new")
+        find.download("cifar10", tmp_path / "new")
     assert not list((tmp_path / "new").iterdir())
     with pytest.raises(DataError, match="only cifar10 and cifar100 can"):
-        data_dataset.download("mine", tmp_path)
+        find.download("mine", tmp_path)
 
 
 def test_download_leaves_the_official_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +239,7 @@ def test_download_leaves_the_official_files(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(
         CIFAR10, "download", lambda self: source.rename(Path(self.root) / source.name)
     )  # what the network would bring
-    assert data_dataset.download("cifar10", tmp_path / "data").kind == "official"
+    assert find.download("cifar10", tmp_path / "data").kind == "official"
     assert loaded(tmp_path / "data").verified
     assert [path.name for path in (tmp_path / "data").iterdir()] == [CIFAR10.base_folder]
 

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.config.cell import parse_cell
 from bench.config.profiles import PROFILES
 from bench.judging.claims import JudgedClaim, load_claims
 from bench.judging.settings import SettingsError
 from bench.judging.verdict import Verdict
 from bench.tables import TABLES
-from bench.tables.spec import parse_cell
 from tests.made_up_tables import LINEAR, made_up_claim, made_up_claims
 
 LEFT = "simclr/synchronized/element/d0.10+g0.30"
@@ -180,7 +180,7 @@ def test_every_claim_finds_its_cells(name: str) -> None:
     ],
 )
 def test_a_slip_in_a_claim_is_an_error(tmp_path: Path, old: str, new: str, message: str) -> None:
-    text = (Path(__file__).parents[3] / "results" / "claims" / "cifar10.toml").read_text()
+    text = (Path(__file__).parents[4] / "results" / "claims" / "cifar10.toml").read_text()
     assert old in text
     (tmp_path / "cifar10.toml").write_text(text.replace(old, new, 1))
     with pytest.raises(SettingsError, match=message):

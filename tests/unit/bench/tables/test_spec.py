@@ -2,14 +2,14 @@ import dataclasses
 
 import pytest
 
+from bench.config.cell import CellName, parse_cell
 from bench.config.profiles import PROFILES
 from bench.config.run import Run
 from bench.tables import TABLES
-from bench.tables.spec import CellName, parse_cell
 from bench.training import encoders, parts
 from methods import masking
 from methods.allocation import alike
-from methods.granularity import base
+from methods.granularity import parse
 from tests.made_up_tables import made_up_run, made_up_spec
 
 DENSE = made_up_run()
@@ -44,7 +44,7 @@ def test_every_cell_of_every_table_parses_back(name: str, profile: str) -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_every_cell_of_every_table_can_be_built_and_prunes_every_layer(name: str) -> None:
     for run in TABLES[name]("smoke", TABLES[name].data).cells:
-        shapes = base.parse("-" if run.sparsity.reduction else run.sparsity.granularity)  # gates prune no weight
+        shapes = parse("-" if run.sparsity.reduction else run.sparsity.granularity)  # gates prune no weight
         parts.method_for(run)
         masked = masking.latent(parts.framework_for(run).online)
         assert all(shapes.fits(weight.shape) for weight in masked.values())
@@ -71,7 +71,7 @@ def test_rows_of_the_structured_table_are_equally_dense(profile: str) -> None:
     total = sum(shape.numel() for shape in shapes.values())
     for run in cells:
         if run.sparsity.granularity != "-":
-            kept = alike(shapes, run.sparsity.density, base.parse(run.sparsity.granularity))
+            kept = alike(shapes, run.sparsity.density, parse(run.sparsity.granularity))
             assert sum(kept.values()) == total * run.sparsity.density
 
 

@@ -5,7 +5,7 @@ from rich.console import Console
 
 from bench.config.run import Run
 from bench.runs.progress import Display, Lines, Progress, duration, shown
-from tests.unit.bench.pool_jobs import a_run
+from tests.unit.bench.runs.pool_jobs import a_run
 
 
 class Clock:

@@ -13,13 +13,15 @@ import psutil
 import pytest
 from rich.console import Console
 
+from bench.files import ROOT
+from bench.runs.folder import finished, lock, stored
 from bench.runs.outcomes import Failed
-from bench.runs.pool import execute, stored
+from bench.runs.pool import execute
 from bench.runs.progress import shown
-from bench.runs.record import ROOT, Record, RecordError
-from bench.runs.worker import Job, finished, lock
-from tests.unit.bench import pool_jobs
-from tests.unit.bench.pool_jobs import a_run
+from bench.runs.record import Record, RecordError
+from bench.runs.worker import Job
+from tests.unit.bench.runs import pool_jobs
+from tests.unit.bench.runs.pool_jobs import a_run
 
 
 def outcomes(folder: Path, job: Job[Path], *, seeds: int = 3, jobs: int = 2) -> tuple[dict[int, Record | Failed], str]:
@@ -166,7 +168,7 @@ with lock(pathlib.Path({str(tmp_path)!r}), wait=print):
 @contextlib.contextmanager
 def command(folder: Path, job: str, grace_seconds: float = 20.0) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
     """Start the pool as a command in a process group of its own; give it and its two busy workers."""
-    arguments = [sys.executable, "-m", "tests.unit.bench.pool_jobs", str(folder), job, str(grace_seconds)]
+    arguments = [sys.executable, "-m", "tests.unit.bench.runs.pool_jobs", str(folder), job, str(grace_seconds)]
     with subprocess.Popen(
         arguments, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

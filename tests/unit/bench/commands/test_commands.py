@@ -9,10 +9,11 @@ import pytest
 
 from bench.__main__ import main
 from bench.commands import table as commands_table
-from bench.commands.place import Place, stored_images
+from bench.commands.images import stored_images
+from bench.commands.place import Place
 from bench.config.run import Run
 from bench.data import dataset
-from bench.runs import estimate, job, record
+from bench.runs import estimate, folder, job, perform, record
 from bench.runs.outcomes import Failed
 from bench.runs.record import Record
 from bench.tables import TABLES
@@ -64,14 +65,14 @@ def references(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def lay_record(place: Place, run: Run, fingerprint: str = "feed") -> Path:
-    path = job.record_path(place.context.runs_dir, run.run_id)
+    path = folder.record_path(place.context.runs_dir, run.run_id)
     made_up_record(run, 50.0, facts={"data_fingerprint": fingerprint}).save(path)
     return path
 
 
 def test_the_longest_runs_start_first(place: Place, trained: list[Run]) -> None:
     runs = [tiny_run("simclr", "dense", epochs=epochs) for epochs in (1, 3, 2)]
-    outcomes, notes = commands_table.perform(runs, place, force=True)
+    outcomes, notes = perform.perform(runs, place.context, jobs=place.jobs, force=True)
     assert [run.optimizer.epochs for run in trained] == [3, 2, 1]
     assert [outcome.run_id for outcome in outcomes] == [run.run_id for run in runs]  # as asked
     assert notes == []
@@ -82,11 +83,11 @@ def test_interrupted_runs_of_other_code_are_counted(
 ) -> None:
     runs = [tiny_run("simclr", "dense", seed=seed) for seed in range(3)]
     for run in runs[:2]:
-        path = job.record_path(place.context.runs_dir, run.run_id).with_name("checkpoint.pt")
+        path = folder.record_path(place.context.runs_dir, run.run_id).with_name("checkpoint.pt")
         checkpoint.save(path, run, "feed", "a machine", {})
-    assert commands_table.perform(runs, place, force=True)[1] == []
+    assert perform.perform(runs, place.context, jobs=place.jobs, force=True)[1] == []
     monkeypatch.setattr(record, "source_digest", lambda: "other code")
-    _, notes = commands_table.perform(runs, place, force=True)
+    _, notes = perform.perform(runs, place.context, jobs=place.jobs, force=True)
     assert notes == ["The code changed since 2 of the runs were interrupted: those started anew."]
     assert len(trained) == 6
 
@@ -96,7 +97,7 @@ def test_records_on_other_images_are_set_aside_and_made_again(place: Place, trai
     known = dataset.load(runs[0].data, None, place.context.cache_dir).fingerprint
     paths = [lay_record(place, run, fingerprint) for run, fingerprint in zip(runs, (known, "others"), strict=True)]
     text = paths[1].read_text()
-    _, notes = commands_table.perform(runs, place, force=True)
+    _, notes = perform.perform(runs, place.context, jobs=place.jobs, force=True)
     assert "1 records were made on other images and were run again." in notes
     assert paths[0].exists()
     assert not paths[1].exists()

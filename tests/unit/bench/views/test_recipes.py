@@ -12,8 +12,9 @@ from torch import Tensor
 
 from bench.config.run import ViewSpec
 from bench.views import recipes
-from bench.views.base import MEAN, STD, View
+from bench.views.base import View
 from bench.views.batched import BatchedViews, Parameters, parameters
+from bench.views.pixels import MEAN, STD
 
 VIEWS = 4096
 

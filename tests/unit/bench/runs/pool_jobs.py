@@ -10,9 +10,10 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.config.run import DataSpec, EncoderSpec, FrameworkSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
+from bench.provenance import source_digest
 from bench.runs.pool import execute
 from bench.runs.progress import shown
-from bench.runs.record import Record, source_digest
+from bench.runs.record import Record
 from bench.runs.worker import Tick
 
 STEPS = 600

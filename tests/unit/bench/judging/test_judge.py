@@ -5,7 +5,8 @@ import pytest
 
 from bench.judging.judge import assemble
 from bench.judging.judged_table import JudgedTable
-from bench.judging.verdict import Spread, Verdict
+from bench.judging.statistics import Spread
+from bench.judging.verdict import Verdict
 from bench.runs.outcomes import Failed, NotRun, Outcome
 from bench.runs.record import Record
 from tests.made_up_tables import (

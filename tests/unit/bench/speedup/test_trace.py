@@ -10,8 +10,8 @@ from bench.config.run import EncoderSpec
 from bench.speedup import trace
 from bench.training import parts
 from hardware.entries import HardwareError
-from hardware.network import workload as network_workload
-from hardware.network.workload import Part
+from hardware.network import workload
+from hardware.network.layer import Part
 from methods import macs, masking
 from tests.tiny import FRAMEWORKS, tiny_run
 
@@ -28,7 +28,7 @@ def test_a_stored_workload_is_what_is_traced(name: str) -> None:
     path = trace.path_of(name)
     traced = trace.trace(trace.named(name), name)
     assert path.read_text() == traced.text
-    assert network_workload.read(path) == traced
+    assert workload.read(path) == traced
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

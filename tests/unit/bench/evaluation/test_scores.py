@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bench.data.dataset import Split
-from bench.evaluation import linear
+from bench.evaluation import features, knn, linear
 from bench.views.recipes import normalise
 
 
@@ -32,7 +32,7 @@ def brute_force(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tens
 def test_knn_is_the_weighted_cosine_vote() -> None:
     bank, bank_labels = clusters(0, 40)
     queries, labels = clusters(1, 30)
-    found = linear.knn(bank, bank_labels, queries, labels, neighbours=7, temperature=0.1)
+    found = knn.knn(bank, bank_labels, queries, labels, neighbours=7, temperature=0.1)
     assert found == brute_force(bank, bank_labels, queries, labels, 7, 0.1)
     assert 30 < found < 90  # neither chance nor trivial: the majority class alone has 30 of 90
 
@@ -40,15 +40,15 @@ def test_knn_is_the_weighted_cosine_vote() -> None:
 def test_knn_never_asks_for_more_than_a_tenth_of_the_bank() -> None:
     bank, bank_labels = clusters(0, 20)
     queries, labels = clusters(1, 20)
-    capped = linear.knn(bank, bank_labels, queries, labels, neighbours=200, temperature=0.1)
+    capped = knn.knn(bank, bank_labels, queries, labels, neighbours=200, temperature=0.1)
     assert capped == brute_force(bank, bank_labels, queries, labels, 6, 0.1)
 
 
 def test_knn_ignores_the_scale_of_features() -> None:
     bank, bank_labels = clusters(0, 20)
     queries, labels = clusters(1, 20)
-    one = linear.knn(bank, bank_labels, queries, labels, neighbours=5, temperature=0.1)
-    other = linear.knn(100 * bank, bank_labels, 0.01 * queries, labels, neighbours=5, temperature=0.1)
+    one = knn.knn(bank, bank_labels, queries, labels, neighbours=5, temperature=0.1)
+    other = knn.knn(100 * bank, bank_labels, 0.01 * queries, labels, neighbours=5, temperature=0.1)
     assert one == other
 
 
@@ -56,7 +56,7 @@ def test_the_majority_class_is_not_enough() -> None:
     bank, bank_labels = clusters(0, 40)
     queries, labels = clusters(1, 40)
     majority = int((labels == bank_labels.mode().values).sum())
-    assert linear.knn(bank, bank_labels, queries, labels, neighbours=10, temperature=0.1) > 1.5 * majority
+    assert knn.knn(bank, bank_labels, queries, labels, neighbours=10, temperature=0.1) > 1.5 * majority
     assert linear.linear_probe(bank, bank_labels, queries, labels) > 1.5 * majority
 
 
@@ -77,8 +77,8 @@ def test_features_come_from_evaluation_mode_and_leave_statistics_alone() -> None
     encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(12))
     images = torch.randint(0, 256, (10, 3, 2, 2), dtype=torch.uint8)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    whole = linear.features(encoder, images, normalise=lambda part: part.float())
-    parts = linear.features(encoder, images, normalise=lambda part: part.float(), batch=3)
+    whole = features.features(encoder, images, normalise=lambda part: part.float())
+    parts = features.features(encoder, images, normalise=lambda part: part.float(), batch=3)
     assert torch.equal(whole, parts)
     assert all(torch.equal(before[name], value) for name, value in encoder.state_dict().items())
 
@@ -91,7 +91,7 @@ def test_the_sgd_probe_learns_what_can_be_learnt() -> None:
     encoder = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten(), torch.nn.BatchNorm1d(48))
     encoder.train()
     encoder(normalise(images))
-    queries = linear.features(encoder, images, normalise=normalise)
+    queries = features.features(encoder, images, normalise=normalise)
     train = Split(images=images, labels=labels)
     found = linear.sgd_probe(encoder, train, queries, labels, seed=0, epochs=40)
     assert found >= 110

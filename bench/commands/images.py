@@ -1,0 +1,61 @@
+"""Whose images a command works on: the data set that was asked for, or its stand-in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.commands.place import Place
+from bench.data import find
+from bench.data.dataset import STAND_IN, DataError
+from bench.runs import folder
+from bench.tables import Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """The data set a table really uses, and what must be said about it."""
+
+    name: str
+    banner: str = ""
+    note: str = ""
+
+
+def resolve_images(name: str, profile: str, place: Place) -> Images:
+    """Return the table's data set; the stand-in only for smoke, and only where the real one cannot be had.
+
+    Raises:
+        DataError: broken data, or none at all for a profile that needs it.
+    """
+    if find.find(name, place.data_dir).kind != "missing":
+        return Images(name=name)
+    try:
+        find.download(name, place.data_dir)
+    except DataError as error:
+        if profile != "smoke":
+            raise
+        return _stand_in_for(name, "which is neither here nor fetched", note=f"{name}: {error}")
+    return Images(name=name)
+
+
+def stored_images(table: Table, name: str, profile: str, seeds: Sequence[int], place: Place) -> Images:
+    """Return what a table's records under ``--out`` are of, without looking for images: nothing will be trained.
+
+    That is the stand-in where no record of the data set lies there, but some of the stand-in do: the smoke table was
+    made where the images could not be had.
+    """
+
+    def has_records(images: str) -> bool:
+        paths = (folder.record_path(place.context.runs_dir, run.run_id) for run in table(profile, images).runs(seeds))
+        return any(path.exists() for path in paths)
+
+    if profile == "smoke" and not has_records(name) and has_records(STAND_IN):
+        return _stand_in_for(name, "of which no record lies under --out")
+    return Images(name=name)
+
+
+def _stand_in_for(name: str, why: str, note: str = "") -> Images:
+    """Return the stand-in, with its banner."""
+    banner = (
+        f"STAND-IN DATA: scikit-learn's handwritten digits, not {name}, {why}. "
+        f"Nothing below says anything about {name}; it is judged only against the stand-in's own references."
+    )
+    return Images(name=STAND_IN, banner=banner, note=note)

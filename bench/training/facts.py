@@ -1,0 +1,78 @@
+"""What is exact about a trained run: counts, MACs, digests, curves."""
+
+import hashlib
+
+import numpy as np
+from torch import Tensor, nn
+
+from bench.config.run import Run
+from bench.data.dataset import Dataset
+from bench.frameworks import Framework
+from bench.training.state import Training
+from methods import macs, masking
+from methods.granularity import element, parse
+from methods.method import GateFacts
+
+
+def shape(dataset: Dataset) -> tuple[int, int, int]:
+    """Return (channels, height, width) of an image."""
+    channels, height, width = dataset.train.images.shape[1:]
+    return channels, height, width
+
+
+def facts(run: Run, dataset: Dataset, training: Training, encoder: nn.Module) -> dict[str, object]:
+    """Gather what is exact about the run. Counts are of weights, MACs of one image."""
+    framework, facts, spec = training.framework, training.method.facts(), run.optimizer
+    online, target = masking.counts(framework.online), masking.counts(framework.target)
+    losses = np.asarray(training.losses, dtype=np.float64)
+    return {
+        "optimizer_steps": training.step,
+        "update_steps": list(facts.update_steps),
+        "samples_seen": training.step * spec.batch_images * spec.accumulate_batches,
+        "train_images": len(dataset.train.images),
+        "data_fingerprint": dataset.fingerprint,
+        "prunable_weights": sum(weight.numel() for weight in masking.latent(framework.online).values()),
+        "kept_per_layer": online,
+        "kept_per_layer_target": target,
+        "kept_weights": sum(online.values()),
+        "kept_weights_target": sum(target.values()),
+        "density_prunable": macs.density_prunable(framework.online),
+        "density_encoder": macs.density_encoder(framework.online),
+        "dense_macs": sum(macs.inference_macs(framework.online, shape(dataset)).values()),
+        "macs_ratio": macs.macs_ratio(framework.online, shape(dataset)),
+        "training_macs_ratio": training.training_macs.ratio if training.step else 0.0,
+        "mask_digest": masking.digest(framework.online),
+        "mask_digest_target": masking.digest(framework.target),
+        "weights_digest": masking.weights_digest(encoder),
+        "loss_digest": hashlib.sha256(losses.tobytes()).hexdigest(),
+        "loss_curve": [round(float(loss), 6) for loss in losses[:: max(1, training.step // 50)]],
+        "curves": {name: [round(value, 6) for value in values] for name, values in facts.curves.items()},
+        **_left_dense(run, framework),
+    }
+
+
+def gate_facts(framework: Framework, gates: GateFacts | None) -> dict[str, object]:
+    """Return what gates change about a run's facts: MACs are no longer those of the masks."""
+    if gates is None:
+        return {}
+    ratio = framework.passes.training_ratio(gates.online_share, gates.target_share)
+    return {**gates.facts, "training_macs_ratio": ratio}
+
+
+def maps(gates: GateFacts | None, dataset: Dataset) -> dict[str, Tensor]:
+    """Return gate maps as bytes, ``gates/BRANCH/LAYER``, and the images they belong to, ``gates/images``."""
+    if gates is None:
+        return {}
+    packed_maps = {f"gates/{name}": (255 * each).round().byte().cpu() for name, each in gates.maps.items()}
+    return packed_maps | {"gates/images": dataset.test.images[: len(next(iter(packed_maps.values())))]}
+
+
+def _left_dense(run: Run, framework: Framework) -> dict[str, object]:
+    """Name the prunable layers that a pattern does not fit; of single weights there is nothing to say."""
+    if run.sparsity.reduction:
+        return {}
+    shapes = parse(run.sparsity.granularity)
+    if shapes == element.Elementwise():
+        return {}
+    latents = masking.latent(framework.online)
+    return {"layers_left_dense": [path for path, weight in latents.items() if not shapes.fits(weight.shape)]}

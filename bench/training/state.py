@@ -1,0 +1,78 @@
+"""Everything that changes from step to step, and so everything that a checkpoint holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightly.utils.scheduler import CosineWarmupScheduler
+from torch import Tensor
+from torch.optim import Optimizer
+
+from bench.frameworks import Framework
+from bench.training import checkpoint
+from methods.macs import TrainingMacs
+from methods.method import SparseMethod
+
+
+class TrainingError(Exception):
+    """Training cannot go on."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Training:
+    """Everything that changes from step to step, and so everything that a checkpoint holds."""
+
+    framework: Framework
+    method: SparseMethod
+    optimizer: Optimizer
+    scheduler: CosineWarmupScheduler
+    training_macs: TrainingMacs
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    masks: dict[str, Tensor] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
+
+    def state(self) -> checkpoint.State:
+        """Return tensors, numbers, strings and containers of them."""
+        return {
+            "framework": _owned(self.framework),
+            "buffers": dict(self.framework.unsaved_buffers()),
+            "method": self.method.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "training_macs": self.training_macs.state_dict(),
+            "random": torch.get_rng_state(),
+            "step": self.step,
+            "losses": torch.tensor(self.losses, dtype=torch.float64),
+            "masks": self.masks,
+            "cpu_seconds": self.cpu_seconds,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``state`` returned."""
+        missing, unexpected = self.framework.load_state_dict(state["framework"], strict=False)
+        shared = set(self.framework.state_dict()) - set(_owned(self.framework))
+        if unexpected or not set(missing) <= shared:
+            raise TrainingError(
+                f"checkpoint: missing {sorted(set(missing) - shared)}, unexpected {sorted(unexpected)}."
+            )
+        for name, buffer in self.framework.unsaved_buffers().items():
+            buffer.copy_(state["buffers"][name])
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.training_macs.load_state_dict(state["training_macs"])
+        torch.set_rng_state(state["random"])
+        self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
+        self.losses, self.masks = state["losses"].tolist(), state["masks"]
+
+
+def _owned(framework: Framework) -> dict[str, Tensor]:
+    """Return the state dict, each tensor once: of a tied twin only what it owns (its masks)."""
+    state, seen = {}, set()
+    for name, tensor in framework.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            state[name] = tensor.detach()
+    return state
