@@ -1,0 +1,40 @@
+"""The names of runs and the texts they hash are pinned: a moved one orphans every stored reference and finished run."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.config.run import Run
+from bench.judging.references import REFERENCES
+from bench.tables import TABLES
+
+# Table, profile and data -> cells with a seed, the run's name and its canonical text, as they were in November 2026.
+# Nothing here is ever edited: add a line for a new kind of run, and give a new knob an "off" default.
+PINNED = json.loads((Path(__file__).parent / "run_names.json").read_text(encoding="utf-8"))
+
+
+def _run(place: str, cell: str, seed: int) -> Run:
+    name, profile, data = place.split("/")
+    (run,) = (run for run in TABLES[name](profile, data).cells if run.cell == cell)
+    return dataclasses.replace(run, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("place", "pinned"),
+    [pytest.param(place, run, id=f"{place}:{run['cell']}") for place, runs in PINNED.items() for run in runs],
+)
+def test_a_run_keeps_its_text_and_its_name(place: str, pinned: dict[str, str | int]) -> None:
+    run = _run(place, str(pinned["cell"]), int(pinned["seed"]))
+    assert run.canonical_text == pinned["canonical_text"]
+    assert run.run_id == pinned["run_id"]
+
+
+def test_every_stored_reference_is_still_named_by_its_table() -> None:
+    """All, not only the pinned: names alone, without reading a reference."""
+    for folder in sorted(REFERENCES.glob("*/*/*")):
+        name, profile, data = folder.relative_to(REFERENCES).parts
+        seeds = range(10)
+        known = {run.run_id for run in TABLES[name](profile, data).runs(seeds)}
+        assert {path.stem for path in folder.glob("*.json")} <= known
