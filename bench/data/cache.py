@@ -1,4 +1,4 @@
-"""Decoded pictures kept on disk and memory-mapped: decoding is done once, and workers share the pages."""
+"""Decoded images kept on disk and memory-mapped: decoding is done once, and workers share the pages."""
 
 import contextlib
 import fcntl
@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import PIL
 
-from bench.data.pictures import DataError, Decoded, Pictures
-from bench.data.source import PictureFiles
+from bench.data.images import DataError, Decoded, Images
+from bench.data.source import ImageFiles
 
 FORMAT = 1  # raise it whenever the same files would be decoded to something else
 _ARRAYS = ("images", "labels", "digests")
@@ -31,8 +31,8 @@ class Cache:
 
     root: Path
 
-    def decoded(self, name: str, files: PictureFiles) -> Decoded:
-        """Return the pictures of ``files``, from the cache where it holds them.
+    def decoded(self, name: str, files: ImageFiles) -> Decoded:
+        """Return the images of ``files``, from the cache where it holds them.
 
         The arrays are mapped copy-on-write: nothing that happens to them in memory reaches the disk.
 
@@ -50,7 +50,7 @@ class Cache:
                 return _mapped(folder)
         except OSError as error:
             raise DataError(
-                f"{error.filename or self.root}: the cache of decoded pictures cannot be used "
+                f"{error.filename or self.root}: the cache of decoded images cannot be used "
                 f"({error.strerror}). Name a folder that can be written and has room."
             ) from error
 
@@ -66,10 +66,10 @@ def _write(folder: Path, decoded: Decoded) -> None:
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         checksums = {}
-        for split, pictures in (("train", decoded.train), ("test", decoded.test)):
+        for split, images in (("train", decoded.train), ("test", decoded.test)):
             for kind in _ARRAYS:
                 name = f"{split}-{kind}.npy"
-                np.save(partial / name, getattr(pictures, kind))
+                np.save(partial / name, getattr(images, kind))
                 checksums[name] = _checksum(partial / name)
         header = {
             "classes": decoded.classes,
@@ -96,7 +96,7 @@ def _is_sound(folder: Path) -> bool:
 def _mapped(folder: Path) -> Decoded:
     header = json.loads((folder / "header.json").read_text(encoding="utf-8"))
     train, test = (
-        Pictures(*(np.load(folder / f"{split}-{kind}.npy", mmap_mode="c") for kind in _ARRAYS))
+        Images(*(np.load(folder / f"{split}-{kind}.npy", mmap_mode="c") for kind in _ARRAYS))
         for split in ("train", "test")
     )
     return Decoded(tuple(header["classes"]), train, test, verified=header["verified"], note=header["note"])

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from bench.data.pictures import SIZE, DataError, Decoded, canonical
-from bench.data.source import PictureFiles, line
+from bench.data.images import SIZE, DataError, Decoded, canonical
+from bench.data.source import ImageFiles, line
 
 FETCH_AGAIN = "All published files are needed: download them again."
 CIFAR_CLASSES = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 
 
 @dataclass(frozen=True, slots=True)
-class OfficialFiles(PictureFiles):
+class OfficialFiles(ImageFiles):
     """CIFAR-10 or CIFAR-100 as published: the unpacked folder or the ``.tar.gz``, every file checked by MD5.
 
     Source: A. Krizhevsky (2009), "Learning Multiple Layers of Features from Tiny Images"; names and checksums

@@ -9,7 +9,7 @@ from torch import Tensor
 from bench.config.run import STAND_IN, DataSpec
 from bench.data.cifar import CIFAR_CLASSES
 from bench.data.find import Found, download, find
-from bench.data.pictures import DataError, Decoded, Pictures, fingerprint
+from bench.data.images import DataError, Decoded, Images, fingerprint
 from bench.data.read import decoded, survey
 
 VALIDATION_IMAGES = 5000
@@ -20,7 +20,7 @@ __all__ = ["STAND_IN", "DataError", "Dataset", "Found", "Split", "download", "fi
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Pictures as tensors: ``images`` uint8 ``[N, 3, 32, 32]``, contiguous, and ``labels`` int64 ``[N]``."""
+    """Images as tensors: ``images`` uint8 ``[N, 3, 32, 32]``, contiguous, and ``labels`` int64 ``[N]``."""
 
     images: Tensor
     labels: Tensor
@@ -33,10 +33,10 @@ class Dataset:
     Attributes:
         name: as in the ``DataSpec``.
         classes: alphabetical; labels index them.
-        train: the selected train pictures, in canonical order.
+        train: the selected train images, in canonical order.
         test: the split evaluated on, be it test or validation.
-        held_out: pictures of the train split that are not trained on.
-        fingerprint: 16 hex digits over the selected pictures and labels of all splits.
+        held_out: images of the train split that are not trained on.
+        fingerprint: 16 hex digits over the selected images and labels of all splits.
         source: where they came from, in words.
         verified: whether the data set is, bit for bit, the published one of its name.
     """
@@ -52,16 +52,16 @@ class Dataset:
 
 
 def load(spec: DataSpec, data_dir: Path | None, cache_dir: Path) -> Dataset:
-    """Return the pictures that a run sees.
+    """Return the images that a run sees.
 
-    The rule of the splits: the validation split is the last 5,000 train pictures in canonical order, the
+    The rule of the splits: the validation split is the last 5,000 train images in canonical order, the
     train subset of n is the first n. So a subset is the same whatever it is evaluated on. With
     ``evaluate_on="validation"`` the two must not overlap, and 0 means all the rest; else 0 means all.
 
     Args:
-        spec: which pictures.
+        spec: which images.
         data_dir: the folder that holds data sets; the stand-in needs none.
-        cache_dir: for decoded pictures; made if it does not exist.
+        cache_dir: for decoded images; made if it does not exist.
 
     Raises:
         DataError: the data is missing, damaged, too small, or not the data the index files were made from.
@@ -89,7 +89,7 @@ def load(spec: DataSpec, data_dir: Path | None, cache_dir: Path) -> Dataset:
     )
 
 
-def _selected(spec: DataSpec, decoded: Decoded) -> tuple[Pictures, Pictures]:
+def _selected(spec: DataSpec, decoded: Decoded) -> tuple[Images, Images]:
     """Return the train subset and the split to evaluate on."""
     total = len(decoded.train.labels)
     on_validation = spec.evaluate_on == "validation"
@@ -109,8 +109,8 @@ def _selected(spec: DataSpec, decoded: Decoded) -> tuple[Pictures, Pictures]:
     return train, validation
 
 
-def _parted(spec: DataSpec, train: Pictures) -> tuple[Pictures, Pictures]:
-    """Return the pictures to train on, and those held out: the last ones."""
+def _parted(spec: DataSpec, train: Images) -> tuple[Images, Images]:
+    """Return the images to train on, and those held out: the last ones."""
     total = len(train.labels)
     if not 0 <= spec.held_out_images < total:
         raise DataError(
@@ -121,24 +121,24 @@ def _parted(spec: DataSpec, train: Pictures) -> tuple[Pictures, Pictures]:
     return _rows(train, 0, kept), _rows(train, kept, total)
 
 
-def _check_index(name: str, split: str, pictures: Pictures) -> None:
+def _check_index(name: str, split: str, images: Images) -> None:
     """Compare with the index file of that subset, where one is kept."""
-    path = SPLITS_DIR / f"{name}-{split}-{len(pictures.labels)}.txt"
-    if path.is_file() and path.read_text(encoding="ascii") != index_text(pictures):
+    path = SPLITS_DIR / f"{name}-{split}-{len(images.labels)}.txt"
+    if path.is_file() and path.read_text(encoding="ascii") != index_text(images):
         raise DataError(
-            f"{path}: lists other pictures than the {split} subset found for {name!r}. References are made "
+            f"{path}: lists other images than the {split} subset found for {name!r}. References are made "
             "from that list. Use the published data set, or give yours another name."
         )
 
 
-def index_text(pictures: Pictures) -> str:
-    """Return the content of an index file: 16 hex digits of each picture's SHA-256, a line each."""
-    return "".join(f"{row[:8].tobytes().hex()}\n" for row in pictures.digests)
+def index_text(images: Images) -> str:
+    """Return the content of an index file: 16 hex digits of each image's SHA-256, a line each."""
+    return "".join(f"{row[:8].tobytes().hex()}\n" for row in images.digests)
 
 
-def _rows(pictures: Pictures, start: int, stop: int) -> Pictures:
-    return Pictures(pictures.images[start:stop], pictures.labels[start:stop], pictures.digests[start:stop])
+def _rows(images: Images, start: int, stop: int) -> Images:
+    return Images(images.images[start:stop], images.labels[start:stop], images.digests[start:stop])
 
 
-def _tensors(pictures: Pictures) -> Split:
-    return Split(torch.from_numpy(pictures.images), torch.from_numpy(pictures.labels))
+def _tensors(images: Images) -> Split:
+    return Split(torch.from_numpy(images.images), torch.from_numpy(images.labels))

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from bench.data.pictures import SIZE, Decoded, Pictures, canonical
+from bench.data.images import SIZE, Decoded, Images, canonical
 
 TRAIN_IMAGES = 1297  # of 1,797; the last 500 in canonical order are the test split
 CLASSES = tuple("0123456789")
@@ -17,7 +17,7 @@ NOTE = "embedded handwritten digits"
 def stand_in() -> Decoded:
     """Return the digits as 32x32 RGB, grey in all three channels.
 
-    The 8x8 pictures with levels 0 to 16 become bytes (level 16 is 255, rounded half up) and are enlarged four
+    The 8x8 images with levels 0 to 16 become bytes (level 16 is 255, rounded half up) and are enlarged four
     times with Pillow's bicubic filter, whose arithmetic is in whole numbers: the same bytes on every machine.
     Canonical order is a fixed shuffle, so the split by position is one at random that never changes.
 
@@ -34,5 +34,5 @@ def stand_in() -> Decoded:
     return Decoded(CLASSES, _part(whole, train), _part(whole, test), verified=True, note="embedded handwritten digits")
 
 
-def _part(whole: Pictures, rows: slice) -> Pictures:
-    return Pictures(whole.images[rows], whole.labels[rows], whole.digests[rows])
+def _part(whole: Images, rows: slice) -> Images:
+    return Images(whole.images[rows], whole.labels[rows], whole.digests[rows])

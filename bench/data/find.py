@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from bench.config.run import STAND_IN
 from bench.data.cifar import CIFAR_CLASSES
-from bench.data.pictures import DataError
+from bench.data.images import DataError
 
 SECONDS_WITHOUT_AN_ANSWER = 20.0
 
@@ -23,7 +23,7 @@ class Found:
         name: of the data set.
         kind: ``official`` files, image ``folder``, embedded ``stand-in``, or ``missing``.
         path: of what was found; ``None`` where nothing was, and for the stand-in.
-        verified: whether the pictures were read and are the published ones; ``find`` alone reads none.
+        verified: whether the images were read and are the published ones; ``find`` alone reads none.
         note: in words: the source, or what is wrong.
         is_usable: whether ``load`` would succeed, as far as is known.
     """
@@ -37,7 +37,7 @@ class Found:
 
 
 def find(name: str, data_dir: Path | None) -> Found:
-    """Return where ``name`` lies: official files before an image folder. Reads no picture.
+    """Return where ``name`` lies: official files before an image folder. Reads no image.
 
     Raises:
         DataError: ``data_dir`` is not a folder, or ``name`` is not a plain name.

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench.data.pictures import MIN_CLASSES, SIZE, Bytes, DataError, Decoded, Pictures, canonical
-from bench.data.source import PictureFiles, line
+from bench.data.images import MIN_CLASSES, SIZE, Bytes, DataError, Decoded, Images, canonical
+from bench.data.source import ImageFiles, line
 
 SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
 SPLITS = ("train", "test")
@@ -23,22 +23,22 @@ RESTORE = "Restore it, or remove it."
 
 
 @dataclass(frozen=True, slots=True)
-class ImageFolder(PictureFiles):
-    """A tree ``path/{train,test}/CLASS/*.{png,webp,jpg}`` of 32x32 pictures. Classes are alphabetical."""
+class ImageFolder(ImageFiles):
+    """A tree ``path/{train,test}/CLASS/*.{png,webp,jpg}`` of 32x32 images. Classes are alphabetical."""
 
     path: Path
 
     def listing(self) -> list[str]:
-        """Return the picture files of both splits."""
+        """Return the image files of both splits."""
         return [
             line(entry.path, RESTORE)
             for split in SPLITS
             for name in self._classes(split)
-            for entry in _pictures_in(self.path / split / name)
+            for entry in _images_in(self.path / split / name)
         ]
 
     def decode(self) -> Decoded:
-        """Read every picture. The pixels of a JPEG depend on the version of its decoder."""
+        """Read every image. The pixels of a JPEG depend on the version of its decoder."""
         classes = self._classes("train")
         if self._classes("test") != classes:
             odd = sorted(set(classes) ^ set(self._classes("test")))
@@ -64,11 +64,11 @@ class ImageFolder(PictureFiles):
             raise DataError(f"{folder}: {len(inside)} class folder(s). At least {MIN_CLASSES} are needed. Add one.")
         return tuple(entry.name for entry in inside)
 
-    def _split(self, split: str, classes: Sequence[str]) -> Pictures:
+    def _split(self, split: str, classes: Sequence[str]) -> Images:
         files = [
             (Path(entry.path), label)
             for label, name in enumerate(classes)
-            for entry in _pictures_in(self.path / split / name)
+            for entry in _images_in(self.path / split / name)
         ]
         pixels = np.empty((len(files), SIZE, SIZE, 3), dtype=np.uint8)
         for row, (path, _) in enumerate(files):
@@ -85,7 +85,7 @@ def _scan(folder: Path) -> list[os.DirEntry[str]]:
         raise DataError(f"{folder}: cannot be read ({error.strerror}). Correct its permissions.") from error
 
 
-def _pictures_in(folder: Path) -> list[os.DirEntry[str]]:
+def _images_in(folder: Path) -> list[os.DirEntry[str]]:
     """Return a class's files, in the order of names."""
     files = _scan(folder)
     for entry in files:
@@ -94,28 +94,28 @@ def _pictures_in(folder: Path) -> list[os.DirEntry[str]]:
                 f"{entry.path}: not one of {', '.join(SUFFIXES)}. Convert it, or move it out of the folder."
             )
     if not files:
-        raise DataError(f"{folder}: no picture. Every class needs at least one. Add some or remove the class.")
+        raise DataError(f"{folder}: no image. Every class needs at least one. Add some or remove the class.")
     return files
 
 
 def _pixels(path: Path) -> Bytes:
-    """Decode one picture to ``[32, 32, 3]``."""
+    """Decode one image to ``[32, 32, 3]``."""
     try:
-        with Image.open(path) as picture:
-            if picture.size != (SIZE, SIZE):
-                width, height = picture.size
+        with Image.open(path) as image:
+            if image.size != (SIZE, SIZE):
+                width, height = image.size
                 raise DataError(
                     f"{path}: {width}x{height} pixels. The encoders' CIFAR stem wants {SIZE}x{SIZE}. "
-                    f"Resize all pictures first, e.g. `mogrify -resize {SIZE}x{SIZE}! *.png`."
+                    f"Resize all images first, e.g. `mogrify -resize {SIZE}x{SIZE}! *.png`."
                 )
-            if picture.mode not in LOSSLESS_MODES or "transparency" in picture.info:
+            if image.mode not in LOSSLESS_MODES or "transparency" in image.info:
                 raise DataError(
-                    f"{path}: mode {picture.mode}. Pictures are RGB, palette or grey, without transparency. "
+                    f"{path}: mode {image.mode}. Images are RGB, palette or grey, without transparency. "
                     "Convert it first, e.g. `mogrify -background white -alpha remove -colorspace sRGB`."
                 )
-            return np.asarray(picture.convert("RGB"))
+            return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow's decoders raise
-        raise DataError(f"{path}: not a readable picture ({error}; {_size(path)}). {RESTORE}") from error
+        raise DataError(f"{path}: not a readable image ({error}; {_size(path)}). {RESTORE}") from error
 
 
 def _size(path: Path) -> str:

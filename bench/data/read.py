@@ -9,11 +9,11 @@ from bench.data.cifar import CIFAR_CLASSES, OfficialFiles
 from bench.data.digits import stand_in
 from bench.data.find import Found, find
 from bench.data.image_folder import ImageFolder
-from bench.data.pictures import DataError, Decoded, fingerprint
-from bench.data.source import PictureFiles
+from bench.data.images import DataError, Decoded, fingerprint
+from bench.data.source import ImageFiles
 
-FULL_COUNTS = (50_000, 10_000)  # train and test pictures of CIFAR-10 and of CIFAR-100
-# Over all 60,000 pictures of CIFAR-10 and their labels. An image folder with this fingerprint is CIFAR-10.
+FULL_COUNTS = (50_000, 10_000)  # train and test images of CIFAR-10 and of CIFAR-100
+# Over all 60,000 images of CIFAR-10 and their labels. An image folder with this fingerprint is CIFAR-10.
 FULL_FINGERPRINTS = {"cifar10": "664a5bf99a641e99"}
 VERIFIED = "fingerprint verified"
 
@@ -43,11 +43,11 @@ def _checked(found: Found, cache_dir: Path) -> Found:
 
 
 def decoded(found: Found, cache_dir: Path) -> Decoded:
-    """Return all pictures, with the last word on whether they are the published ones."""
+    """Return all images, with the last word on whether they are the published ones."""
     if found.path is None:
         return stand_in()
     official = found.kind == "official"
-    files: PictureFiles = OfficialFiles(found.name, found.path) if official else ImageFolder(found.path)
+    files: ImageFiles = OfficialFiles(found.name, found.path) if official else ImageFolder(found.path)
     decoded = Cache(cache_dir).decoded(found.name, files)
     if official:
         return decoded
@@ -62,9 +62,9 @@ def _verdict(name: str, decoded: Decoded) -> str:
     if name not in CIFAR_CLASSES:
         return "not a published data set"
     if counts != FULL_COUNTS:
-        return f"NOT the full set: {counts[0]:,} train and {counts[1]:,} test pictures of 50,000 and 10,000"
+        return f"NOT the full set: {counts[0]:,} train and {counts[1]:,} test images of 50,000 and 10,000"
     if name not in FULL_FINGERPRINTS:
         return "not verified: only the official files can be"
     if fingerprint(decoded.train, decoded.test) == FULL_FINGERPRINTS[name]:
         return VERIFIED
-    return "NOT the published pictures or labels: the fingerprint differs"
+    return "NOT the published images or labels: the fingerprint differs"

@@ -1,13 +1,13 @@
-"""Reads pictures as they lie on disk: an image-folder tree, or the CIFAR files of their author."""
+"""Reads images as they lie on disk: an image-folder tree, or the CIFAR files of their author."""
 
 import abc
 import os
 from pathlib import Path
 
-from bench.data.pictures import DataError, Decoded
+from bench.data.images import DataError, Decoded
 
 
-class PictureFiles(abc.ABC):
+class ImageFiles(abc.ABC):
     """A data set on disk."""
 
     @abc.abstractmethod
@@ -20,7 +20,7 @@ class PictureFiles(abc.ABC):
 
     @abc.abstractmethod
     def decode(self) -> Decoded:
-        """Read every picture.
+        """Read every image.
 
         Raises:
             DataError: naming the file that cannot be used.

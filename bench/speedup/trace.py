@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # the documented pla
 
 from bench.config.profiles import PROFILES
 from bench.config.run import Run, SparsitySpec
-from bench.data.pictures import SIZE
+from bench.data.images import SIZE
 from bench.files import ROOT
 from bench.frameworks import Framework
 from bench.training import parts

@@ -11,7 +11,7 @@ class View:
     """How one view is made. Probabilities and strengths; an operation of strength 0 is left out.
 
     Attributes:
-        min_scale: least share of the picture's area that a crop keeps.
+        min_scale: least share of the image's area that a crop keeps.
         flip: probability of mirroring left to right.
         jitter: probability of the four jitters, which then come in random order.
         brightness: factor in 1 +- this.

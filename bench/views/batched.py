@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.data.pictures import SIZE
+from bench.data.images import SIZE
 from bench.streams import stream_seed
 from bench.views import pillow
 from bench.views.base import View, Views
@@ -15,7 +15,7 @@ from bench.views.pixels import normalised
 
 AT_ONCE = 64  # images, so 128 views: more would leave the caches; changes no bit
 
-_ATTEMPTS = 10  # RandomResizedCrop gives up after so many boxes that do not fit, and takes the whole picture
+_ATTEMPTS = 10  # RandomResizedCrop gives up after so many boxes that do not fit, and takes the whole image
 _DRAWS = 2 * _ATTEMPTS + 11
 _HUE = 3  # brightness, contrast, saturation, hue
 _NO_HUE, _NO_JITTER = 4, 5

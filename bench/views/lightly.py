@@ -1,4 +1,4 @@
-"""Lightly's own transforms, picture by picture."""
+"""Lightly's own transforms, image by image."""
 
 import contextlib
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from bench.views.base import Views
 
 
 class LightlyViews(Views):
-    """Lightly's own transforms on Pillow pictures, seeded anew for every (epoch, sample, view)."""
+    """Lightly's own transforms on Pillow images, seeded anew for every (epoch, sample, view)."""
 
     def __init__(self, transform: Any, *, seed: int) -> None:
         self._transforms = transform.transforms
@@ -23,21 +23,21 @@ class LightlyViews(Views):
     def views(self, images: Tensor, samples: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         """Return both views of the batch. The global random state is as before afterwards."""
         pixels = images.permute(0, 2, 3, 1).contiguous().numpy(force=True)
-        pictures = [Image.fromarray(picture) for picture in pixels]
+        opened = [Image.fromarray(each) for each in pixels]
         with _global_random_state_restored():
             first, second = (
-                torch.stack([self._view(place, *pair, epoch) for pair in zip(pictures, samples.tolist(), strict=True)])
+                torch.stack([self._view(place, *pair, epoch) for pair in zip(opened, samples.tolist(), strict=True)])
                 .to(images.device)
                 .contiguous(memory_format=torch.channels_last)
                 for place in range(2)
             )
         return first, second
 
-    def _view(self, place: int, picture: Image.Image, sample: int, epoch: int) -> Tensor:
+    def _view(self, place: int, image: Image.Image, sample: int, epoch: int) -> Tensor:
         seed = stream_seed("lightly", self._seed, epoch, sample, place)
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators, too
         np.random.seed(seed % 2**32)  # noqa: NPY002 - where Lightly's solarisation draws from
-        view: Tensor = self._transforms[place](picture)
+        view: Tensor = self._transforms[place](image)
         return view
 
 

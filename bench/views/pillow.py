@@ -1,6 +1,6 @@
-"""Pillow's picture operations for a whole batch at once, equal to Pillow's bit for bit.
+"""Pillow's image operations for a whole batch at once, equal to Pillow's bit for bit.
 
-Pictures are *planes*: float32 ``[3, N, 1024]`` that hold whole numbers 0 to 255, so that each channel of the
+Images are *planes*: float32 ``[3, N, 1024]`` that hold whole numbers 0 to 255, so that each channel of the
 batch is one contiguous run. Sums are of whole numbers (or multiples of 1/64) that float32 holds exactly;
 whatever else happens is one pixel's, by single, correctly rounded operations. So neither the batch, nor the
 number of threads, nor the kernel that is chosen changes a bit.
@@ -13,7 +13,7 @@ addition, and Pillow may then differ by one level from this, which does not chan
 import torch
 from torch import Tensor
 
-from bench.data.pictures import SIZE
+from bench.data.images import SIZE
 
 PIXELS = SIZE * SIZE
 LUMA = (19595.0, 38470.0, 7471.0)  # Convert.c: ITU-R 601-2 in 1/65536; sums stay below 2^24
@@ -37,18 +37,18 @@ def tent(start: Tensor, length: Tensor, mirrored: Tensor) -> Tensor:
     return (centre[:, :, None] - position).abs_().neg_().add_(1).clamp_(min=0)
 
 
-def resampled(pictures: Tensor, across: Tensor, down: Tensor) -> Tensor:
+def resampled(images: Tensor, across: Tensor, down: Tensor) -> Tensor:
     """Return planes: rows stretched, rounded, columns stretched, rounded, as ``Image.resize(BILINEAR)`` does.
 
     Args:
-        pictures: ``[N, 3, 32, 32]`` bytes.
+        images: ``[N, 3, 32, 32]`` bytes.
         across: ``[N, 32, 32]`` weights along x, from ``tent``.
         down: ``[N, 32, 32]`` weights along y.
     """
-    count = len(pictures)
-    rows = torch.bmm(pictures.float().view(count, 3 * SIZE, SIZE), across.transpose(1, 2))
+    count = len(images)
+    rows = torch.bmm(images.float().view(count, 3 * SIZE, SIZE), across.transpose(1, 2))
     rows = rows.add_(0.5).floor_().view(count, 3, SIZE, SIZE)
-    planes = torch.empty(3, count, SIZE, SIZE, device=pictures.device)
+    planes = torch.empty(3, count, SIZE, SIZE, device=images.device)
     for channel in range(3):
         torch.bmm(down, rows[:, channel], out=planes[channel])
     return planes.add_(0.5).floor_().view(3, count, PIXELS)

@@ -1,6 +1,6 @@
-"""Views: what each framework does to a picture before it is compared with another view of it.
+"""Views: what each framework does to an image before it is compared with another view of it.
 
-Two pipelines. ``lightly`` calls Lightly's own transforms, picture by picture. ``batched-v1`` (ours) does the
+Two pipelines. ``lightly`` calls Lightly's own transforms, image by image. ``batched-v1`` (ours) does the
 same to whole batches of tensors: the same operations, in the same random order, with Pillow's own rounding.
 One set of parameters gives Lightly's view bit for bit; the random numbers are other ones from the same
 distributions. What deviates: uniform numbers have 24 bits, so the odds of one corner of a crop, or of one
@@ -16,7 +16,7 @@ from lightly.transforms import SimCLRTransform, SimSiamTransform, VICRegTransfor
 from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
 
 from bench.config.run import ViewSpec
-from bench.data.pictures import SIZE
+from bench.data.images import SIZE
 from bench.views.base import View, Views
 from bench.views.batched import BatchedViews
 from bench.views.lightly import LightlyViews

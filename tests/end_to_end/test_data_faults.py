@@ -15,7 +15,7 @@ from PIL import Image
 from bench.config.run import DataSpec
 from bench.data import dataset as data_dataset
 from bench.data.dataset import DataError
-from tests.pictures_on_disk import packed, pixels_of, write_folder, write_official
+from tests.images_on_disk import packed, pixels_of, write_folder, write_official
 
 BAD = "mine/train/bee/0001"
 
@@ -52,9 +52,9 @@ def a_folder(root: Path, suffix: str) -> Path:
     return path
 
 
-def saved(root: Path, picture: Image.Image) -> Path:
+def saved(root: Path, image: Image.Image) -> Path:
     path = root / f"{BAD}.png"
-    picture.save(path)
+    image.save(path)
     return path
 
 
@@ -111,7 +111,7 @@ def stray_file(root: Path) -> Path:
 
 
 def foreign_file(root: Path) -> Path:
-    path = root / "mine/train/ant/picture.bmp"
+    path = root / "mine/train/ant/image.bmp"
     path.write_text("")
     return path
 
@@ -136,7 +136,7 @@ def test_a_truncated_jpeg_is_named(tmp_path: Path) -> None:
     write_folder(tmp_path / "mine", suffix="jpg")
     data_dataset.load(DataSpec(name="mine", train_images=0), tmp_path, tmp_path / "cache")
     path = cut(tmp_path, "jpg")
-    assert fails(tmp_path, "mine").startswith(f"{path}: not a readable picture")
+    assert fails(tmp_path, "mine").startswith(f"{path}: not a readable image")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_truncated_jpeg_is_named(tmp_path: Path) -> None:
         (one_class, r"1 class folder\(s\)\. At least 2 are needed\. Add one"),
         (no_test, r"no such folder\. An image folder has .*Make both"),
         (no_train, r"no such folder\. An image folder has .*Make both"),
-        (empty_class, r"no picture\. Every class needs .*Add some"),
+        (empty_class, r"no image\. Every class needs .*Add some"),
         (class_only_in_train, r"class 'bee' is in only one of train/ and test/.*Add or remove"),
         (stray_file, r"a file where a class folder belongs\. Move it"),
         (foreign_file, r"not one of \.png, .*Convert it"),

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data.pictures import canonical, fingerprint
-from tests.pictures_on_disk import pixels_of
+from bench.data.images import canonical, fingerprint
+from tests.images_on_disk import pixels_of
 
 PIXELS = pixels_of(6)
 

@@ -1,4 +1,4 @@
-"""The cache of decoded pictures."""
+"""The cache of decoded images."""
 
 import os
 import threading
@@ -13,8 +13,8 @@ from PIL import Image
 from bench.config.run import DataSpec
 from bench.data import dataset as data_dataset
 from bench.data.image_folder import ImageFolder
-from bench.data.pictures import DataError, Decoded
-from tests.pictures_on_disk import pixels_of, write_folder
+from bench.data.images import DataError, Decoded
+from tests.images_on_disk import pixels_of, write_folder
 
 MINE = DataSpec(name="mine", train_images=0)
 
@@ -144,5 +144,5 @@ def test_an_interrupted_decoding_leaves_no_cache(tmp_path: Path, monkeypatch: py
 def test_a_cache_that_cannot_be_written_names_the_folder(tmp_path: Path) -> None:
     write_folder(tmp_path / "mine")
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(DataError, match=r"cache: the cache of decoded pictures cannot be used .*Name a folder"):
+    with pytest.raises(DataError, match=r"cache: the cache of decoded images cannot be used .*Name a folder"):
         loaded(tmp_path)

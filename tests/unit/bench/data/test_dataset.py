@@ -15,9 +15,9 @@ from bench.config.run import DataSpec
 from bench.data import dataset as data_dataset
 from bench.data import find, read
 from bench.data.dataset import DataError
-from bench.data.pictures import canonical, fingerprint
+from bench.data.images import canonical, fingerprint
 from bench.tables import TABLES
-from tests.pictures_on_disk import packed, pixels_of, write_folder, write_official, write_split
+from tests.images_on_disk import packed, pixels_of, write_folder, write_official, write_split
 
 ALL = DataSpec(name="cifar10", train_images=0)
 REAL = os.environ.get("SPARSE_SSL_DATA")
@@ -46,7 +46,7 @@ def test_official_files_and_an_image_folder_are_the_same_run(tmp_path: Path, mon
 def test_labels_follow_the_class_names_whatever_the_official_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tests.pictures_on_disk.CLASSES", ("cat", "ant", "bee"))
+    monkeypatch.setattr("tests.images_on_disk.CLASSES", ("cat", "ant", "bee"))
     write_official(tmp_path / "b", monkeypatch)
     write_folder(tmp_path / "a" / "cifar10")
     assert loaded(tmp_path / "a").fingerprint == loaded(tmp_path / "b").fingerprint
@@ -68,10 +68,10 @@ def test_images_are_contiguous_bytes_and_labels_whole_numbers(tmp_path: Path) ->
     assert split.labels.dtype == torch.int64
 
 
-def test_pictures_keep_their_label(tmp_path: Path) -> None:
+def test_images_keep_their_label(tmp_path: Path) -> None:
     write_folder(tmp_path / "cifar10")
     split = loaded(tmp_path).train
-    label_of = {picture.tobytes(): index % 3 for index, picture in enumerate(pixels_of(12, seed=1))}
+    label_of = {image.tobytes(): index % 3 for index, image in enumerate(pixels_of(12, seed=1))}
     for image, label in zip(split.images, split.labels, strict=True):
         assert label_of[image.permute(1, 2, 0).contiguous().numpy().tobytes()] == label
 
@@ -85,15 +85,15 @@ def test_a_part_of_cifar100_is_not_taken_for_cifar100(tmp_path: Path) -> None:
 
 def test_an_image_folder_is_verified_by_its_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path / "cifar10")
-    monkeypatch.setattr(data_dataset, "FULL_COUNTS", (12, 6))
+    monkeypatch.setattr(read, "FULL_COUNTS", (12, 6))
     assert "NOT the published" in loaded(tmp_path).source
-    monkeypatch.setattr(data_dataset, "FULL_FINGERPRINTS", {"cifar10": loaded(tmp_path).fingerprint})
+    monkeypatch.setattr(read, "FULL_FINGERPRINTS", {"cifar10": loaded(tmp_path).fingerprint})
     assert loaded(tmp_path).verified
-    picture = pixels_of(12, seed=1)[0]
-    picture[5, 7, 1] ^= 1
-    Image.fromarray(picture).save(tmp_path / "cifar10/train/ant/0000.png")
+    image = pixels_of(12, seed=1)[0]
+    image[5, 7, 1] ^= 1
+    Image.fromarray(image).save(tmp_path / "cifar10/train/ant/0000.png")
     assert not loaded(tmp_path).verified
-    monkeypatch.setattr(data_dataset, "FULL_COUNTS", (12, 6))
+    monkeypatch.setattr(read, "FULL_COUNTS", (12, 6))
     (tmp_path / "cifar10").rename(tmp_path / "cifar100")
     assert "only the official files" in loaded(tmp_path, DataSpec(name="cifar100", train_images=0)).source
 
@@ -131,9 +131,9 @@ def test_fingerprint_covers_the_selection_only(tmp_path: Path, monkeypatch: pyte
 def test_a_subset_other_than_its_index_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_dataset, "SPLITS_DIR", tmp_path)
     write_folder(tmp_path / "cifar10")
-    pictures = canonical(pixels_of(12, seed=1), np.arange(12) % 3)
+    images = canonical(pixels_of(12, seed=1), np.arange(12) % 3)
     index = tmp_path / "cifar10-train-4.txt"
-    lines = [f"{row[:8].tobytes().hex()}\n" for row in pictures.digests[:4]]
+    lines = [f"{row[:8].tobytes().hex()}\n" for row in images.digests[:4]]
     index.write_text("".join(lines))
     spec = DataSpec(name="cifar10", train_images=4)
     loaded(tmp_path, spec)
@@ -166,7 +166,7 @@ def test_train_and_validation_index_files_share_no_picture() -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1"])
-def test_grey_and_palette_pictures_load_as_the_rgb_they_show(tmp_path: Path, mode: str) -> None:
+def test_grey_and_palette_images_load_as_the_rgb_they_show(tmp_path: Path, mode: str) -> None:
     write_folder(tmp_path / "rgb" / "mine")
     write_folder(tmp_path / "other" / "mine")
     for path in (tmp_path / "other" / "mine").rglob("*.png"):
@@ -254,15 +254,15 @@ def test_the_real_cifar10_is_verified_and_its_subsets_are_the_listed_ones(tmp_pa
     assert dataset.classes[0] == "airplane"
 
 
-def test_equal_pictures_are_ordered_by_label(tmp_path: Path) -> None:
-    picture = pixels_of(1)
-    write_split(tmp_path / "mine/train", np.concatenate([picture] * 3), [2, 0, 1])
+def test_equal_images_are_ordered_by_label(tmp_path: Path) -> None:
+    image = pixels_of(1)
+    write_split(tmp_path / "mine/train", np.concatenate([image] * 3), [2, 0, 1])
     write_split(tmp_path / "mine/test", pixels_of(3), [0, 1, 2])
     assert loaded(tmp_path, DataSpec(name="mine", train_images=0)).train.labels.tolist() == [0, 1, 2]
 
 
 def test_fingerprint_tells_splits_apart() -> None:
-    pictures = canonical(pixels_of(6), np.arange(6) % 3)
+    images = canonical(pixels_of(6), np.arange(6) % 3)
     one, two = (canonical(pixels_of(6)[rows], (np.arange(6) % 3)[rows]) for rows in (slice(None, 3), slice(3, None)))
     assert fingerprint(one, two) != fingerprint(two, one)
-    assert fingerprint(pictures) != fingerprint(pictures, pictures)
+    assert fingerprint(images) != fingerprint(images, images)

@@ -1,4 +1,4 @@
-"""Decoded pictures in canonical order, and what is wrong with data that cannot become them."""
+"""Decoded images in canonical order, and what is wrong with data that cannot become them."""
 
 import hashlib
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ class DataError(Exception):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pictures:
-    """The pictures of one split, in canonical order.
+class Images:
+    """The images of one split, in canonical order.
 
     Attributes:
         images: ``[N, 3, 32, 32]`` bytes.
         labels: ``[N]`` indices into the alphabetical class names.
-        digests: ``[N, 32]`` bytes: the SHA-256 of each picture's pixels, rows of RGB triples.
+        digests: ``[N, 32]`` bytes: the SHA-256 of each image's pixels, rows of RGB triples.
     """
 
     images: Bytes
@@ -38,21 +38,21 @@ class Decoded:
 
     Attributes:
         classes: their names, alphabetical.
-        train: pictures to learn from.
-        test: pictures to be scored on.
-        verified: whether these are, bit for bit, the published pictures of the name.
+        train: images to learn from.
+        test: images to be scored on.
+        verified: whether these are, bit for bit, the published images of the name.
         note: where they come from, and why not if not verified.
     """
 
     classes: tuple[str, ...]
-    train: Pictures
-    test: Pictures
+    train: Images
+    test: Images
     verified: bool
     note: str
 
 
-def canonical(pixels: Bytes, labels: Labels) -> Pictures:
-    """Return pictures sorted by the SHA-256 of their pixels, ties by label.
+def canonical(pixels: Bytes, labels: Labels) -> Images:
+    """Return images sorted by the SHA-256 of their pixels, ties by label.
 
     So the order depends on neither file names nor the batches of an archive. Source: ours; published code
     takes the order of the files, which differs between copies of one data set.
@@ -61,15 +61,15 @@ def canonical(pixels: Bytes, labels: Labels) -> Pictures:
         pixels: ``[N, 32, 32, 3]`` bytes.
         labels: ``[N]``.
     """
-    hashed = b"".join(hashlib.sha256(picture.tobytes()).digest() for picture in pixels)
+    hashed = b"".join(hashlib.sha256(image.tobytes()).digest() for image in pixels)
     digests = np.frombuffer(hashed, dtype=np.uint8).reshape(-1, 32)
     words = digests.view(">u8")
     order = np.lexsort((labels, words[:, 3], words[:, 2], words[:, 1], words[:, 0]))
     images = np.ascontiguousarray(pixels[order].transpose(0, 3, 1, 2))
-    return Pictures(images, labels[order].astype(np.int64), np.ascontiguousarray(digests[order]))
+    return Images(images, labels[order].astype(np.int64), np.ascontiguousarray(digests[order]))
 
 
-def fingerprint(*splits: Pictures) -> str:
+def fingerprint(*splits: Images) -> str:
     """Return 16 hex digits over the pixels and labels of the splits, in their order."""
     digest = hashlib.sha256()
     for split in splits:

@@ -18,7 +18,7 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def pixels_of(count: int, seed: int = 0) -> Pixels:
-    """Return random pictures ``[count, 32, 32, 3]``."""
+    """Return random images ``[count, 32, 32, 3]``."""
     return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
 
 
@@ -27,25 +27,25 @@ def labels_of(count: int) -> list[int]:
 
 
 def write_split(folder: Path, pixels: Pixels, labels: Sequence[int], *, suffix: str = "png") -> list[Path]:
-    """Write lossless pictures into class folders; return their paths."""
+    """Write lossless images into class folders; return their paths."""
     paths = []
-    for index, (picture, label) in enumerate(zip(pixels, labels, strict=True)):
+    for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
         path = folder / CLASSES[label] / f"{index:04d}.{suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path, lossless=True) if suffix == "webp" else Image.fromarray(picture).save(path)
+        Image.fromarray(image).save(path, lossless=True) if suffix == "webp" else Image.fromarray(image).save(path)
         paths.append(path)
     return paths
 
 
 def write_folder(root: Path, *, train: int = 12, test: int = 6, suffix: str = "png") -> Path:
-    """Write an image folder of random pictures at ``root``."""
+    """Write an image folder of random images at ``root``."""
     write_split(root / "train", pixels_of(train, seed=1), labels_of(train), suffix=suffix)
     write_split(root / "test", pixels_of(test, seed=2), labels_of(test), suffix=suffix)
     return root
 
 
 def write_official(root: Path, monkeypatch: pytest.MonkeyPatch, *, train: int = 12, test: int = 6) -> Path:
-    """Write the pictures of ``write_folder`` as CIFAR-10's files, and make torchvision expect them."""
+    """Write the images of ``write_folder`` as CIFAR-10's files, and make torchvision expect them."""
     folder = root / str(CIFAR10.base_folder)
     folder.mkdir(parents=True)
     md5 = {
