@@ -94,6 +94,7 @@ def made_up_tolerances(delta: float = 3.0, floor: float = 0.3) -> Tolerances:
         alpha=0.05,
         equal_spread_alpha=0.01,
         margins={"simclr": margins, "byol": margins},
+        reduction_within=0.03,
     )
 
 

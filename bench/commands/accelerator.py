@@ -10,9 +10,9 @@ import tyro
 from bench.commands.place import Place, Places
 from bench.errors import UsageError
 from bench.files import write_atomically
-from bench.report import show_page, write_page
+from bench.report import show, write_page
 from bench.speedup import document, drawn, ratios, recorded, table, trace
-from bench.speedup.plots import PICTURES
+from bench.speedup.plots import PLOTS
 from bench.speedup.trace import WORKLOADS
 from hardware import presets
 
@@ -42,7 +42,7 @@ def make_accelerator_table(place: Place, *, machines: Sequence[str], cells: str,
     notes = recorded.left_out(place.context.runs_dir, cells)
     notes += () if found else (f"No run under {place.context.runs_dir} matches {cells!r}: all masks are drawn.",)
     laid_out = table.page(lines, judged, notes)
-    show_page(laid_out)
+    show(laid_out)
     folder = place.out / "tables"
     for path in write_page(laid_out, table.payload(lines, judged), folder / "accelerator"):
         print(f"wrote {path}", file=sys.stderr)
@@ -50,10 +50,10 @@ def make_accelerator_table(place: Place, *, machines: Sequence[str], cells: str,
 
 
 def write_accelerator_document() -> int:
-    """Write ``results/accelerator.md`` and its pictures anew."""
+    """Write ``results/accelerator.md`` and its drawings anew."""
     write_atomically(document.DOCUMENT, document.document().encode())
-    for name, picture in PICTURES.items():
-        write_atomically(document.DOCUMENT.parent / document.FOLDER / f"{name}.svg", picture.svg())
+    for name, plot in PLOTS.items():
+        write_atomically(document.DOCUMENT.parent / document.FOLDER / f"{name}.svg", plot.svg())
     print(f"wrote {document.DOCUMENT}", file=sys.stderr)
     return 0
 
@@ -83,7 +83,7 @@ class Accelerator(Places):
         machines: presets of hardware/, or paths of own machines ending with .toml.
         cells: only runs under --out whose cell matches.
         draws: also rows from masks drawn at random, for every granularity.
-        document: write results/accelerator.md and its pictures anew instead.
+        document: write results/accelerator.md and its drawings anew instead.
     """
 
     machines: tuple[str, ...] = field(default_factory=lambda: tuple(presets.names()))

@@ -12,7 +12,7 @@ from bench.judging.claims import load_claims
 from bench.judging.judge import assemble
 from bench.judging.references import load_references
 from bench.judging.tolerances import load_tolerances
-from bench.report import show
+from bench.report import page, show
 from bench.runs.perform import perform
 
 
@@ -46,7 +46,7 @@ def repeat_references(name: str, profile: str, place: Place, *, cells: Sequence[
         claims=load_claims(name),
         notes=notes,
     )
-    show(judged)
+    show(page(judged))
     print(
         f"{judged.repetitions} of {len(judged.records)} runs were compared bit by bit, being of the same environment."
     )

@@ -21,7 +21,7 @@ from bench.judging.judged_table import JudgedTable
 from bench.judging.references import FIRST_USER_SEED, load_references
 from bench.judging.tolerances import load_tolerances
 from bench.provenance import source_digest
-from bench.report import show, write
+from bench.report import page, show, write
 from bench.report.gate_plots import gate_maps
 from bench.report.heading import caption
 from bench.runs import folder
@@ -79,8 +79,9 @@ def make_table(
         banner=images.banner,
         wall_seconds=None if only_stored else time.monotonic() - began,  # of making it: reading takes no time
     )
-    show(judged)
-    for path in (*write(judged, place.out / "tables"), *_write_gate_maps(judged, place)):
+    laid_out = page(judged)
+    show(laid_out)
+    for path in (*write(judged, laid_out, place.out / "tables"), *_write_gate_maps(judged, place)):
         print(f"wrote {path}", file=sys.stderr)
     return judged.exit_code(strict=strict)
 
@@ -111,7 +112,7 @@ def _stored_outcomes(wanted: Sequence[Run], place: Place) -> tuple[list[Outcome]
         )
     records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
     if not records:
-        return None, ["No records lay under --out: these are the stored references and their claims."]
+        return None, ["No records lay under --out: these are the references and their claims."]
     notes = ["Judged from records that lay there; nothing was trained."]
     others = sum(found.provenance.get("source_digest") != source_digest() for found in records)
     if others:

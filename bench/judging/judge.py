@@ -1,4 +1,4 @@
-"""From outcomes and references to a judged table; pure, so that a stored table can be judged again."""
+"""From outcomes and references to a judged table; pure, so that the same records can be judged again."""
 
 import dataclasses
 import json
@@ -18,9 +18,8 @@ from bench.judging.verdict import MINIMUM_REFERENCES, Judgement, Verdict, judge_
 from bench.runs.outcomes import Failed, NotRun, Outcome
 from bench.runs.record import Record
 from bench.tables.spec import TableSpec
-from methods.gating.control import TOLERANCE
 
-_STORED = Judgement(verdict=Verdict.NOT_JUDGED, reason="These are the stored references; nothing was run.")
+_REFERENCES = Judgement(verdict=Verdict.NOT_JUDGED, reason="These are the references; nothing was run.")
 
 
 def assemble(
@@ -39,8 +38,8 @@ def assemble(
 
     Args:
         spec: the requested cells.
-        outcomes: one per requested run; None shows the stored references and judges only the claims.
-        references: all stored runs of the table, also of cells not requested: the spread is pooled over all.
+        outcomes: one per requested run; None shows the references and judges only the claims.
+        references: all that the table has, also of cells not requested: the spread is pooled over all.
         tolerances: what counts as the same.
         claims: what the papers say.
         claimed: the cells of the whole table, which claims are about; by default those of ``spec``.
@@ -53,26 +52,27 @@ def assemble(
     """
     by_cell = _by_cell(spec, outcomes or ())
     owners = _owners(spec, references)
-    stored = {run.cell: [item for item in references if owners.get(item.run_id) == run.cell] for run in spec.cells}
+    kept = {run.cell: [item for item in references if owners.get(item.run_id) == run.cell] for run in spec.cells}
     fresh = {cell: [item for item in found if isinstance(item, Record)] for cell, found in by_cell.items()}
     decided = {
-        run.cell: _without_statistics(run, by_cell[run.cell], stored[run.cell], references, spec) for run in spec.cells
+        run.cell: _without_statistics(run, by_cell[run.cell], kept[run.cell], references, spec) for run in spec.cells
     }
     compared = [cell for cell, judgement in decided.items() if judgement is None]
-    design = _design(compared, fresh, stored, references, tolerances)
+    design = _design(compared, fresh, kept, references, tolerances)
     statistics = judge_together(design.comparisons, design.margins, alpha=design.alpha) if design else {}
-    shown = stored if outcomes is None else fresh
-    borne = {cell: [item for item in found if not _has_missed(item)] for cell, found in shown.items()}
+    shown = kept if outcomes is None else fresh
+    missed = {cell: [item for item in found if _has_missed(item, tolerances)] for cell, found in shown.items()}
+    borne = {cell: [item for item in found if item not in missed[cell]] for cell, found in shown.items()}
     return JudgedTable(
         spec=spec,
         rows=tuple(
             Row(
                 cell=cell,
                 new={name: _sample(fresh[cell], name) for name in METRICS},
-                stored={name: _sample(stored[cell], name) for name in METRICS},
+                references={name: _sample(kept[cell], name) for name in METRICS},
                 facts={name: _mean_fact(shown[cell], name) for name in (*SHOWN_FACTS, *GATE_FACTS)},
-                missed=sum(map(_has_missed, shown[cell])),
-                judgement=_STORED if outcomes is None else judgement or statistics[cell],
+                missed=len(missed[cell]),
+                judgement=_REFERENCES if outcomes is None else judgement or statistics[cell],
             )
             for cell, judgement in decided.items()
         ),
@@ -83,8 +83,10 @@ def assemble(
         ),
         tolerances=tolerances,
         design=design,
+        power=design.power(framework_of) if design else None,
         records=tuple(item for found in shown.values() for item in found),
-        repetitions=sum(exact.repetitions(fresh[cell], stored[cell]) for cell in fresh),
+        shows_references=outcomes is None,
+        repetitions=sum(exact.repetitions(fresh[cell], kept[cell]) for cell in fresh),
         notes=tuple(notes),
         banner=banner,
         wall_seconds=wall_seconds,
@@ -131,7 +133,7 @@ def _checked(record: Record, cell: str) -> Record | Failed:
 
 
 def _without_statistics(
-    run: Run, outcomes: Sequence[Outcome], stored: Sequence[Record], references: Sequence[Record], spec: TableSpec
+    run: Run, outcomes: Sequence[Outcome], kept: Sequence[Record], references: Sequence[Record], spec: TableSpec
 ) -> Judgement | None:
     """Return the judgement of a cell that cannot, or need not, be compared by its metric; else None."""
     failed = [f"seed {item.seed}: {item.reason}" for item in outcomes if isinstance(item, Failed)]
@@ -141,13 +143,13 @@ def _without_statistics(
     if absent or not outcomes:
         return Judgement(verdict=Verdict.NOT_RUN, reason="; ".join(absent) or "No run was asked for.")
     records = [item for item in outcomes if isinstance(item, Record)]
-    broken = [line for record in records for line in exact.violations(record, stored)]
+    broken = [line for record in records for line in exact.violations(record, kept)]
     if broken:
         reason = f"{'; '.join(broken)}. Numbers moved: re-record, and say why."
         return Judgement(verdict=Verdict.DEVIATES, reason=reason)
-    if len(stored) < MINIMUM_REFERENCES:
+    if len(kept) < MINIMUM_REFERENCES:
         table = f"{spec.name} --profile {spec.profile} --data {spec.data}"
-        return _other_settings(run, references) or no_reference(len(stored), table)
+        return _other_settings(run, references) or no_reference(len(kept), table)
     return None
 
 
@@ -158,14 +160,14 @@ def _other_settings(run: Run, references: Sequence[Record]) -> Judgement | None:
     others = [name for name in others if name.rpartition("-s")[0] == slug]
     if not others:
         return None
-    reason = f"The cell's settings changed since {others[0]} was stored: re-record, and say why."
+    reason = f"The cell's settings changed since the reference {others[0]} was made: re-record, and say why."
     return Judgement(verdict=Verdict.NO_REFERENCE, reason=reason)
 
 
 def _design(
     cells: Sequence[str],
     fresh: Mapping[str, Sequence[Record]],
-    stored: Mapping[str, Sequence[Record]],
+    kept: Mapping[str, Sequence[Record]],
     references: Sequence[Record],
     tolerances: Tolerances,
 ) -> Design | None:
@@ -179,7 +181,7 @@ def _design(
         return None
     metric = tolerances.judged_metric
     new = {cell: _numbers(fresh[cell], metric) for cell in cells}
-    old = {cell: _numbers(stored[cell], metric) for cell in cells}
+    old = {cell: _numbers(kept[cell], metric) for cell in cells}
     margins = {cell: tolerances.margin(framework_of(cell)) for cell in cells}
     settings: defaultdict[str, dict[str, list[float]]] = defaultdict(dict)
     for item in references:
@@ -188,10 +190,10 @@ def _design(
     spreads: dict[str, Spread] = {}
     for framework in dict.fromkeys(map(framework_of, cells)):
         inside = [cell for cell in cells if framework_of(cell) == framework]
-        stored_groups = list(settings[framework].values())
-        judged_groups = [group for group in stored_groups if len(group) >= MINIMUM_REFERENCES]
+        reference_groups = list(settings[framework].values())
+        judged_groups = [group for group in reference_groups if len(group) >= MINIMUM_REFERENCES]
         is_pooled = brown_forsythe_p(judged_groups) >= tolerances.equal_spread_alpha
-        common = pooled_spread([*stored_groups, *(new[cell] for cell in inside)])
+        common = pooled_spread([*reference_groups, *(new[cell] for cell in inside)])
         for cell in inside:
             pools[cell] = framework if is_pooled else cell
             spreads[cell] = common if is_pooled else pooled_spread([new[cell], old[cell]])
@@ -224,7 +226,7 @@ def _mean_fact(records: Sequence[Record], name: str) -> float | None:
     return math.fsum(values) / len(values) if values else None
 
 
-def _has_missed(record: Record) -> bool:
+def _has_missed(record: Record, tolerances: Tolerances) -> bool:
     """Return whether gates were asked for a reduction that a gated branch did not reach on the scored images.
 
     A target without gates has a reduction of 1, exactly; the online branch always has gates.
@@ -232,7 +234,8 @@ def _has_missed(record: Record) -> bool:
     if "reduction_asked" not in record.facts:
         return False
     asked, online, target = (float(str(record.facts[name])) for name in ("reduction_asked", *REDUCTIONS))
-    return any(abs(found / asked - 1) > TOLERANCE for found in (online, *([] if target == 1.0 else [target])))
+    gated = (online,) if target == 1.0 else (online, target)
+    return any(abs(found / asked - 1) > tolerances.reduction_within for found in gated)
 
 
 def _seed(record: Record) -> int:

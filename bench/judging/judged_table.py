@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from bench.judging.claims import JudgedClaim
-from bench.judging.power import Design
+from bench.judging.power import Design, Power
 from bench.judging.statistics import pooled_spread
 from bench.judging.tolerances import Tolerances
 from bench.judging.verdict import Judgement, Verdict
@@ -63,7 +63,7 @@ class Row:
     Attributes:
         cell: its name.
         new: metric -> fresh runs.
-        stored: metric -> references.
+        references: metric -> our own earlier runs, kept in ``results/references``.
         facts: densities, ratios and what gates did, as means over the runs; None where there is no run, or no gate.
         missed: how many of the shown runs did not reach the reduction of MACs that was asked for, in some branch.
         judgement: verdict and reason.
@@ -71,15 +71,15 @@ class Row:
 
     cell: str
     new: Mapping[str, Sample]
-    stored: Mapping[str, Sample]
+    references: Mapping[str, Sample]
     facts: Mapping[str, float | None]
     missed: int
     judgement: Judgement
 
     def difference(self, metric: str) -> float | None:
-        """Return mean new minus mean stored, in percentage points; None where a side is empty."""
-        new, stored = self.new[metric].mean, self.stored[metric].mean
-        return None if new is None or stored is None else new - stored
+        """Return mean new minus mean of the references, in percentage points; None where a side is empty."""
+        new, old = self.new[metric].mean, self.references[metric].mean
+        return None if new is None or old is None else new - old
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +91,10 @@ class JudgedTable:
         rows: in the order of the cells.
         claims: judged relations; their verdicts do not touch the exit code.
         tolerances: what counted as the same.
-        design: what the verdicts are worth; None where no cell could be compared.
+        design: what the verdicts rest on; None where no cell could be compared.
+        power: what the verdicts are worth; None without a design.
         records: what the rows were made of.
+        shows_references: nothing was run: the rows are the references, and nothing is judged but the claims.
         repetitions: how many records repeat a reference and were compared bit by bit.
         notes: lines to print below.
         banner: a warning to print above and inside; empty for none.
@@ -104,7 +106,9 @@ class JudgedTable:
     claims: tuple[JudgedClaim, ...]
     tolerances: Tolerances
     design: Design | None
+    power: Power | None
     records: tuple[Record, ...]
+    shows_references: bool
     repetitions: int
     notes: tuple[str, ...]
     banner: str
@@ -113,14 +117,21 @@ class JudgedTable:
     @property
     def control_missed(self) -> tuple[str, ...]:
         """The cells whose planted loss the judge would not call DEVIATES."""
-        return self.design.control_missed() if self.design else ()
+        return self.power.control_missed if self.power else ()
+
+    @property
+    def has_gates(self) -> bool:
+        """Whether some cell gates activations."""
+        return any(row.facts["reduction"] is not None for row in self.rows)
 
     def exit_code(self, *, strict: bool = False) -> int:
-        """Return 0 if some cell was judged and none DEVIATES, FAILED or NOT_RUN; else 1.
+        """Return 0 if some cell was judged and none DEVIATES, FAILED or NOT_RUN, or if references are shown; else 1.
 
         Args:
             strict: INCONCLUSIVE cells and a blind judge (a missed positive control) fail too.
         """
+        if self.shows_references:
+            return int(not self.records)
         verdicts = {row.judgement.verdict for row in self.rows}
         bad = {Verdict.DEVIATES, Verdict.FAILED, Verdict.NOT_RUN} | ({Verdict.INCONCLUSIVE} if strict else set())
         is_blind = strict and bool(self.control_missed)

@@ -7,12 +7,12 @@ the expectation over it is a mean over its quantiles.
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import optimize, special, stats
 
 from bench.judging.statistics import Comparison
 from bench.judging.verdict import Judgement, Margin, Verdict, judge_together
@@ -22,6 +22,23 @@ _WANTED_POWER = 0.80
 _PLANTED_SDS = 3.0
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """What the verdicts of a table are worth.
+
+    Attributes:
+        false_deviates: chance that some cell of an unmoved table is called DEVIATES.
+        detectable_shifts: group of cells -> points called DEVIATES with a chance of 80 % in its least sensitive cell.
+        reproduced: chance that an unmoved cell is called REPRODUCED, for the least likely cell.
+        control_missed: the cells whose planted loss the judge would not call DEVIATES.
+    """
+
+    false_deviates: float
+    detectable_shifts: Mapping[str, float]
+    reproduced: float
+    control_missed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +82,15 @@ class Design:
         """Return the chance that an unmoved cell is called REPRODUCED, for the least likely cell."""
         return min(self._reproduced(cell) for cell in self.comparisons)
 
+    def power(self, group: Callable[[str], str]) -> "Power":
+        """Return all of it: computed once, shown by every report."""
+        return Power(
+            false_deviates=self.false_deviates(),
+            detectable_shifts=self.detectable_shifts(group),
+            reproduced=self.power_reproduced(),
+            control_missed=self.control_missed(),
+        )
+
     def control_missed(self) -> tuple[str, ...]:
         """Return the cells in which a planted loss is *not* called DEVIATES: the positive control.
 
@@ -103,16 +129,13 @@ class Design:
         return _normal_tail(least - shift, item.error) + _normal_tail(least + shift, item.error)
 
     def _detectable(self, cell: str) -> float:
-        low, high = 0.0, 1.0
-        while self._deviates(cell, high).mean() < _WANTED_POWER:
+        def excess(shift: float) -> float:
+            return float(self._deviates(cell, shift).mean()) - _WANTED_POWER
+
+        high = 1.0
+        while excess(high) < 0.0:
             high *= 2.0
-        for _ in range(40):
-            middle = (low + high) / 2.0
-            if self._deviates(cell, middle).mean() < _WANTED_POWER:
-                low = middle
-            else:
-                high = middle
-        return high
+        return float(optimize.brentq(excess, 0.0, high))
 
     def _reproduced(self, cell: str) -> float:
         item = self.comparisons[cell]

@@ -131,7 +131,7 @@ def compare(new: Sequence[float], reference: Sequence[float], spread: Spread) ->
         ValueError: a side is empty or holds a number that is not finite.
     """
     if not new or not reference:
-        raise ValueError(f"A comparison needs runs on both sides; found {len(new)} new, {len(reference)} stored.")
+        raise ValueError(f"A comparison needs runs on both sides; found {len(new)} new, {len(reference)} references.")
     if not all(map(math.isfinite, (*new, *reference))):
         raise ValueError(f"Only finite numbers can be compared; found {[*new]} and {[*reference]}.")
     difference = math.fsum(new) / len(new) - math.fsum(reference) / len(reference)

@@ -21,12 +21,14 @@ class Tolerances:
         alpha: level of each one-sided test.
         equal_spread_alpha: below this p-value of Brown and Forsythe's test the spread is not pooled.
         margins: framework -> metric -> margin.
+        reduction_within: relative; a measured reduction of MACs closer to the one asked for has met it.
     """
 
     judged_metric: str
     alpha: float
     equal_spread_alpha: float
     margins: Mapping[str, Mapping[str, Margin]]
+    reduction_within: float
 
     def margin(self, framework: str) -> Margin:
         """Return the margin of the judged metric.
@@ -55,13 +57,14 @@ def load_tolerances(table: str, profile: str, data: str, path: Path = TOLERANCES
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path}: not a readable TOML file ({error}).") from error
     document = Reader(f"{path}", content)
+    reduction_within = document.level("reduction_within")
     known: dict[tuple[str, str, str], Tolerances] = {}
     for number, entry in enumerate(document.tables("table")):
         reader = Reader(f"{path}: table {number}", entry)
         key = (reader.text("name"), reader.text("profile"), reader.text("data"))
         if key in known:
             raise SettingsError(f"{path}: {'/'.join(key)} appears twice. Merge the entries.")
-        known[key] = _tolerances(reader)
+        known[key] = _tolerances(reader, reduction_within)
     document.close()
     wanted = (table, profile, data)
     if wanted not in known:
@@ -70,7 +73,7 @@ def load_tolerances(table: str, profile: str, data: str, path: Path = TOLERANCES
     return known[wanted]
 
 
-def _tolerances(reader: Reader) -> Tolerances:
+def _tolerances(reader: Reader, reduction_within: float) -> Tolerances:
     margins: dict[str, dict[str, Margin]] = {}
     for number, entry in enumerate(reader.tables("margin")):
         inner = Reader(f"{reader.where}, margin {number}", entry)
@@ -89,6 +92,7 @@ def _tolerances(reader: Reader) -> Tolerances:
         alpha=reader.level("alpha"),
         equal_spread_alpha=reader.level("equal_spread_alpha"),
         margins=margins,
+        reduction_within=reduction_within,
     )
     reader.close()
     return tolerances

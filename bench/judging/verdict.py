@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from bench.judging.statistics import MOST_SEEDS, Comparison, Spread, compare, fewest_runs, holm, pooled_spread
 
-MINIMUM_REFERENCES = 3  # below, the spread of the stored runs is a guess
+MINIMUM_REFERENCES = 3  # below, the spread of the references is a guess
 
 
 class Verdict(enum.Enum):
@@ -76,7 +76,7 @@ def judge(
 
     Args:
         new: the fresh runs; one is enough, the spread then comes from elsewhere.
-        reference: the stored runs.
+        reference: our own earlier runs.
         margin: what counts as the same.
         alpha: level of each one-sided test.
         spread: from seed to seed; by default both sides pooled.
@@ -89,7 +89,7 @@ def judge(
 
 def no_reference(found: int, table: str) -> Judgement:
     """Return the judgement of a cell with ``found`` references, fewer than needed, of a table by its arguments."""
-    reason = f"{found} stored runs, {MINIMUM_REFERENCES} needed: `nox -s record -- {table}` makes them."
+    reason = f"{found} references, {MINIMUM_REFERENCES} needed: `nox -s record -- {table}` makes them."
     return Judgement(verdict=Verdict.NO_REFERENCE, reason=reason)
 
 
@@ -101,7 +101,7 @@ def judge_together(
     (A table of m cells that all lie at the margin shows alpha m false REPRODUCED on average; each is a
     statement about its own cell. A false DEVIATES turns the whole table red, hence the correction.)
 
-    Holm bounds the chance of a false DEVIATES in each direction by alpha; ``bench.judging.judge.power`` computes the
+    Holm bounds the chance of a false DEVIATES in each direction by alpha; ``bench.judging.power`` computes the
     chance over both, which the second condition, a difference beyond the margin, usually makes far smaller.
     """
     corrected = holm([item.deviation_p(margins[cell].delta_points) for cell, item in comparisons.items()])
@@ -129,11 +129,11 @@ def _way_out(comparison: Comparison, delta: float, alpha: float, cells: int) -> 
     def is_settled(candidate: Comparison) -> bool:
         return candidate.equivalence_p(delta) < alpha or candidate.deviation_p(delta) < alpha / cells
 
-    stored = comparison.reference_runs
-    runs = fewest_runs(lambda n: is_settled(comparison.with_runs(n, stored)), comparison.new_runs)
+    references = comparison.reference_runs
+    runs = fewest_runs(lambda n: is_settled(comparison.with_runs(n, references)), comparison.new_runs)
     if runs is not None:
         return f"n = {runs} new runs would settle it at this difference."
-    runs = fewest_runs(lambda n: is_settled(comparison.with_runs(n, n)), max(comparison.new_runs, stored))
+    runs = fewest_runs(lambda n: is_settled(comparison.with_runs(n, n)), max(comparison.new_runs, references))
     if runs is not None:
         return f"n = {runs} new runs and as many references would settle it at this difference."
     return f"not even {MOST_SEEDS} runs would settle it at this difference."

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bench.files import write_atomically
 from bench.judging.judged_table import JudgedTable
-from bench.report.gate_plots import accuracy_against_reduction, has_gates
+from bench.report.gate_plots import accuracy_against_reduction
 from bench.report.html import html
 from bench.report.json import payload
 from bench.report.markdown import markdown
@@ -13,25 +13,26 @@ from bench.report.page import Page, page
 from bench.report.text import text
 
 
-def show(table: JudgedTable) -> None:
-    """Print the table to standard output: coloured and folded in a terminal, plain and unfolded elsewhere."""
-    show_page(page(table))
-
-
-def show_page(laid_out: Page) -> None:
-    """Print a page that was laid out already."""
+def show(laid_out: Page) -> None:
+    """Print a page to standard output: coloured and folded in a terminal, plain and unfolded elsewhere."""
     print(text(laid_out, sys.stdout), end="")  # noqa: T201 - showing is what it is for
 
 
-def write(table: JudgedTable, folder: Path) -> tuple[Path, ...]:
-    """Write ``TABLE-PROFILE-DATA.{md,html,json}``, with gates also ``.svg``, each atomically; return the paths."""
+def write(table: JudgedTable, laid_out: Page, folder: Path) -> tuple[Path, ...]:
+    """Write ``TABLE-PROFILE-DATA.{md,html,json}``, with gates also ``.svg``, each atomically; return the paths.
+
+    Args:
+        table: as judged.
+        laid_out: the table's ``page``: laid out once for the screen and the files.
+        folder: where the files go.
+    """
     stem = f"{table.spec.name}-{table.spec.profile}-{table.spec.data}"
-    paths = write_page(page(table), payload(table), folder / stem)
-    if not has_gates(table):
+    paths = write_page(laid_out, payload(table), folder / stem)
+    if not table.has_gates:
         return paths
-    picture = folder / f"{stem}.svg"
-    write_atomically(picture, accuracy_against_reduction(table))
-    return (*paths, picture)
+    drawing = folder / f"{stem}.svg"
+    write_atomically(drawing, accuracy_against_reduction(table))
+    return (*paths, drawing)
 
 
 def write_page(laid_out: Page, numbers: str, stem: Path) -> tuple[Path, ...]:
@@ -43,4 +44,4 @@ def write_page(laid_out: Page, numbers: str, stem: Path) -> tuple[Path, ...]:
     return tuple(paths.values())
 
 
-__all__ = ["show", "show_page", "write", "write_page"]
+__all__ = ["page", "show", "write", "write_page"]

@@ -13,20 +13,16 @@ from bench.config.run import UNTRAINED
 from bench.judging.judged_table import JudgedTable, Row
 from bench.report.heading import caption
 from bench.report.power import METRIC_TITLES
+from bench.report.svg import svg
 
 Arrays = Mapping[str, npt.NDArray[np.uint8]]
 _MARKERS = "osD^vP*X<>hp"
 
 
-def has_gates(table: JudgedTable) -> bool:
-    """Return whether some cell gates activations."""
-    return any(row.facts["reduction"] is not None for row in table.rows)
-
-
 def accuracy_against_reduction(table: JudgedTable) -> bytes:
     """Return an SVG, the same for the same table: a panel a framework, a line a method and granularity.
 
-    What ran is drawn; where nothing did, the stored runs are.
+    What ran is drawn; where nothing did, the references are.
     """
     frameworks = list(dict.fromkeys(row.cell.partition("/")[0] for row in table.rows))
     figure = Figure(figsize=(5.2 * len(frameworks), 4.2), layout="constrained")
@@ -34,11 +30,11 @@ def accuracy_against_reduction(table: JudgedTable) -> bytes:
     for panel, framework in zip(panels, frameworks, strict=True):
         _panel(panel, framework, table)
     figure.suptitle(f"{caption(table.spec)}; {_seeds_drawn(table)}", fontsize="medium")
-    return _svg(figure)
+    return svg(figure)
 
 
 def _seeds_drawn(table: JudgedTable) -> str:
-    """Return the seeds of the runs that the table is made of: fresh ones, else the stored."""
+    """Return the seeds of the runs that the table is made of: fresh ones, else the references."""
     seeds = sorted({int(str(record.run["seed"])) for record in table.records})
     return f"seeds {', '.join(map(str, seeds))}"
 
@@ -69,7 +65,7 @@ def _panel(panel: Axes, framework: str, table: JudgedTable) -> None:
 
 def _mean(row: Row, metric: str) -> float | None:
     new = row.new[metric].mean
-    return row.stored[metric].mean if new is None else new
+    return row.references[metric].mean if new is None else new
 
 
 def _reduction(row: Row) -> float:
@@ -111,11 +107,4 @@ def _spread(layers: Sequence[str]) -> list[str]:
     return [layers[round(index * (len(layers) - 1) / 3)] for index in range(4)] if len(layers) > 4 else list(layers)
 
 
-def _svg(figure: Figure) -> bytes:
-    stream = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "gates", "svg.fonttype": "none"}):
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return stream.getvalue().encode()
-
-
-__all__ = ["accuracy_against_reduction", "gate_maps", "has_gates"]
+__all__ = ["accuracy_against_reduction", "gate_maps"]

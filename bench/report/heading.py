@@ -35,7 +35,7 @@ def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
         ("linear", _distinct(str(item.get("linear_protocol", "unknown")) for item in facts)),
         ("counted", "density and MACs, exactly; zeros are applied, not skipped, and make no step here faster"),
         ("seeds", _seeds(row.new[metric].values for row in table.rows)),
-        ("stored seeds", _seeds(row.stored[metric].values for row in table.rows)),
+        ("seeds of the references", _seeds(row.references[metric].values for row in table.rows)),
         ("machine", _distinct(str(item.get("host", "unknown")) for item in provenance)),
         ("environment", _distinct(str(item.get("env_class", "unknown")) for item in provenance)),
         ("commit", _distinct(str(item.get("git_commit", "unknown")) for item in provenance) + changed),

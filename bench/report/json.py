@@ -3,17 +3,16 @@
 import dataclasses
 import json
 
-from bench.config.cell import framework_of
 from bench.judging.claims import JudgedClaim
 from bench.judging.judged_table import JudgedTable, Row, Sample
 from bench.judging.verdict import Judgement
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def payload(table: JudgedTable) -> str:
     """Return the judged table as JSON with sorted keys and a final newline."""
-    design = table.design
+    design, power = table.design, table.power
     body = {
         "schema": SCHEMA,
         "table": table.spec.name,
@@ -27,14 +26,14 @@ def payload(table: JudgedTable) -> str:
         "rows": [_row(row) for row in table.rows],
         "claims": [_claim(item) for item in table.claims],
         "worth": None
-        if design is None
+        if design is None or power is None
         else {
             "pools": design.pools,
             "sd_points": {cell: item.spread.sd for cell, item in design.comparisons.items()},
             "degrees": {cell: item.spread.degrees for cell, item in design.comparisons.items()},
-            "detectable_shift_points": design.detectable_shifts(framework_of),
-            "false_deviates_probability": design.false_deviates(),
-            "reproduced_probability": design.power_reproduced(),
+            "detectable_shift_points": dict(power.detectable_shifts),
+            "false_deviates_probability": power.false_deviates,
+            "reproduced_probability": power.reproduced,
             "positive_control_missed": list(table.control_missed),
         },
         "repetitions": table.repetitions,
@@ -48,7 +47,7 @@ def _row(row: Row) -> dict[str, object]:
     return {
         "cell": row.cell,
         "new": {metric: _sample(sample) for metric, sample in row.new.items()},
-        "stored": {metric: _sample(sample) for metric, sample in row.stored.items()},
+        "references": {metric: _sample(sample) for metric, sample in row.references.items()},
         "difference_points": {metric: row.difference(metric) for metric in row.new},
         "facts": dict(row.facts),
         "judgement": _judgement(row.judgement),

@@ -1,8 +1,9 @@
-"""The report as Markdown: the form that is stored and compared as text."""
+"""The report as Markdown: the form that is kept and compared as text."""
 
 from collections.abc import Iterable
 
-from bench.report.page import Grid, Page
+from bench.report.grid import Grid
+from bench.report.page import Page
 
 
 def markdown(page: Page) -> str:
@@ -27,12 +28,16 @@ def markdown(page: Page) -> str:
 
 
 def _grid(grid: Grid, warning: str) -> str:
-    rules = ("---:" if column.is_number else "---" for column in grid.columns)
-    lines = [_line(column.title for column in grid.columns), _line(rules)]
-    if warning:
-        lines.append(_line([warning] + [""] * (len(grid.columns) - 1)))
-    lines += (_line(map(_escaped, row)) for row in grid.rows)
-    return "\n".join(lines)
+    rows = [[warning] + [""] * (len(grid.columns) - 1)] if warning else []
+    rows += (list(map(_escaped, row)) for row in grid.rows)
+    return table([(column.title, column.is_number) for column in grid.columns], rows)
+
+
+def table(heads: Iterable[tuple[str, bool]], rows: Iterable[Iterable[str]]) -> str:
+    """Return a Markdown table; ``heads`` are titles and whether a column is of numbers. Nothing is escaped here."""
+    titles, are_numbers = zip(*heads, strict=True)
+    rules = ("---:" if is_number else "---" for is_number in are_numbers)
+    return "\n".join(map(_line, (titles, rules, *rows)))
 
 
 def _line(cells: Iterable[str]) -> str:

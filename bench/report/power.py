@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from bench.config.cell import framework_of
 from bench.judging.judged_table import JudgedTable
-from bench.judging.power import Design
+from bench.judging.power import Design, Power
 
 METRIC_TITLES = {"linear_top1_percent": "linear", "knn_top1_percent": "kNN"}
 
@@ -19,12 +18,12 @@ def worth(table: JudgedTable) -> Iterable[str]:
         "runs to say."
     )
     if table.repetitions:
-        yield f"{table.repetitions} runs repeat a stored run in its environment and were compared bit by bit."
-    if table.design is None:
+        yield f"{table.repetitions} runs repeat a reference in its environment and were compared bit by bit."
+    if table.design is None or table.power is None:
         yield "No cell could be compared statistically."
     else:
         yield _spread(table.design)
-        yield _power(table.design)
+        yield _power(table.power)
         yield _control(table.control_missed, len(table.design.comparisons))
 
 
@@ -39,13 +38,13 @@ def _spread(design: Design) -> str:
     )
 
 
-def _power(design: Design) -> str:
-    shifts = ", ".join(f"{name} {points:.1f}" for name, points in design.detectable_shifts(framework_of).items())
+def _power(power: Power) -> str:
+    shifts = ", ".join(f"{name} {points:.1f}" for name, points in power.detectable_shifts.items())
     return (
         f"Detectable shift: so many points in one cell, the least sensitive one, are called DEVIATES with a chance of "
         f"80 %: {shifts}. If nothing changed, the chance that some cell is called DEVIATES is "
-        f"{_chance(design.false_deviates())}, and the chance that a given cell is called REPRODUCED is at "
-        f"least {_chance(design.power_reproduced())}."
+        f"{_chance(power.false_deviates)}, and the chance that a given cell is called REPRODUCED is at "
+        f"least {_chance(power.reproduced)}."
     )
 
 

@@ -9,7 +9,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from bench.report.page import ALWAYS_WIDE, Grid, Page
+from bench.report.grid import ALWAYS_WIDE, Grid
+from bench.report.page import Page
 
 _UNFOLDED = 10_000  # characters: a log or a pipe gets whole lines
 _STYLES = {"REPRODUCED": "green", "DEVIATES": "bold red", "FAILED": "bold red", "NOT_RUN": "bold red"}

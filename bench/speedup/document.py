@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench.files import ROOT
+from bench.report.markdown import table as markdown_table
 from bench.speedup import validation as study
-from bench.speedup.plots import PICTURES
+from bench.speedup.plots import PLOTS
 from bench.speedup.table import NOT_MODELLED
 from hardware import presets
 
 DOCUMENT = ROOT / "results" / "accelerator.md"
-FOLDER = "accelerator"  # of the pictures, beside the document
+FOLDER = "accelerator"  # of the drawings, beside the document
 
 
 def document() -> str:
@@ -216,7 +217,7 @@ def _not_modelled() -> str:
 
 
 def _picture(name: str) -> str:
-    return f"![{PICTURES[name].title}]({FOLDER}/{name}.svg)"
+    return f"![{PLOTS[name].title}]({FOLDER}/{name}.svg)"
 
 
 def _range(values: Iterable[float]) -> str:
@@ -225,5 +226,5 @@ def _range(values: Iterable[float]) -> str:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rules = ["---", *["---:"] * (len(heads) - 1)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (heads, rules, *rows))
+    """Return a Markdown table; the first column names the rows, the others are numbers."""
+    return markdown_table([(head, index > 0) for index, head in enumerate(heads)], rows)

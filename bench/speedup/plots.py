@@ -1,6 +1,5 @@
-"""The pictures of the accelerator model, as SVG; the same numbers give the same bytes."""
+"""The drawings of the accelerator model; the same numbers give the same bytes."""
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bench.report.svg import svg
 from bench.speedup import validation
 from hardware import presets
 from hardware.cost.step import phase_cost
@@ -17,8 +17,6 @@ from hardware.sparsity.state import DENSE_STATE, Phase
 # Okabe and Ito's colours, which the colour-blind tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000")
 STYLE: Any = {
-    "svg.hashsalt": "accelerator",  # else ids are random
-    "svg.fonttype": "none",
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -28,8 +26,8 @@ STYLE: Any = {
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture: its title, its size in inches, how many panels side by side, and who draws it."""
+class Plot:
+    """A drawing: its title, its size in inches, how many panels side by side, and who draws it."""
 
     title: str
     size: tuple[float, float]
@@ -43,9 +41,7 @@ class Picture:
             axes = figure.subplots(1, self.panels, sharey=self.panels > 1, squeeze=False)
             figure.suptitle(self.title, fontsize=10)
             self.draw(list(axes[0]))
-            stream = io.BytesIO()
-            figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-        return stream.getvalue()
+            return svg(figure)
 
 
 def _layers(axes: list[Axes]) -> None:
@@ -138,18 +134,16 @@ def _sensitivity(axes: list[Axes]) -> None:
     axis.grid(axis="x", alpha=0.3)
 
 
-PICTURES = {
-    "layers": Picture(
-        "Cycles by layer and phase: dense, 256 images, chip28nm as parameterised by us", (9, 4), 1, _layers
-    ),
-    "roofline": Picture(
+PLOTS = {
+    "layers": Plot("Cycles by layer and phase: dense, 256 images, chip28nm as parameterised by us", (9, 4), 1, _layers),
+    "roofline": Plot(
         "Roofline: dense layers and phases, 256 images, chip28nm as parameterised by us", (7, 4.2), 1, _roofline
     ),
-    "density": Picture(
+    "density": Plot(
         "Speed-up against density, each granularity on the machine made for it, 64 DRAM bytes per cycle",
         (9, 4),
         2,
         _density,
     ),
-    "sensitivity": Picture("Sensitivity of chip28nm's speed-up, one entry at a time", (8, 4.2), 1, _sensitivity),
+    "sensitivity": Plot("Sensitivity of chip28nm's speed-up, one entry at a time", (8, 4.2), 1, _sensitivity),
 }

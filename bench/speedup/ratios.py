@@ -55,20 +55,6 @@ class JudgedRatio:
     found: float | None
 
     @property
-    def cells(self) -> tuple[str, ...]:
-        """What a table shows."""
-        claim, is_judged = self.claim, not self.claim.not_judged
-        return (
-            claim.name,
-            claim.work,
-            self.judgement.verdict.value,
-            "-" if self.found is None else f"{self.found:.3f}",
-            f"{claim.least_ratio:.2f}" if is_judged else "-",
-            claim.statement,
-            claim.source,
-        )
-
-    @property
     def sentence(self) -> str:
         """The verdict, its reason, and what is ours."""
         return f"{self.judgement.verdict.value}: {self.judgement.reason} Ours: {self.claim.assumption}"

@@ -1,10 +1,11 @@
 """The accelerator table: every row on every machine, for people and for programs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.report.page import ALWAYS_WIDE, Column, Grid, Page
+from bench.report.grid import ALWAYS_WIDE, NOTHING, Column, grid
+from bench.report.page import Page
 from bench.speedup.ratios import JudgedRatio, Ratios
 from bench.speedup.timeline import Course
 from hardware import comparison, presets
@@ -67,42 +68,9 @@ def page(found: Sequence[Line], judged: Sequence[JudgedRatio], notes: Sequence[s
             ("networks", "; ".join(sorted({_network(line.course) for line in found}))),
             *((preset, _described(machine)) for preset, machine in machines.items()),
         ),
-        results=Grid(
-            title="Results: a training step beside the dense one on the same machine",
-            columns=(
-                Column("branches"),
-                Column("sparsity"),
-                Column("machine"),
-                *_columns("", rank=0),
-                *_columns(", average of the run", rank=1),
-                Column("source", rank=ALWAYS_WIDE),
-            ),
-            rows=tuple(
-                (
-                    line.course.branches,
-                    line.course.kind,
-                    line.preset,
-                    *_cells(line.final),
-                    *_cells(line.average),
-                    line.course.source,
-                )
-                for line in found
-            ),
-        ),
+        results=grid("Results: a training step beside the dense one on the same machine", _COLUMNS, found),
         reasons=(),
-        claims=Grid(
-            title="Claims: what the papers say, in this model",
-            columns=(
-                Column("claim"),
-                Column("work", rank=1),
-                Column("verdict"),
-                Column("smallest ratio found", is_number=True),
-                Column("claimed above", is_number=True),
-                Column("statement", rank=ALWAYS_WIDE),
-                Column("source", rank=ALWAYS_WIDE),
-            ),
-            rows=tuple(item.cells for item in judged),
-        ),
+        claims=grid("Claims: what the papers say, in this model", _CLAIM_COLUMNS, judged),
         claim_reasons=tuple((item.claim.name, item.sentence) for item in judged),
         worth=(
             (
@@ -143,23 +111,47 @@ def payload(found: Sequence[Line], judged: Sequence[JudgedRatio]) -> str:
     return json.dumps(body, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
 
-def _columns(suffix: str, rank: int) -> tuple[Column, ...]:
-    titles = ("speed-up [x]", "MACs reduction [x]", "conversion", "stalls [%]", "energy [mJ]", "energy saved [x]")
-    return tuple(
-        Column(title + suffix, is_number=True, rank=rank if place < 2 else rank + 1)
-        for place, title in enumerate(titles)
-    )
+def _step_columns(suffix: str, step_of: Callable[[Line], Row], *, rank: int) -> Iterable[Column[Line]]:
+    """Give the columns of one of a line's two steps."""
+
+    def number(title: str, show: Callable[[Row], str], *, rank: int) -> Column[Line]:
+        return Column(title=title + suffix, show=lambda line: show(step_of(line)), is_number=True, rank=rank)
+
+    yield number("speed-up [x]", lambda row: f"{row.speed_up:.3f}", rank=rank)
+    yield number("MACs reduction [x]", lambda row: f"{row.macs_reduction:.3f}", rank=rank)
+    yield number("conversion", lambda row: f"{row.conversion:.3f}", rank=rank + 1)
+    yield number("stalls [%]", lambda row: f"{100 * row.stall_share:.1f}", rank=rank + 1)
+    yield number("energy [mJ]", lambda row: f"{1e3 * row.sparse.joules:,.2f}", rank=rank + 1)
+    yield number("energy saved [x]", lambda row: f"{row.dense.joules / row.sparse.joules:.3f}", rank=rank + 1)
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    return (
-        f"{row.speed_up:.3f}",
-        f"{row.macs_reduction:.3f}",
-        f"{row.conversion:.3f}",
-        f"{100 * row.stall_share:.1f}",
-        f"{1e3 * row.sparse.joules:,.2f}",
-        f"{row.dense.joules / row.sparse.joules:.3f}",
-    )
+_COLUMNS: tuple[Column[Line], ...] = (
+    Column(title="branches", show=lambda line: line.course.branches),
+    Column(title="sparsity", show=lambda line: line.course.kind),
+    Column(title="machine", show=lambda line: line.preset),
+    *_step_columns("", lambda line: line.final, rank=0),
+    *_step_columns(", average of the run", lambda line: line.average, rank=1),
+    Column(title="source", show=lambda line: line.course.source, rank=ALWAYS_WIDE),
+)
+
+
+def _least(item: JudgedRatio) -> str:
+    return NOTHING if item.claim.not_judged else f"{item.claim.least_ratio:.2f}"
+
+
+_CLAIM_COLUMNS: tuple[Column[JudgedRatio], ...] = (
+    Column(title="claim", show=lambda item: item.claim.name),
+    Column(title="work", show=lambda item: item.claim.work, rank=1),
+    Column(title="verdict", show=lambda item: item.judgement.verdict.value),
+    Column(
+        title="smallest ratio found",
+        show=lambda item: NOTHING if item.found is None else f"{item.found:.3f}",
+        is_number=True,
+    ),
+    Column(title="claimed above", show=_least, is_number=True),
+    Column(title="statement", show=lambda item: item.claim.statement, rank=ALWAYS_WIDE),
+    Column(title="source", show=lambda item: item.claim.source, rank=ALWAYS_WIDE),
+)
 
 
 def _network(course: Course) -> str:

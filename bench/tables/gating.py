@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from bench.config.profiles import PROFILES
 from bench.config.run import STAND_IN, UNTRAINED, Run, SparsitySpec
 from bench.tables.spec import TableSpec
-from methods import GATES
 
 NAME = "gating"
 DATA = "cifar10"
 TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", STAND_IN: "the stand-in"}
 REDUCTIONS = (1.25, 1.50, 1.75, 2.25)  # 2.25: the largest reported for dual gating on CIFAR
 ABLATIONS = ("dual_gate_averaged", "shared_gate", "single_gate", "ungated_target")
-OPPONENTS = tuple(name for name in GATES if name not in {"dual_gate", *ABLATIONS})
+OPPONENTS = ("channel_gate", "feature_boosting", "group_gate", "spatial_gate")
 REGRESSION_CELLS = ("moco/dual_gate/*", *(f"simclr/{name}/*" for name in (*ABLATIONS, *OPPONENTS)))
 
 

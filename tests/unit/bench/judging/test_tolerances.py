@@ -8,6 +8,7 @@ from bench.judging.tolerances import load_tolerances
 from bench.tables import TABLES
 
 TABLE = """
+reduction_within = 0.02
 [[table]]
 name = "cifar10"
 profile = "smoke"
@@ -34,6 +35,7 @@ def test_a_table_is_read(tmp_path: Path) -> None:
     path.write_text(TABLE)
     found = load_tolerances("cifar10", "smoke", "cifar10", path)
     assert (found.judged_metric, found.alpha, found.equal_spread_alpha) == ("knn_top1_percent", 0.05, 0.01)
+    assert found.reduction_within == 0.02
     margin = found.margin("simclr")
     assert (margin.delta_points, margin.sd_floor_points) == (2.0, 0.5)
     with pytest.raises(SettingsError, match="no margin for knn_top1_percent of byol"):
@@ -54,6 +56,7 @@ def test_a_table_is_read(tmp_path: Path) -> None:
         ('name = "cifar10"', 'name = ""', "must be a text"),
         ('profile = "smoke"', 'profile = "cpu"', "nothing for cifar10/smoke/cifar10"),
         ("[[table]]", "alpha = 0.1\n[[table]]", "unknown entries alpha"),
+        ("reduction_within = 0.02\n", "", "reduction_within is missing"),
         ("[[table.margin]]", "[table.margin]", "array of tables"),
         ("[[table]]", "[[table]", "not a readable TOML"),
     ],
@@ -66,7 +69,7 @@ def test_a_slip_of_the_pen_is_an_error(tmp_path: Path, old: str, new: str, messa
 
 def test_repeated_tables_and_margins_are_errors(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cifar10/smoke/cifar10 appears twice"):
-        _load(tmp_path, TABLE + TABLE)
+        _load(tmp_path, TABLE + TABLE[TABLE.index("[[table]]") :])
     with pytest.raises(SettingsError, match="simclr, knn_top1_percent appears twice"):
         _load(tmp_path, TABLE + TABLE[TABLE.index("[[table.margin]]") :])
 

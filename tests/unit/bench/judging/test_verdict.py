@@ -102,7 +102,7 @@ def test_verdicts_come_as_often_as_measured(
 def test_too_few_references_are_no_reference() -> None:
     judgement = judge([50.0], [50.0, 50.0], Margin(delta_points=1.0))
     assert judgement.verdict is Verdict.NO_REFERENCE
-    assert "2 stored runs, 3 needed" in judgement.reason
+    assert "2 references, 3 needed" in judgement.reason
 
 
 def test_the_floor_guards_against_lucky_runs() -> None:

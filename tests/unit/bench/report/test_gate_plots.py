@@ -11,7 +11,7 @@ from bench.config.run import SparsitySpec
 from bench.judging.judge import assemble
 from bench.judging.judged_table import JudgedTable
 from bench.judging.verdict import Verdict
-from bench.report.gate_plots import accuracy_against_reduction, gate_maps, has_gates
+from bench.report.gate_plots import accuracy_against_reduction, gate_maps
 from bench.report.page import page
 from bench.speedup import gate_speed
 from bench.tables import TABLES
@@ -82,7 +82,7 @@ def test_a_gated_cell_without_a_reduction_is_not_drawn_as_dense() -> None:
 def test_a_table_without_gates_has_no_columns_for_them() -> None:
     dense = made_up_run()
     table = assemble(made_up_spec(dense), [made_up_record(dense, 50.0)], [], made_up_tolerances(), made_up_claims())
-    assert not has_gates(table)
+    assert not table.has_gates
     assert "reduction of MACs" not in [column.title for column in page(table).results.columns]
 
 

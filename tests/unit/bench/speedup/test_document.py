@@ -4,7 +4,7 @@ import pytest
 
 from bench.speedup import validation
 from bench.speedup.document import DOCUMENT, FOLDER, document
-from bench.speedup.plots import PICTURES
+from bench.speedup.plots import PLOTS
 from hardware.comparison import is_prunable
 
 
@@ -15,13 +15,13 @@ def test_the_document_is_what_is_generated() -> None:
 
 def test_every_picture_is_stored_and_shown() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    for name in PICTURES:
+    for name in PLOTS:
         assert f"({FOLDER}/{name}.svg)" in text
         assert (DOCUMENT.parent / FOLDER / f"{name}.svg").read_bytes().startswith(b"<?xml")
 
 
 def test_a_picture_is_the_same_bytes_each_time() -> None:
-    assert PICTURES["roofline"].svg() == PICTURES["roofline"].svg()
+    assert PLOTS["roofline"].svg() == PLOTS["roofline"].svg()
 
 
 def test_every_closed_form_agrees_on_every_layer() -> None:

@@ -5,9 +5,9 @@ import pytest
 from bench.config.cell import CellName, parse_cell
 from bench.config.profiles import PROFILES
 from bench.config.run import Run
-from bench.tables import TABLES
+from bench.tables import TABLES, gating
 from bench.training import encoders, parts
-from methods import masking
+from methods import GATES, masking
 from methods.allocation import alike
 from methods.granularity import parse
 from tests.made_up_tables import made_up_run, made_up_spec
@@ -128,3 +128,7 @@ def test_seeds_are_some_and_different(seeds: list[int]) -> None:
 def test_the_untrained_row_takes_no_step_and_the_others_do(name: str, profile: str) -> None:
     for run in TABLES[name](profile, "cifar10").cells:
         assert (run.optimizer.epochs == 0) is (run.sparsity.method == "untrained"), run.cell
+
+
+def test_the_gating_table_names_every_method_that_gates() -> None:
+    assert set(gating.ALL) == set(GATES)
