@@ -9,6 +9,7 @@ from lightly.models import ResNetGenerator
 from torch import nn
 
 from bench.config.run import EncoderSpec
+from bench.training.pointwise import subsample_first
 
 CIFAR_NAMES = ("resnet-9", "resnet-18", "resnet-34", "resnet-50")
 IMAGENET_BUILDERS: dict[str, Callable[[], Any]] = {
@@ -48,5 +49,6 @@ def build(spec: EncoderSpec) -> tuple[nn.Module, int]:
         encoder = IMAGENET_BUILDERS[spec.name]()
         features = int(encoder.fc.in_features)
         encoder.fc = nn.Identity()
+    subsample_first(encoder)
     channels_last: nn.Module = encoder.to(memory_format=torch.channels_last)
     return channels_last, features
