@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bench.commands.place import Place
 from bench.data import find
 from bench.data.dataset import STAND_IN, DataError
-from bench.runs import folder
+from bench.runs.folder import RunFolder
 from bench.tables import Table
 
 
@@ -44,8 +44,8 @@ def stored_images(table: Table, name: str, profile: str, seeds: Sequence[int], p
     """
 
     def has_records(images: str) -> bool:
-        paths = (folder.record_path(place.context.runs_dir, run.run_id) for run in table(profile, images).runs(seeds))
-        return any(path.exists() for path in paths)
+        runs = table(profile, images).runs(seeds)
+        return any(RunFolder.of(place.context.runs_dir, run).record.exists() for run in runs)
 
     if profile == "smoke" and not has_records(name) and has_records(STAND_IN):
         return _stand_in_for(name, "of which no record lies under --out")

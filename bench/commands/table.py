@@ -24,7 +24,7 @@ from bench.provenance import source_digest
 from bench.report import page, show, write
 from bench.report.gate_plots import gate_maps
 from bench.report.heading import caption
-from bench.runs import folder
+from bench.runs.folder import RunFolder
 from bench.runs.outcomes import NotRun, Outcome
 from bench.runs.perform import perform
 from bench.runs.record import Record
@@ -90,7 +90,7 @@ def _write_gate_maps(table: JudgedTable, place: Place) -> list[Path]:
     """Draw what the gates of each fresh run let through, where its maps lie under ``--out``."""
     paths = []
     for record in table.records:
-        found = folder.masks_path(place.context.runs_dir, record.run_id)
+        found = RunFolder(place.context.runs_dir / record.run_id).masks
         if "gate_rate" in record.facts and found.exists():
             with np.load(found, allow_pickle=False) as arrays:
                 picture = gate_maps(dict(arrays), f"{record.run_id}: where gates were on\n({caption(table.spec)})")
@@ -103,7 +103,7 @@ def _stored_outcomes(wanted: Sequence[Run], place: Place) -> tuple[list[Outcome]
     """Return what lies under ``--out``; None, for the references themselves, where nothing does."""
     outcomes: list[Outcome] = []
     for run in wanted:
-        path = folder.record_path(place.context.runs_dir, run.run_id)
+        path = RunFolder.of(place.context.runs_dir, run).record
         reason = "nothing stored under --out, and --stored trains nothing"
         outcomes.append(
             Record.load(path)

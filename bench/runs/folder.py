@@ -1,64 +1,111 @@
 """The folder that a run leaves: its files, its lock, and whether it is finished."""
 
 import contextlib
-import fcntl
+import errno
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from bench.config.run import Run
 from bench.provenance import source_digest
 from bench.runs.record import Record, RecordError
 
 
-def record_path(runs_dir: Path, run_id: str) -> Path:
-    """Return where a run's record lies."""
-    return runs_dir / run_id / "record.json"
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where everything of one run lies. Nothing else knows the names of the files.
 
-
-def masks_path(runs_dir: Path, run_id: str) -> Path:
-    """Return where a run's packed masks and gate maps lie."""
-    return runs_dir / run_id / "masks.npz"
-
-
-def finished(run: Run, folder: Path) -> Record | None:
-    """Return the run's record if the present code made it; ``None`` if there is none or other code made it.
-
-    Raises:
-        RecordError: the record is unreadable or another run's.
+    Attributes:
+        path: ``RUNS_DIR/RUN_ID``; need not be there.
     """
-    path = folder / run.run_id / "record.json"
-    if not path.exists():
-        return None
-    record = Record.load(path)
-    if record.run_id != run.run_id:
-        raise RecordError(f"{path}: is the record of {record.run_id}. Move it back or delete it.")
-    return record if record.provenance.get("source_digest") == source_digest() else None
 
+    path: Path
 
-@contextlib.contextmanager
-def lock(folder: Path, wait: Callable[[str], None]) -> Iterator[None]:
-    """Hold a run's folder; the kernel lets go of it when this process ends, however it ends.
+    @classmethod
+    def of(cls, runs_dir: Path, run: Run) -> "RunFolder":
+        """Return the folder of a run."""
+        return cls(runs_dir / run.run_id)
 
-    Args:
-        folder: made if it is not there.
-        wait: called again and again while another process holds it, with that process's name; it sleeps.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("a+", encoding="utf-8") as stream:
-        while True:
+    @classmethod
+    def recorded(cls, runs_dir: Path) -> tuple["RunFolder", ...]:
+        """Return all folders that hold a record, in the order of their names."""
+        return tuple(cls(path.parent) for path in sorted(runs_dir.glob("*/record.json")))
+
+    @property
+    def record(self) -> Path:
+        """The record; written last, so that a folder with a record is complete."""
+        return self.path / "record.json"
+
+    @property
+    def masks(self) -> Path:
+        """Packed masks and gate maps."""
+        return self.path / "masks.npz"
+
+    @property
+    def checkpoint(self) -> Path:
+        """All that a run needs to go on; gone once it is finished."""
+        return self.path / "checkpoint.pt"
+
+    @property
+    def error(self) -> Path:
+        """The traceback of the last failure; gone once the run is started again."""
+        return self.path / "error.txt"
+
+    def finished(self) -> Record | None:
+        """Return the record if the present code made it; ``None`` if there is none or other code made it.
+
+        Raises:
+            RecordError: the record is unreadable or another run's.
+        """
+        if not self.record.exists():
+            return None
+        record = Record.load(self.record)
+        if record.run_id != self.path.name:
+            raise RecordError(f"{self.record}: is the record of {record.run_id}. Move it back or delete it.")
+        return record if record.provenance.get("source_digest") == source_digest() else None
+
+    def set_aside(self, why: str) -> None:
+        """Rename the record, so that the run is made again and the old numbers stay."""
+        self.record.rename(self.record.with_name(f"record.{why}.json"))
+
+    @contextlib.contextmanager
+    def held(self, wait: Callable[[str], None]) -> Iterator[None]:
+        """Hold the folder; the kernel lets go of it when this process ends, however it ends.
+
+        The folder is made if it is not there. The lock file stays, and holds the name of its last holder.
+
+        Args:
+            wait: called again and again while another process holds it, with that process's name; it sleeps.
+
+        Raises:
+            OSError: the file system offers no locks.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / "lock"
+        # No soft lock instead: it would outlive a killed process.
+        lock = FileLock(file, blocking=False, fallback_to_soft=False, is_singleton=False, thread_local=False)
+        while not lock.is_locked:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                stream.seek(0)
-                wait(stream.read().strip() or "another process")
-        stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {platform.node()}\n")
-        stream.flush()
-        yield
+                lock.acquire()
+            except Timeout:
+                wait(file.read_text(encoding="utf-8").strip() or "another process")
+            except OSError as error:
+                if error.errno not in {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}:
+                    raise
+                raise OSError(
+                    error.errno,
+                    f"{self.path}: this file system offers no locks, without which two processes would write the same "
+                    "run. Put --out on a local disk",
+                ) from error
+        try:
+            file.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
+            yield
+        finally:
+            lock.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +117,7 @@ class Stored:
     missing: tuple[Run, ...]
 
 
-def stored(runs: Sequence[Run], folder: Path) -> Stored:
+def stored(runs: Sequence[Run], runs_dir: Path) -> Stored:
     """Sort runs into finished, to be run again because the code has changed, and to be run.
 
     Raises:
@@ -80,9 +127,10 @@ def stored(runs: Sequence[Run], folder: Path) -> Stored:
     outdated: list[Run] = []
     missing: list[Run] = []
     for run in runs:
-        record = finished(run, folder)
+        folder = RunFolder.of(runs_dir, run)
+        record = folder.finished()
         if record is not None:
             records[run.run_id] = record
         else:
-            (outdated if (folder / run.run_id / "record.json").exists() else missing).append(run)
+            (outdated if folder.record.exists() else missing).append(run)
     return Stored(records, tuple(outdated), tuple(missing))

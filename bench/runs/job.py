@@ -20,7 +20,7 @@ from bench.data import dataset as data_dataset
 from bench.evaluation.scores import scores
 from bench.provenance import git_state
 from bench.runs import record
-from bench.runs.folder import masks_path, record_path
+from bench.runs.folder import RunFolder
 from bench.runs.record import Record
 from bench.training import loop, parts
 
@@ -60,13 +60,13 @@ def perform(run: Run, context: Context, tick: loop.Tick) -> Record:
     # The mode also fills every new tensor with NaN, to show reads of memory nobody wrote: a sixth of a step here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     started, clock, cpu = dt.datetime.now(dt.UTC), time.monotonic(), time.process_time()
-    folder = record_path(context.runs_dir, run.run_id).parent
+    folder = RunFolder.of(context.runs_dir, run)
     dataset = data_dataset.load(run.data, context.data_dir, context.cache_dir)
     fabric = parts.fabric_for(run, accelerator=context.accelerator)
     trained = loop.pretrain(
         run,
         dataset,
-        folder / "checkpoint.pt",
+        folder.checkpoint,
         fabric=fabric,
         tick=tick,
         checkpoint_seconds=context.checkpoint_seconds,
@@ -103,9 +103,9 @@ def perform(run: Run, context: Context, tick: loop.Tick) -> Record:
     )
     packed = io.BytesIO()
     np.savez_compressed(packed, allow_pickle=False, **{name: bits.numpy() for name, bits in trained.masks.items()})
-    files.write_atomically(masks_path(context.runs_dir, run.run_id), packed.getvalue())
-    made.save(folder / "record.json")
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    files.write_atomically(folder.masks, packed.getvalue())
+    made.save(folder.record)
+    folder.checkpoint.unlink(missing_ok=True)
     return made
 
 

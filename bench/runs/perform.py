@@ -6,8 +6,8 @@ from pathlib import Path
 from bench.config.run import Run
 from bench.data.dataset import load
 from bench.errors import UsageError
-from bench.runs import estimate, folder, job
-from bench.runs.folder import stored
+from bench.runs import estimate, job
+from bench.runs.folder import RunFolder, stored
 from bench.runs.outcomes import Outcome
 from bench.runs.pool import execute
 from bench.runs.progress import shown
@@ -29,7 +29,7 @@ def perform(runs: Sequence[Run], context: job.Context, *, jobs: int, force: bool
     todo = sorted(found.missing + found.outdated, key=lambda run: estimate.steps(run, images), reverse=True)
     if found.outdated:
         notes.append(f"The code changed since {len(found.outdated)} of the records were made: those were run again.")
-    begun = sum(checkpoint.is_of_other_code(_checkpoint_path(run, context)) for run in todo)
+    begun = sum(checkpoint.is_of_other_code(RunFolder.of(context.runs_dir, run).checkpoint) for run in todo)
     if begun:
         notes.append(f"The code changed since {begun} of the runs were interrupted: those started anew.")
     if todo and context.is_cpu and not force:
@@ -50,16 +50,12 @@ def perform(runs: Sequence[Run], context: job.Context, *, jobs: int, force: bool
     return [(found.records | made)[run.run_id] for run in runs], notes
 
 
-def _checkpoint_path(run: Run, context: job.Context) -> Path:
-    return folder.record_path(context.runs_dir, run.run_id).with_name("checkpoint.pt")
-
-
 def _set_aside(runs: Sequence[Run], runs_dir: Path, fingerprint: str) -> list[str]:
     """Rename records that were made on other images, so that they are run again; say so."""
     aside = 0
     for run in runs:
-        path = folder.record_path(runs_dir, run.run_id)
-        if path.exists() and Record.load(path).facts["data_fingerprint"] != fingerprint:
-            path.rename(path.with_name("record.other-data.json"))
+        folder = RunFolder.of(runs_dir, run)
+        if folder.record.exists() and Record.load(folder.record).facts["data_fingerprint"] != fingerprint:
+            folder.set_aside("other-data")
             aside += 1
     return [f"{aside} records were made on other images and were run again."] if aside else []

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench.config.run import Run
-from bench.runs.folder import finished, lock
+from bench.runs.folder import RunFolder
 from bench.runs.outcomes import Failed
 from bench.runs.record import Record
 
@@ -77,27 +77,27 @@ class _Wire:
 
 def _outcome(run: Run, job: Job[ContextT], context: ContextT, folder: Path, wire: _Wire) -> Record | Failed:
     """Perform one run under its lock, or take the record of the process that had the lock before."""
-    home = folder / run.run_id
+    home = RunFolder.of(folder, run)
     try:
-        with lock(home, wire.wait):
-            record = finished(run, folder)
+        with home.held(wire.wait):
+            record = home.finished()
             if record is None:
-                (home / "error.txt").unlink(missing_ok=True)
+                home.error.unlink(missing_ok=True)
                 wire.tell("started")
                 record = job(run, context, wire.tick)
             return record
     except Exception as error:  # noqa: BLE001  # whatever it was, the other runs go on
         with contextlib.suppress(OSError):  # on a full disk the reason has to do
-            (home / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            home.error.write_text(traceback.format_exc(), encoding="utf-8")
         return Failed(run_id=run.run_id, cell=run.cell, seed=run.seed, reason=_reason(error, home))
 
 
-def _reason(error: Exception, home: Path) -> str:
+def _reason(error: Exception, home: RunFolder) -> str:
     """Say in one line what happened and what to do."""
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return f"the disk is full ({error.filename or home}). Free some space and {CONTINUE}"
+        return f"the disk is full ({error.filename or home.path}). Free some space and {CONTINUE}"
     what = " ".join(str(error).split()) or "no message"
-    return f"{type(error).__name__}: {what} (traceback: {home / 'error.txt'})"
+    return f"{type(error).__name__}: {what} (traceback: {home.error})"
 
 
 def _die_with_parent() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from bench.config.run import Run, SparsitySpec
+from bench.runs.folder import RunFolder
 from bench.runs.record import Record, RecordError, run_of
 from bench.speedup import trace
 from bench.speedup.timeline import POINTS, Course, Moment, States, course_of, periods_of
@@ -34,12 +35,12 @@ def courses(runs_dir: Path, cells: str) -> Iterator[Course]:
         RecordError: a record or its masks cannot be trusted; the message names the file and the way out.
     """
     chosen: dict[Run, tuple[Run, Record, Path]] = {}
-    for path in sorted(runs_dir.glob("*/record.json")):
-        record = Record.load(path)
-        run = run_of(record, path)
+    for folder in RunFolder.recorded(runs_dir):
+        record = Record.load(folder.record)
+        run = run_of(record, folder.record)
         key = dataclasses.replace(run, seed=0)
         if fnmatch.fnmatchcase(run.cell, cells) and (key not in chosen or run.seed < chosen[key][0].seed):
-            chosen[key] = (run, record, path.with_name("masks.npz"))
+            chosen[key] = (run, record, folder.masks)
     for run, record, path in chosen.values():
         if run.sparsity.method not in NOT_TRAINED | NOT_MODELLED:
             yield course(run, record, path)
@@ -47,8 +48,7 @@ def courses(runs_dir: Path, cells: str) -> Iterator[Course]:
 
 def left_out(runs_dir: Path, cells: str) -> tuple[str, ...]:
     """Return a note on the cells whose runs are no rows, if there are any."""
-    records = ((path, Record.load(path)) for path in sorted(runs_dir.glob("*/record.json")))
-    runs = [run_of(record, path) for path, record in records]
+    runs = [run_of(Record.load(folder.record), folder.record) for folder in RunFolder.recorded(runs_dir)]
     found = sorted({run.cell for run in runs if run.sparsity.method in NOT_MODELLED})
     matching = fnmatch.filter(found, cells)
     why = "the machines skip what a gate per pixel and slice of output channels closes, and these gates are others"

@@ -13,7 +13,8 @@ from bench.commands.images import stored_images
 from bench.commands.place import Place
 from bench.config.run import Run
 from bench.data import dataset
-from bench.runs import estimate, folder, job, perform, record
+from bench.runs import estimate, job, perform, record
+from bench.runs.folder import RunFolder
 from bench.runs.outcomes import Failed
 from bench.runs.record import Record
 from bench.tables import TABLES
@@ -65,7 +66,7 @@ def references(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def lay_record(place: Place, run: Run, fingerprint: str = "feed") -> Path:
-    path = folder.record_path(place.context.runs_dir, run.run_id)
+    path = RunFolder.of(place.context.runs_dir, run).record
     made_up_record(run, 50.0, facts={"data_fingerprint": fingerprint}).save(path)
     return path
 
@@ -83,7 +84,7 @@ def test_interrupted_runs_of_other_code_are_counted(
 ) -> None:
     runs = [tiny_run("simclr", "dense", seed=seed) for seed in range(3)]
     for run in runs[:2]:
-        path = folder.record_path(place.context.runs_dir, run.run_id).with_name("checkpoint.pt")
+        path = RunFolder.of(place.context.runs_dir, run).checkpoint
         checkpoint.save(path, run, "feed", "a machine", {})
     assert perform.perform(runs, place.context, jobs=place.jobs, force=True)[1] == []
     monkeypatch.setattr(record, "source_digest", lambda: "other code")

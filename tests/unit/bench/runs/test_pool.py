@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from bench.files import ROOT
-from bench.runs.folder import finished, lock, stored
+from bench.runs.folder import RunFolder, stored
 from bench.runs.outcomes import Failed
 from bench.runs.pool import execute
 from bench.runs.progress import shown
@@ -36,7 +36,7 @@ def outcomes(folder: Path, job: Job[Path], *, seeds: int = 3, jobs: int = 2) -> 
 
 def test_every_run_has_its_record(tmp_path: Path) -> None:
     made, text = outcomes(tmp_path, pool_jobs.succeed)
-    assert {seed: finished(a_run(seed), tmp_path) for seed in range(3)} == made
+    assert {seed: RunFolder.of(tmp_path, a_run(seed)).finished() for seed in range(3)} == made
     assert "runs 3/3, done" in text
 
 
@@ -118,14 +118,14 @@ def test_another_runs_record_is_refused(tmp_path: Path) -> None:
     pool_jobs.saved(a_run(0), tmp_path)
     (tmp_path / a_run(0).run_id).rename(tmp_path / a_run(1).run_id)
     with pytest.raises(RecordError, match="is the record of"):
-        finished(a_run(1), tmp_path)
+        RunFolder.of(tmp_path, a_run(1)).finished()
 
 
 def test_a_run_of_another_process_is_waited_for_and_its_record_taken(tmp_path: Path) -> None:
     held, release = threading.Event(), threading.Event()
 
     def other_process() -> None:
-        with lock(tmp_path / a_run(0).run_id, wait=lambda _: None):
+        with RunFolder.of(tmp_path, a_run(0)).held(wait=lambda _: None):
             held.set()
             release.wait()
             pool_jobs.saved(a_run(0), tmp_path)
@@ -145,8 +145,8 @@ def test_a_run_of_another_process_is_waited_for_and_its_record_taken(tmp_path: P
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     script = f"""
 import pathlib, time
-from bench.worker import lock
-with lock(pathlib.Path({str(tmp_path)!r}), wait=print):
+from bench.runs.folder import RunFolder
+with RunFolder(pathlib.Path({str(tmp_path)!r})).held(wait=print):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -160,7 +160,7 @@ with lock(pathlib.Path({str(tmp_path)!r}), wait=print):
             holder.kill()
             holder.wait()
 
-        with lock(tmp_path, wait):
+        with RunFolder(tmp_path).held(wait):
             assert len(waited) == 1
             assert waited[0].startswith(f"process {holder.pid} on ")
 
