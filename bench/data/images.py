@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bench.errors import UserError
+
 SIZE = 32  # pixels; the CIFAR stem of the encoders wants exactly this
 MIN_CLASSES = 2
 
@@ -13,7 +15,7 @@ Bytes = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
 
 
-class DataError(Exception):
+class DataError(UserError):
     """Unusable data. The message names the file or folder, what was found, the rule and the way out."""
 
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 
+from bench.errors import UserError
 
-class SettingsError(Exception):
+
+class SettingsError(UserError):
     """A file of settings that says something unknown, too little, or something impossible."""
 
 

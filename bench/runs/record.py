@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.config.run import Run
+from bench.errors import UserError
 from bench.files import write_atomically
 
 SCHEMA = 1
 
 
-class RecordError(Exception):
+class RecordError(UserError):
     """A record that cannot be read, or that contradicts itself."""
 
 
