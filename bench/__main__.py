@@ -4,37 +4,38 @@ import sys
 from typing import Annotated
 
 import tyro
+from tyro.conf import subcommand
 
-from bench.commands.accelerator import Accelerator, Workload
-from bench.commands.listing import Data, GateSpeed, Methods
+from bench.commands.accelerator import Accelerator
+from bench.commands.data import Data
+from bench.commands.gate_speed import GateSpeed
+from bench.commands.methods import Methods
 from bench.commands.record import Record
 from bench.commands.regression import Regression
 from bench.commands.run import Run
 from bench.commands.table import Table
-from bench.data.dataset import DataError
-from bench.errors import UsageError
-from bench.judging.settings import SettingsError
-from bench.runs.record import RecordError
+from bench.commands.workload import Workload
+from bench.errors import UserError
 
 Command = (
-    Annotated[Table, tyro.conf.subcommand("table")]
-    | Annotated[Run, tyro.conf.subcommand("run")]
-    | Annotated[Data, tyro.conf.subcommand("data")]
-    | Annotated[Methods, tyro.conf.subcommand("methods")]
-    | Annotated[GateSpeed, tyro.conf.subcommand("gate-speed")]
-    | Annotated[Record, tyro.conf.subcommand("record")]
-    | Annotated[Regression, tyro.conf.subcommand("regression")]
-    | Annotated[Workload, tyro.conf.subcommand("workload")]
-    | Annotated[Accelerator, tyro.conf.subcommand("accelerator")]
+    Annotated[Table, subcommand("table")]
+    | Annotated[Run, subcommand("run")]
+    | Annotated[Data, subcommand("data")]
+    | Annotated[Methods, subcommand("methods")]
+    | Annotated[GateSpeed, subcommand("gate-speed")]
+    | Annotated[Record, subcommand("record")]
+    | Annotated[Regression, subcommand("regression")]
+    | Annotated[Workload, subcommand("workload")]
+    | Annotated[Accelerator, subcommand("accelerator")]
 )
+STYLE = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
 
 
 def main() -> int:
-    """Parse, act, and turn what goes wrong into one line and an exit code."""
+    """Parse, act, and turn what the user can mend into one line and an exit code; a bug of ours keeps its traceback."""
     try:
-        command = tyro.cli(Command, prog="python -m bench", config=(tyro.conf.OmitArgPrefixes,))
-        return command.act()
-    except (UsageError, DataError, RecordError, SettingsError, ValueError) as error:
+        return tyro.cli(Command, prog="python -m bench", config=STYLE).act()
+    except (UserError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

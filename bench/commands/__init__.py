@@ -1,1 +1,4 @@
-"""One file a command: its options, and what it does."""
+"""One file a command: a dataclass of its options that acts.
+
+Libraries that take seconds to import, torch first, are imported where a command acts: ``--help`` needs none.
+"""

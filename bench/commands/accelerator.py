@@ -1,98 +1,74 @@
-"""What the command line does about accelerators: trace networks, tabulate masks, write the model's document."""
+"""``accelerator``: what masks buy when training, on modelled accelerators."""
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Annotated
 
-import tyro
+from tyro.conf import arg
 
-from bench.commands.place import Place, Places
+from bench.commands.place import Glob, Out
 from bench.errors import UsageError
 from bench.files import write_atomically
-from bench.report import show, write_page
-from bench.speedup import document, drawn, ratios, recorded, table, trace
-from bench.speedup.plots import PLOTS
-from bench.speedup.trace import WORKLOADS
-from hardware import presets
-
-
-def trace_workloads(names: Sequence[str], folder: Path) -> int:
-    """Trace networks anew, all of them unless some are named, into files that ``hardware`` reads."""
-    for name in names or tuple(trace.names()):
-        traced = trace.trace(trace.named(name), name)
-        write_atomically(trace.path_of(name, folder), traced.text.encode())
-        print(f"{name}: {len(traced.layers)} layers, {traced.digest[:16]}")
-    return 0
-
-
-def make_accelerator_table(place: Place, *, machines: Sequence[str], cells: str, with_draws: bool) -> int:
-    """Print what the runs under ``place.out`` and random masks buy on modelled accelerators, and write it.
-
-    Raises:
-        HardwareError, RecordError: exit code 2, with the way out.
-        UsageError: nothing to show.
-    """
-    found = list(recorded.courses(place.context.runs_dir, cells))
-    courses = [*found, *(drawn.courses() if with_draws else ())]
-    if not courses:
-        raise UsageError(f"no run under {place.context.runs_dir} matches {cells!r}. Make one, or leave out --no-draws.")
-    lines = table.lines(courses, machines)
-    judged = ratios.judge(ratios.load(), table.ratios(lines))
-    notes = recorded.left_out(place.context.runs_dir, cells)
-    notes += () if found else (f"No run under {place.context.runs_dir} matches {cells!r}: all masks are drawn.",)
-    laid_out = table.page(lines, judged, notes)
-    show(laid_out)
-    folder = place.out / "tables"
-    for path in write_page(laid_out, table.payload(lines, judged), folder / "accelerator"):
-        print(f"wrote {path}", file=sys.stderr)
-    return 0
-
-
-def write_accelerator_document() -> int:
-    """Write ``results/accelerator.md`` and its drawings anew."""
-    write_atomically(document.DOCUMENT, document.document().encode())
-    for name, plot in PLOTS.items():
-        write_atomically(document.DOCUMENT.parent / document.FOLDER / f"{name}.svg", plot.svg())
-    print(f"wrote {document.DOCUMENT}", file=sys.stderr)
-    return 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workload:
-    """Trace the networks of the profiles, and one optimizer step of each framework, for the accelerator model.
-
-    Attributes:
-        names: PROFILE-FRAMEWORK, e.g. paper-byol; all unless given.
-        folder: where the JSON files go.
-    """
-
-    names: tyro.conf.Positional[tuple[str, ...]] = ()
-    folder: Path = WORKLOADS
-
-    def act(self) -> int:
-        """Return the exit code."""
-        return trace_workloads(self.names, self.folder)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Accelerator(Places):
+class Accelerator:
     """Say what masks buy when training, on modelled accelerators: cycles, traffic and energy of a step. Trains nothing.
 
     Attributes:
         machines: presets of hardware/, or paths of own machines ending with .toml.
-        cells: only runs under --out whose cell matches.
-        draws: also rows from masks drawn at random, for every granularity.
+        cells: use only runs under --out whose cell FRAMEWORK/METHOD/GRANULARITY/POINT matches.
+        no_draws: leave out the rows from masks drawn at random, for every granularity.
         document: write results/accelerator.md and its drawings anew instead.
+        place: where the runs lie.
     """
 
-    machines: tuple[str, ...] = field(default_factory=lambda: tuple(presets.names()))
-    cells: str = "*"
-    draws: bool = True
+    machines: Annotated[tuple[str, ...], arg(metavar="MACHINE ...", help_behavior_hint="(default: all presets)")] = ()
+    cells: Glob = "*"
+    no_draws: bool = False
     document: bool = False
+    place: Out = field(default_factory=Out)
 
     def act(self) -> int:
-        """Return the exit code."""
-        if self.document:
-            return write_accelerator_document()
-        return make_accelerator_table(self.place, machines=self.machines, cells=self.cells, with_draws=self.draws)
+        """Print and write the table, or the document; return the exit code.
+
+        Raises:
+            RecordError: a run's record or masks cannot be trusted.
+            UsageError: a machine cannot be built, or there is nothing to show.
+        """
+        from hardware.entries import HardwareError
+
+        try:
+            return self._write_document() if self.document else self._make_table()
+        except HardwareError as error:
+            raise UsageError(str(error)) from error
+
+    def _make_table(self) -> int:
+        from bench.report import show, write_page
+        from bench.speedup import drawn, ratios, recorded, table
+        from hardware import presets
+
+        runs_dir, nothing = self.place.runs_dir, f"No run under {self.place.runs_dir} matches {self.cells!r}"
+        found = list(recorded.courses(runs_dir, self.cells))
+        courses = [*found, *(drawn.courses() if not self.no_draws else ())]
+        if not courses:
+            raise UsageError(f"{nothing}. Make one, or leave out --no-draws.")
+        lines = table.lines(courses, self.machines or presets.names())
+        judged = ratios.judge(ratios.load(), table.ratios(lines))
+        notes = recorded.left_out(runs_dir, self.cells)
+        notes += () if found else (f"{nothing}: all masks are drawn.",)
+        laid_out = table.page(lines, judged, notes)
+        show(laid_out)
+        for path in write_page(laid_out, table.payload(lines, judged), self.place.tables_dir / "accelerator"):
+            print(f"wrote {path}", file=sys.stderr)
+        return 0
+
+    def _write_document(self) -> int:
+        from bench.speedup import document
+        from bench.speedup.plots import PLOTS
+
+        write_atomically(document.DOCUMENT, document.document().encode())
+        for name, plot in PLOTS.items():
+            write_atomically(document.DOCUMENT.parent / document.FOLDER / f"{name}.svg", plot.svg())
+        print(f"wrote {document.DOCUMENT}", file=sys.stderr)
+        return 0

@@ -1,13 +1,15 @@
 """Whose images a command works on: the data set that was asked for, or its stand-in."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from bench.commands.place import Place
-from bench.data import find
-from bench.data.dataset import STAND_IN, DataError
+from bench.commands.place import OutAndData
+from bench.config.run import STAND_IN
 from bench.runs.folder import RunFolder
-from bench.tables import Table
+
+if TYPE_CHECKING:
+    from bench.tables.spec import TableSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,16 +21,19 @@ class Images:
     note: str = ""
 
 
-def resolve_images(name: str, profile: str, place: Place) -> Images:
+def resolve_images(name: str, profile: str, place: OutAndData) -> Images:
     """Return the table's data set; the stand-in only for smoke, and only where the real one cannot be had.
 
     Raises:
         DataError: broken data, or none at all for a profile that needs it.
     """
-    if find.find(name, place.data_dir).kind != "missing":
+    from bench.data import find
+    from bench.data.images import DataError
+
+    if find.find(name, place.images_dir).kind != "missing":
         return Images(name=name)
     try:
-        find.download(name, place.data_dir)
+        find.download(name, place.images_dir)
     except DataError as error:
         if profile != "smoke":
             raise
@@ -36,16 +41,25 @@ def resolve_images(name: str, profile: str, place: Place) -> Images:
     return Images(name=name)
 
 
-def stored_images(table: Table, name: str, profile: str, seeds: Sequence[int], place: Place) -> Images:
+def stored_images(
+    table: "Callable[[str], TableSpec]", name: str, profile: str, seeds: Sequence[int], place: OutAndData
+) -> Images:
     """Return what a table's records under ``--out`` are of, without looking for images: nothing will be trained.
 
     That is the stand-in where no record of the data set lies there, but some of the stand-in do: the smoke table was
     made where the images could not be had.
+
+    Args:
+        table: data set to cells.
+        name: the data set that was asked for.
+        profile: of the table.
+        seeds: of the user's runs.
+        place: where they lie.
     """
 
     def has_records(images: str) -> bool:
-        runs = table(profile, images).runs(seeds)
-        return any(RunFolder.of(place.context.runs_dir, run).record.exists() for run in runs)
+        runs = table(images).runs(seeds)
+        return any(RunFolder.of(place.runs_dir, run).record.exists() for run in runs)
 
     if profile == "smoke" and not has_records(name) and has_records(STAND_IN):
         return _stand_in_for(name, "of which no record lies under --out")

@@ -1,94 +1,123 @@
-"""Where a command works: folders, workers, device."""
+"""Options that commands share: where things lie, how many work, on which device."""
 
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from bench.errors import UsageError
-from bench.runs import job
-from bench.tables import TABLES, Table
+from tyro.conf import arg
 
+from bench.errors import UsageError, unknown
+from bench.runs.context import Context
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where things lie and how many work.
-
-    Attributes:
-        out: runs, cache and tables go here.
-        data_dir: where the images lie, and where missing ones are downloaded to.
-        jobs: one-thread worker processes.
-        checkpoint_seconds: between two checkpoints of a run.
-        accelerator: ``cpu``, ``cuda`` or ``auto``; the jobs share it.
-    """
-
-    out: Path
-    data_dir: Path
-    jobs: int
-    checkpoint_seconds: float
-    accelerator: str
-
-    @property
-    def context(self) -> job.Context:
-        """What every worker is told."""
-        return job.Context(
-            runs_dir=self.out / "runs",
-            data_dir=self.data_dir,
-            cache_dir=self.out / "cache",
-            checkpoint_seconds=self.checkpoint_seconds,
-            accelerator=self.accelerator,
-        )
-
-
-def find_table(name: str) -> Table:
-    """Return a table by its name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if name not in TABLES:
-        raise UsageError(f"table {name!r} is unknown. Choose from {', '.join(TABLES)}.")
-    return TABLES[name]
-
+if TYPE_CHECKING:
+    from bench.tables import Table
 
 ProfileName = Literal["smoke", "cpu", "paper"]
+Glob = Annotated[str, arg(metavar="PATTERN")]
+TableName = Annotated[str, arg(metavar="TABLE")]
+DataName = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the table's own)")]
 
 
-def _data_dir() -> Path | None:
+@dataclass(frozen=True, kw_only=True)
+class Out:
+    """Where results lie.
+
+    Attributes:
+        out: folder of results: runs, tables, decoded images.
+    """
+
+    out: Annotated[Path, arg(metavar="DIR")] = Path("out")
+
+    @property
+    def runs_dir(self) -> Path:
+        """Holds a folder per run."""
+        return self.out / "runs"
+
+    @property
+    def tables_dir(self) -> Path:
+        """Holds the tables' files."""
+        return self.out / "tables"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Holds decoded images."""
+        return self.out / "cache"
+
+
+def _named_by_the_environment() -> Path | None:
     named = os.environ.get("SPARSE_SSL_DATA")
     return Path(named) if named else None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
-    """Where things lie.
+class OutAndData(Out):
+    """Where results and images lie.
 
     Attributes:
-        data_dir: folder that holds the data sets; the environment's SPARSE_SSL_DATA unless given, else OUT/data.
-        out: folder for runs, cache and tables.
-        jobs: one-thread worker processes; as many as cores unless given.
-        checkpoint_seconds: between two checkpoints of a run; changes no number.
-        accelerator: where to train; the jobs share it.
+        data_dir: folder that holds the data sets, and into which missing ones are downloaded.
     """
 
-    data_dir: Path | None = field(default_factory=_data_dir)
-    out: Path = Path("out")
-    jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
-    checkpoint_seconds: float = 10.0
-    accelerator: Literal["cpu", "cuda", "auto"] = "cpu"
+    data_dir: Annotated[
+        Path | None, arg(metavar="DIR", help_behavior_hint="(default: what SPARSE_SSL_DATA names, else OUT/data)")
+    ] = field(default_factory=_named_by_the_environment)
 
     @property
-    def place(self) -> Place:
-        """The same as the commands want it."""
+    def images_dir(self) -> Path:
+        """The data directory; the one under OUT is made if it is not there."""
+        if self.data_dir is not None:
+            return self.data_dir
+        folder = self.out / "data"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place(OutAndData):
+    """Where things lie, and what trains.
+
+    Attributes:
+        jobs: worker processes, of one thread each.
+        checkpoint_seconds: time between two checkpoints of a run; changes no number.
+        device: where to train: cpu, cuda, or auto for a GPU where there is one. The jobs share it.
+    """
+
+    jobs: Annotated[int, arg(metavar="N", help_behavior_hint="(default: as many as cores)")] = field(
+        default_factory=lambda: len(os.sched_getaffinity(0))
+    )
+    checkpoint_seconds: Annotated[float, arg(metavar="SECONDS")] = 10.0
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+
+    def __post_init__(self) -> None:
         if self.jobs < 1:
             raise UsageError(f"--jobs {self.jobs}: at least one worker is needed.")
-        out = self.out.resolve()
-        if self.data_dir is None:
-            (out / "data").mkdir(parents=True, exist_ok=True)
-        return Place(
-            out=out,
-            data_dir=self.data_dir or out / "data",
-            jobs=self.jobs,
+
+    @property
+    def context(self) -> Context:
+        """What every worker is told.
+
+        Raises:
+            UsageError: there is no such device here.
+        """
+        context = Context(
+            runs_dir=self.runs_dir.resolve(),
+            data_dir=self.images_dir.resolve(),
+            cache_dir=self.cache_dir.resolve(),
             checkpoint_seconds=self.checkpoint_seconds,
-            accelerator=self.accelerator,
+            device=self.device,
         )
+        context.require_device()
+        return context
+
+
+def find_table(name: str) -> "Table":
+    """Return a table by its name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from bench.tables import TABLES
+
+    if name not in TABLES:
+        raise UsageError(unknown("table", name, TABLES))
+    return TABLES[name]

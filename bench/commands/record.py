@@ -2,87 +2,88 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
 
-import tyro
+from tyro.conf import Positional, arg
 
-from bench import provenance
 from bench.commands.images import resolve_images
-from bench.commands.place import Place, Places, ProfileName, find_table
+from bench.commands.place import DataName, Glob, Place, ProfileName, TableName, find_table
 from bench.config.run import STAND_IN
 from bench.errors import UsageError
-from bench.judging.references import REFERENCES, save_reference
-from bench.judging.verdict import MINIMUM_REFERENCES
-from bench.runs.outcomes import Failed
-from bench.runs.perform import perform
-from bench.runs.record import Record as RunRecord
-from bench.tables.spec import TableSpec
 
-
-def record_references(
-    name: str, profile: str, place: Place, *, cells: str, seeds: int, data_name: str | None, force: bool
-) -> int:
-    """Make a table's references with the committed code; return the exit code.
-
-    Raises:
-        UsageError: no such table, tracked files differ from the commit, too few seeds, or days on a CPU unforced.
-    """
-    table = find_table(name)
-    if provenance.git_state()["git_dirty"]:
-        raise UsageError(
-            "references come only from committed code, and tracked files differ from the commit. Commit first."
-        )
-    if seeds < MINIMUM_REFERENCES:
-        raise UsageError(f"--seeds {seeds}: a reference needs at least {MINIMUM_REFERENCES} seeds a cell.")
-    made = data_name or resolve_images(table.data, profile, place).name
-    both = (made, STAND_IN) if profile == "smoke" and made != STAND_IN else (made,)
-    failures = [
-        failure
-        for images in ((data_name,) if data_name else both)
-        for failure in _record(table(profile, images).select(cells), range(seeds), place, force=force)
-    ]
-    for failure in failures:
-        print(f"{failure.run_id}: {failure.reason}", file=sys.stderr)
-    return 1 if failures else 0
-
-
-def _record(spec: TableSpec, seeds: Sequence[int], place: Place, *, force: bool) -> list[Failed]:
-    """Make and store the references of a table; return what failed."""
-    outcomes, _ = perform(spec.runs(seeds), place.context, jobs=place.jobs, force=force or spec.profile != "paper")
-    for outcome in outcomes:
-        if isinstance(outcome, RunRecord):
-            save_reference(REFERENCES, spec.name, spec.profile, spec.data, outcome)
-    return [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+if TYPE_CHECKING:
+    from bench.runs.outcomes import Failed
+    from bench.tables.spec import TableSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Record(Places):
+class Record:
     """Make a table's stored references with the committed code: seeds 0 and on.
 
     Attributes:
-        name: which table.
-        profile: its size.
-        cells: only cells that match this pattern.
-        seeds: per cell, at least 3.
-        data: the table's own data set and digits, the stand-in, unless one of them is given.
+        name: the table: cifar10, structured or gating.
+        profile: size of the experiment: minutes on 2 cores, an hour a seed, or days on a GPU.
+        cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern.
+        seeds: runs per cell, at least 3.
+        data: make references of this data set alone. Smoke's are of the table's own data set and of the stand-in.
         force: start even where this machine would take days.
+        place: where to work.
     """
 
-    name: tyro.conf.Positional[str] = "cifar10"
+    name: Positional[TableName] = "cifar10"
     profile: ProfileName = "smoke"
-    cells: str = "*"
-    seeds: int = 5
-    data: str | None = None
+    cells: Glob = "*"
+    seeds: Annotated[int, arg(metavar="N")] = 5
+    data: DataName = None
     force: bool = False
+    place: Place = field(default_factory=Place)
 
     def act(self) -> int:
-        """Return the exit code."""
-        return record_references(
-            self.name,
-            self.profile,
-            self.place,
-            cells=self.cells,
-            seeds=self.seeds,
-            data_name=self.data,
-            force=self.force,
+        """Make them and return the exit code.
+
+        Raises:
+            UsageError: no such table, tracked files differ from the commit, too few seeds, or days on a CPU unforced.
+        """
+        from bench import provenance
+        from bench.judging.verdict import MINIMUM_REFERENCES
+
+        table = find_table(self.name)
+        if provenance.git_state()["git_dirty"]:
+            raise UsageError(
+                "references come only from committed code, and tracked files differ from the commit. Commit first."
+            )
+        if self.seeds < MINIMUM_REFERENCES:
+            raise UsageError(f"--seeds {self.seeds}: a reference needs at least {MINIMUM_REFERENCES} seeds a cell.")
+        failures = [
+            failure
+            for images in self._data_names(table.data)
+            for failure in self._make(table(self.profile, images).select(self.cells))
+        ]
+        for failure in failures:
+            print(f"{failure.run_id}: {failure.reason}", file=sys.stderr)
+        return 1 if failures else 0
+
+    def _data_names(self, of_table: str) -> Sequence[str]:
+        if self.data is not None:
+            return (self.data,)
+        found = resolve_images(of_table, self.profile, self.place).name
+        return (found, STAND_IN) if self.profile == "smoke" and found != STAND_IN else (found,)
+
+    def _make(self, spec: "TableSpec") -> "list[Failed]":
+        """Make and store the references of a table; return what failed."""
+        from bench.judging.references import REFERENCES, save_reference
+        from bench.runs.outcomes import Failed
+        from bench.runs.perform import perform
+        from bench.runs.record import Record as RunRecord
+
+        made, _ = perform(
+            spec.runs(range(self.seeds)),
+            self.place.context,
+            jobs=self.place.jobs,
+            force=self.force or self.profile != "paper",
         )
+        for outcome in made:
+            if isinstance(outcome, RunRecord):
+                save_reference(REFERENCES, spec.name, spec.profile, spec.data, outcome)
+        return [outcome for outcome in made if isinstance(outcome, Failed)]

@@ -1,74 +1,74 @@
 """``regression``: repeat stored references and compare bit by bit."""
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
 
-import tyro
+from tyro.conf import Positional, arg
 
 from bench.commands.images import resolve_images
-from bench.commands.place import Place, Places, ProfileName, find_table
-from bench.judging.claims import load_claims
-from bench.judging.judge import assemble
-from bench.judging.references import load_references
-from bench.judging.tolerances import load_tolerances
-from bench.report import page, show
-from bench.runs.perform import perform
+from bench.commands.place import DataName, Place, ProfileName, TableName, find_table
 
-
-def repeat_references(name: str, profile: str, place: Place, *, cells: Sequence[str], data_name: str | None) -> int:
-    """Repeat the first stored seed of some cells and judge it against all of them; return the exit code.
-
-    On the machine class of the references every digest must be the same; elsewhere the counts must be, and the
-    accuracies must not deviate.
-
-    Args:
-        name: of the table.
-        profile: its size.
-        place: where to work.
-        cells: patterns; the table's ``regression_cells`` where there are none.
-        data_name: whose references; the table's own data set, or the stand-in for it, unless given.
-
-    Raises:
-        UsageError: no such table.
-    """
-    table = find_table(name)
-    images = data_name or resolve_images(table.data, profile, place).name
-    whole = table(profile, images)
-    chosen = {run.cell: run for pattern in cells or table.regression_cells for run in whole.select(pattern).cells}
-    spec = dataclasses.replace(whole, cells=tuple(chosen.values()))
-    outcomes, notes = perform(spec.runs([0]), place.context, jobs=place.jobs, force=True)
-    judged = assemble(
-        spec,
-        outcomes,
-        references=load_references(name, profile, images),
-        tolerances=load_tolerances(name, profile, images),
-        claims=load_claims(name),
-        notes=notes,
-    )
-    show(page(judged))
-    print(
-        f"{judged.repetitions} of {len(judged.records)} runs were compared bit by bit, being of the same environment."
-    )
-    return judged.exit_code()
+if TYPE_CHECKING:
+    from bench.tables.spec import TableSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regression(Places):
+class Regression:
     """Repeat stored references with their own seed: exact where the machine class is the same.
 
+    On other machines every count must be the same, and no accuracy may deviate.
+
     Attributes:
-        name: which table.
-        profile: its size.
-        cells: only cells that match one of these patterns; a few that cover every method unless given.
-        data: the table's own data set, or digits for the stand-in's references.
+        name: the table: cifar10, structured or gating.
+        profile: size of the experiment: minutes on 2 cores, an hour a seed, or days on a GPU.
+        cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match one of these patterns.
+        data: repeat the references of this data set; digits for the stand-in's.
+        place: where to work.
     """
 
-    name: tyro.conf.Positional[str] = "cifar10"
+    name: Positional[TableName] = "cifar10"
     profile: ProfileName = "smoke"
-    cells: tuple[str, ...] = ()
-    data: str | None = None
+    cells: Annotated[
+        tuple[str, ...],
+        arg(metavar="PATTERN ...", help_behavior_hint="(default: a few that cover every method)"),
+    ] = ()
+    data: DataName = None
+    place: Place = field(default_factory=Place)
 
     def act(self) -> int:
-        """Return the exit code."""
-        return repeat_references(self.name, self.profile, self.place, cells=self.cells, data_name=self.data)
+        """Repeat the first stored seed of the cells, judge it against all of them, and return the exit code.
+
+        Raises:
+            UsageError: no such table.
+        """
+        from bench.judging.claims import load_claims
+        from bench.judging.judge import assemble
+        from bench.judging.references import load_references
+        from bench.judging.tolerances import load_tolerances
+        from bench.report import page, show
+        from bench.runs.perform import perform
+
+        spec = self._chosen()
+        outcomes, notes = perform(spec.runs([0]), self.place.context, jobs=self.place.jobs, force=True)
+        judged = assemble(
+            spec,
+            outcomes,
+            references=load_references(spec.name, spec.profile, spec.data),
+            tolerances=load_tolerances(spec.name, spec.profile, spec.data),
+            claims=load_claims(spec.name),
+            notes=notes,
+        )
+        show(page(judged))
+        of = f"{judged.repetitions} of {len(judged.records)}"
+        print(f"{of} runs were compared bit by bit, being of the same environment.")
+        return judged.exit_code()
+
+    def _chosen(self) -> "TableSpec":
+        """Return the table with the cells to repeat."""
+        table = find_table(self.name)
+        images = self.data or resolve_images(table.data, self.profile, self.place).name
+        whole = table(self.profile, images)
+        patterns = self.cells or table.regression_cells
+        chosen = {run.cell: run for pattern in patterns for run in whole.select(pattern).cells}
+        return dataclasses.replace(whole, cells=tuple(chosen.values()))

@@ -1,119 +1,106 @@
-"""``run``: one cell with one seed."""
+"""``run``: one cell with one seed, or a sweep over settings of it."""
 
-import dataclasses
+import itertools
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
 
-import tyro
+from tyro.conf import Positional, UseAppendAction, arg
 
-from bench.commands.place import Place, Places, ProfileName
-from bench.config.cell import parse_cell
-from bench.config.profiles import PROFILES
-from bench.config.run import SparsitySpec
-from bench.data import dataset
-from bench.runs.perform import perform
+from bench.commands.cell import run_of_cell
+from bench.commands.changes import OtherSettings
+from bench.commands.place import Place, ProfileName
+from bench.commands.result import result_line, sweep_lines
+from bench.config import overrides
+from bench.config.run import Run as Setting
+from bench.errors import UsageError
 from bench.runs.record import Record
-from bench.tables import gating
-from bench.training import parts
-
-
-def make_run(
-    cell: str,
-    profile: str,
-    place: Place,
-    *,
-    seed: int,
-    data_name: str,
-    train_images: int | None,
-    held_out_images: int | None,
-    epochs: int | None,
-    batch_images: int | None,
-    pipeline: str | None,
-    probe: str | None,
-    force: bool,
-) -> int:
-    """Make one run, print its record, and return the exit code. Gates hold out as many images as their table does.
-
-    Raises:
-        DataError, ValueError: it cannot be built.
-        UsageError: it would take days on a CPU, and there is no ``force``.
-    """
-    name = parse_cell(cell)
-    sparsity = SparsitySpec.at(method=name.method, granularity=name.granularity, point=name.point)
-    run = PROFILES[profile].run(name.framework, sparsity, data_name)
-    if sparsity.reduction and held_out_images is None:
-        held_out_images = gating.SIZES[profile].held_out_images
-    images = {"train_images": train_images, "held_out_images": held_out_images}
-    optimizer = {"epochs": epochs, "batch_images": batch_images}
-    run = dataclasses.replace(
-        run,
-        data=dataclasses.replace(run.data, **_given(images)),
-        optimizer=dataclasses.replace(run.optimizer, **_given(optimizer)),
-        views=dataclasses.replace(run.views, **_given({"pipeline": pipeline})),
-        evaluation=dataclasses.replace(run.evaluation, **_given({"probe": probe})),
-        seed=seed,
-    )
-    parts.check(run, dataset.load(run.data, place.data_dir, place.context.cache_dir))
-    (outcome,), notes = perform([run], place.context, jobs=place.jobs, force=force or profile != "paper")
-    for note in notes:
-        print(note, file=sys.stderr)
-    if isinstance(outcome, Record):
-        print(outcome.text, end="")
-        return 0
-    print(f"{outcome.run_id}: {outcome.reason}", file=sys.stderr)
-    return 1
-
-
-def _given(options: Mapping[str, int | str | None]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run(Places):
-    """Train, evaluate and record one cell with one seed, outside any table, and print its record.
+class Run:
+    """Train, evaluate and record one cell with one seed, outside any table, and print the result and where it lies.
 
     Attributes:
-        cell: FRAMEWORK/METHOD/GRANULARITY/POINT, e.g. simclr/synchronized/element/d0.10+g0.30.
-        profile: sizes and constants.
-        seed: of everything that is random.
+        cell: FRAMEWORK/METHOD/GRANULARITY/POINT, e.g. simclr/synchronized/element/d0.10+g0.30; `methods` lists names.
+        profile: size of the experiment: minutes on 2 cores, an hour a seed, or days on a GPU.
+        seed: decides everything that is random.
         data: cifar10, cifar100, digits, or the name of an image folder under the data directory.
-        train_images: use only the first so many images in canonical order; the profile's number unless given.
-        held_out_images: of them, hold out the last so many; gates are steered on these. As the gating table does,
-            for a cell with gates, unless given; else none.
-        epochs: the profile's number unless given.
-        batch_images: the profile's number unless given.
-        pipeline: of the views; the profile's unless given.
-        probe: how features are judged linearly; the profile's unless given.
+        vary: make a run for each of these values of a setting, e.g. optimizer.learning_rate=0.03,0.06,0.12 or
+            seed=0,1,2, and print a table; repeat it for every combination with another setting.
+        json: print the whole record instead of the line.
         force: start even where this machine would take days.
+        other: settings other than the profile's.
+        place: where to work.
     """
 
-    cell: tyro.conf.Positional[str]
+    cell: Positional[Annotated[str, arg(metavar="CELL")]]
     profile: ProfileName = "smoke"
-    seed: int = 0
-    data: str = "cifar10"
-    train_images: int | None = None
-    held_out_images: int | None = None
-    epochs: int | None = None
-    batch_images: int | None = None
-    pipeline: Literal["batched-v1", "lightly"] | None = None
-    probe: Literal["lbfgs", "sgd"] | None = None
+    seed: Annotated[int, arg(metavar="N")] = 0
+    data: Annotated[str, arg(metavar="NAME")] = "cifar10"
+    vary: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="KEY=A,B,...")]] = ()
+    json: bool = False
     force: bool = False
+    other: OtherSettings = field(default_factory=OtherSettings)
+    place: Place = field(default_factory=Place)
 
     def act(self) -> int:
-        """Return the exit code."""
-        return make_run(
-            self.cell,
-            self.profile,
-            self.place,
-            seed=self.seed,
-            data_name=self.data,
-            train_images=self.train_images,
-            held_out_images=self.held_out_images,
-            epochs=self.epochs,
-            batch_images=self.batch_images,
-            pipeline=self.pipeline,
-            probe=self.probe,
-            force=self.force,
-        )
+        """Make what is missing, print it, and return the exit code.
+
+        Raises:
+            DataError, RunError: a run cannot be built.
+            UsageError: it would take days on a CPU, and there is no ``force``; or there is no such device.
+        """
+        runs = self._runs()
+        context = self.place.context
+        from bench.data import dataset
+        from bench.training import parts
+
+        for run in runs:
+            parts.check(run, dataset.load(run.data, context.data_dir, context.cache_dir))
+        failed = False
+        made: dict[str, Record] = {}
+        for _, same_data in itertools.groupby(runs, key=lambda run: run.data):
+            failed |= self._perform(tuple(same_data), made)
+        if self.json:
+            print("".join(record.text for record in made.values()), end="")
+        elif self.vary:
+            print(*sweep_lines(made, runs, [*self._varied]), sep="\n")
+        else:
+            print(*(result_line(record, self.place.runs_dir) for record in made.values()), sep="\n")
+        return int(failed)
+
+    @property
+    def _varied(self) -> dict[str, list[str]]:
+        """What is varied: key -> values."""
+        values = {key: [part.strip() for part in text.split(",")] for key, text in map(overrides.split, self.vary)}
+        if len(values) < len(self.vary):
+            raise UsageError("--vary: the same setting twice. Give all its values at once, as KEY=A,B,C.")
+        return values
+
+    def _runs(self) -> list[Setting]:
+        """Return the runs that are asked for, each once, those of equal data together."""
+        run = self.other.applied(run_of_cell(self.cell, profile=self.profile, data=self.data, seed=self.seed))
+        varied = self._varied
+        twice = sorted(varied.keys() & self.other.changes.keys())
+        if twice:
+            raise UsageError(f"{', '.join(twice)}: set and varied. Do one of both.")
+        combinations = (dict(zip(varied, each, strict=True)) for each in itertools.product(*varied.values()))
+        runs = dict.fromkeys(overrides.changed(run, each) for each in combinations)
+        return sorted(runs, key=lambda each: [*{item.data: None for item in runs}].index(each.data))
+
+    def _perform(self, runs: Sequence[Setting], made: dict[str, Record]) -> bool:
+        """Make runs of equal data, add their records, and return whether one failed."""
+        from bench.runs.perform import perform
+
+        force = self.force or self.profile != "paper"
+        outcomes, notes = perform(runs, self.place.context, jobs=self.place.jobs, force=force)
+        for note in notes:
+            print(note, file=sys.stderr)
+        for outcome in outcomes:
+            if isinstance(outcome, Record):
+                made[outcome.run_id] = outcome
+            else:
+                print(f"{outcome.run_id}: {outcome.reason}", file=sys.stderr)
+        return len(made.keys() & {run.run_id for run in runs}) < len(runs)

@@ -1,159 +1,199 @@
 """``table``: make what is missing, judge it, show it."""
 
+import dataclasses
+import functools
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-import tyro
+from tyro.conf import Positional, arg
 
-from bench.commands.images import resolve_images, stored_images
-from bench.commands.place import Place, Places, ProfileName, find_table
+from bench.commands.changes import OtherSettings
+from bench.commands.images import Images, resolve_images, stored_images
+from bench.commands.place import DataName, Glob, Place, ProfileName, TableName, find_table
+from bench.config import overrides
 from bench.config.profiles import PROFILES
-from bench.config.run import Run
 from bench.errors import UsageError
 from bench.files import write_atomically
-from bench.judging.claims import load_claims
-from bench.judging.judge import assemble
-from bench.judging.judged_table import JudgedTable
-from bench.judging.references import FIRST_USER_SEED, load_references
-from bench.judging.tolerances import load_tolerances
-from bench.provenance import source_digest
-from bench.report import page, show, write
-from bench.report.gate_plots import gate_maps
-from bench.report.heading import caption
 from bench.runs.folder import RunFolder
 from bench.runs.outcomes import NotRun, Outcome
-from bench.runs.perform import perform
 from bench.runs.record import Record
 
+if TYPE_CHECKING:
+    from bench.judging.claims import Claims
+    from bench.judging.judged_table import JudgedTable
+    from bench.tables.spec import TableSpec
 
-def make_table(
-    name: str,
-    profile: str,
-    place: Place,
-    *,
-    cells: str = "*",
-    seeds: int | None = None,
-    data_name: str | None = None,
-    only_stored: bool = False,
-    strict: bool = False,
-    force: bool = False,
-) -> int:
-    """Run what is missing of a table, judge it, print it and write it under ``place.out``; return the exit code.
-
-    Raises:
-        UsageError, DataError, RecordError, SettingsError: exit code 2, with the way out.
-        KeyboardInterrupt: exit code 130.
-    """
-    began = time.monotonic()
-    table = find_table(name)
-    count = PROFILES[profile].seeds if seeds is None else seeds
-    if count < 1:
-        raise UsageError(f"--seeds {count}: at least one seed is needed.")
-    fresh, asked = range(FIRST_USER_SEED, FIRST_USER_SEED + count), data_name or table.data
-    if only_stored:
-        images = stored_images(table, asked, profile, fresh, place)
-    else:
-        images = resolve_images(asked, profile, place)
-    spec = table(profile, images.name).select(cells)
-    wanted = spec.runs(fresh)
-    references = load_references(spec.name, spec.profile, spec.data)
-    tolerances = load_tolerances(spec.name, spec.profile, spec.data)  # before the training that they are to judge
-    claims = load_claims(spec.name)
-    outcomes: list[Outcome] | None
-    if only_stored:
-        outcomes, notes = _stored_outcomes(wanted, place)
-    else:
-        outcomes, notes = perform(wanted, place.context, jobs=place.jobs, force=force or profile != "paper")
-    judged = assemble(
-        spec,
-        outcomes,
-        references=references,
-        tolerances=tolerances,
-        claims=claims,
-        claimed=table(profile, images.name).names,
-        notes=[*notes, *([images.note] if images.note else [])],
-        banner=images.banner,
-        wall_seconds=None if only_stored else time.monotonic() - began,  # of making it: reading takes no time
-    )
-    laid_out = page(judged)
-    show(laid_out)
-    for path in (*write(judged, laid_out, place.out / "tables"), *_write_gate_maps(judged, place)):
-        print(f"wrote {path}", file=sys.stderr)
-    return judged.exit_code(strict=strict)
-
-
-def _write_gate_maps(table: JudgedTable, place: Place) -> list[Path]:
-    """Draw what the gates of each fresh run let through, where its maps lie under ``--out``."""
-    paths = []
-    for record in table.records:
-        found = RunFolder(place.context.runs_dir / record.run_id).masks
-        if "gate_rate" in record.facts and found.exists():
-            with np.load(found, allow_pickle=False) as arrays:
-                picture = gate_maps(dict(arrays), f"{record.run_id}: where gates were on\n({caption(table.spec)})")
-            paths.append(place.out / "tables" / "gates" / f"{record.run_id}.png")
-            write_atomically(paths[-1], picture)
-    return paths
-
-
-def _stored_outcomes(wanted: Sequence[Run], place: Place) -> tuple[list[Outcome] | None, list[str]]:
-    """Return what lies under ``--out``; None, for the references themselves, where nothing does."""
-    outcomes: list[Outcome] = []
-    for run in wanted:
-        path = RunFolder.of(place.context.runs_dir, run).record
-        reason = "nothing stored under --out, and --stored trains nothing"
-        outcomes.append(
-            Record.load(path)
-            if path.exists()
-            else NotRun(run_id=run.run_id, cell=run.cell, seed=run.seed, reason=reason)
-        )
-    records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
-    if not records:
-        return None, ["No records lay under --out: these are the references and their claims."]
-    notes = ["Judged from records that lay there; nothing was trained."]
-    others = sum(found.provenance.get("source_digest") != source_digest() for found in records)
-    if others:
-        notes.append(f"Other code than the present made {others} of the {len(records)} records.")
-    return outcomes, notes
+Found = tuple[list[Outcome] | None, list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table(Places):
+class Table:
     """Run what is missing of a table, judge every number, print it, and write Markdown, HTML and JSON.
 
     Attributes:
-        name: which table.
-        profile: its size.
-        cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern.
-        seeds: fresh seeds per cell, from 100; the profile's number unless given.
+        name: the table: cifar10, structured or gating.
+        profile: size of the experiment: minutes on 2 cores, an hour a seed, or days on a GPU.
+        cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern, e.g. 'simclr/*'.
+        seeds: fresh runs per cell, with seeds from 100 on.
         data: another data set than the table's own, e.g. cifar100 for the table gating.
         stored: train nothing; judge what lies under --out, else show the stored references.
-        strict: INCONCLUSIVE fails too.
+        strict: verdicts of INCONCLUSIVE fail too.
         force: start even where this machine would take days.
+        other: settings other than the profile's.
+        place: where to work.
     """
 
-    name: tyro.conf.Positional[str] = "cifar10"
+    name: Positional[TableName] = "cifar10"
     profile: ProfileName = "smoke"
-    cells: str = "*"
-    seeds: int | None = None
-    data: str | None = None
+    cells: Glob = "*"
+    seeds: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the profile's, 1 for smoke)")] = None
+    data: DataName = None
     stored: bool = False
     strict: bool = False
     force: bool = False
+    other: OtherSettings = field(default_factory=OtherSettings)
+    place: Place = field(default_factory=Place)
 
     def act(self) -> int:
-        """Return the exit code."""
-        return make_table(
-            self.name,
-            self.profile,
-            self.place,
-            cells=self.cells,
-            seeds=self.seeds,
-            data_name=self.data,
-            only_stored=self.stored,
-            strict=self.strict,
-            force=self.force,
+        """Run what is missing, judge it, print it, write it under ``--out``; return the exit code.
+
+        Raises:
+            UsageError, RunError, DataError, RecordError, SettingsError: exit code 2, with the way out.
+            KeyboardInterrupt: exit code 130.
+        """
+        began = time.monotonic()
+        from bench.judging.judge import assemble
+        from bench.judging.references import load_references
+        from bench.judging.tolerances import load_tolerances
+        from bench.report import page, show, write
+
+        self.place.context  # noqa: B018  # no such device? Said at once
+        images = self._images()
+        whole = find_table(self.name)(self.profile, images.name)
+        spec = self._spec(images.name)
+        # Before the training that they are to judge:
+        references = load_references(spec.name, spec.profile, spec.data)
+        tolerances = load_tolerances(spec.name, spec.profile, spec.data)
+        claims = self._claims(spec)
+        outcomes, notes = self._stored(spec) if self.stored else self._made(spec)
+        judged = assemble(
+            spec,
+            outcomes,
+            references=references,
+            tolerances=tolerances,
+            claims=claims,
+            claimed=whole.names,
+            notes=[*self._differences(whole, spec), *notes, *([images.note] if images.note else [])],
+            banner=images.banner,
+            wall_seconds=None if self.stored else time.monotonic() - began,  # of making it: reading takes no time
         )
+        laid_out = page(judged)
+        show(laid_out)
+        for path in (*write(judged, laid_out, self.place.tables_dir), *self._write_gate_maps(judged)):
+            print(f"wrote {path}", file=sys.stderr)
+        return judged.exit_code(strict=self.strict)
+
+    @property
+    def _fresh(self) -> Sequence[int]:
+        """The seeds of the user's runs."""
+        from bench.judging.references import FIRST_USER_SEED
+
+        count = PROFILES[self.profile].seeds if self.seeds is None else self.seeds
+        if count < 1:
+            raise UsageError(f"--seeds {count}: at least one seed is needed.")
+        return range(FIRST_USER_SEED, FIRST_USER_SEED + count)
+
+    def _images(self) -> Images:
+        asked = self.data or find_table(self.name).data
+        if self.stored:
+            table = self._spec if self.other.changes else functools.partial(find_table(self.name), self.profile)
+            return stored_images(table, asked, self.profile, self._fresh, self.place)
+        return resolve_images(asked, self.profile, self.place)
+
+    def _spec(self, images: str) -> "TableSpec":
+        """Return the requested cells on some images."""
+        if "seed" in self.other.changes:
+            raise UsageError("--set seed: a table's seeds are counted by --seeds.")
+        spec = find_table(self.name)(self.profile, images).select(self.cells)
+        return spec.changed(self.other.changes) if self.other.changes else spec
+
+    def _claims(self, spec: "TableSpec") -> "Claims":
+        """Return what papers say of the table; with other settings than its own, nothing is judged by it."""
+        from bench.judging.claims import load_claims
+
+        claims = load_claims(spec.name)
+        if not spec.settings:
+            return claims
+        why = f"The claim is judged with the table's own settings; here {', '.join(spec.settings)}."
+        unjudged = (
+            dataclasses.replace(claim, profiles=(), not_judged=dict.fromkeys(PROFILES, why)) for claim in claims.claims
+        )
+        return dataclasses.replace(claims, claims=tuple(unjudged))
+
+    def _made(self, spec: "TableSpec") -> Found:
+        """Run what is missing. Runs with other settings are tried first: what cannot be built is refused at once."""
+        from bench.data import dataset
+        from bench.runs.perform import perform
+        from bench.training import parts
+
+        context = self.place.context
+        if spec.settings:
+            for run in spec.cells:
+                parts.check(run, dataset.load(run.data, context.data_dir, context.cache_dir))
+        force = self.force or self.profile != "paper"
+        return perform(spec.runs(self._fresh), context, jobs=self.place.jobs, force=force)
+
+    def _stored(self, spec: "TableSpec") -> Found:
+        """Return what lies under ``--out``; None, for the references themselves, where nothing does."""
+        from bench.provenance import source_digest
+
+        outcomes: list[Outcome] = []
+        for run in spec.runs(self._fresh):
+            path = RunFolder.of(self.place.runs_dir, run).record
+            reason = "nothing stored under --out, and --stored trains nothing"
+            outcomes.append(
+                Record.load(path)
+                if path.exists()
+                else NotRun(run_id=run.run_id, cell=run.cell, seed=run.seed, reason=reason)
+            )
+        records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
+        if not records:
+            return None, ["No records lay under --out: these are the references and their claims."]
+        notes = ["Judged from records that lay there; nothing was trained."]
+        others = sum(found.provenance.get("source_digest") != source_digest() for found in records)
+        if others:
+            notes.append(f"Other code than the present made {others} of the {len(records)} records.")
+        return outcomes, notes
+
+    def _differences(self, whole: "TableSpec", spec: "TableSpec") -> list[str]:
+        """Say which settings differ from the table's, in how many cells."""
+        own = {run.cell: run for run in whole.select(self.cells).cells}
+        found: dict[str, int] = {}
+        for before, after in zip(own.values(), spec.cells, strict=True):
+            for key, (old, new) in overrides.differences(before, after).items():
+                line = f"{key} = {overrides.text_of(new)} instead of {overrides.text_of(old)}"
+                found[line] = found.get(line, 0) + 1
+        if not found:
+            return []
+        said = "; ".join(f"{line} in {count} of {len(own)} cells" for line, count in found.items())
+        return [f"Settings that differ from the table's, so that it has no references: {said}."]
+
+    def _write_gate_maps(self, table: "JudgedTable") -> list[Path]:
+        """Draw what the gates of each fresh run let through, where its maps lie under ``--out``."""
+        import numpy as np
+
+        from bench.report.gate_plots import gate_maps
+
+        paths = []
+        for record in table.records:
+            found = RunFolder(self.place.runs_dir / record.run_id).masks
+            if "gate_rate" in record.facts and found.exists():
+                with np.load(found, allow_pickle=False) as arrays:
+                    picture = gate_maps(dict(arrays), f"{record.run_id}: where gates were on\n({table.spec.caption})")
+                paths.append(self.place.tables_dir / "gates" / f"{record.run_id}.png")
+                write_atomically(paths[-1], picture)
+        return paths

@@ -147,6 +147,9 @@ def _without_statistics(
     if broken:
         reason = f"{'; '.join(broken)}. Numbers moved: re-record, and say why."
         return Judgement(verdict=Verdict.DEVIATES, reason=reason)
+    if spec.settings:
+        reason = f"References are of the table's own settings; here {', '.join(spec.settings)}."
+        return Judgement(verdict=Verdict.NO_REFERENCE, reason=reason)
     if len(kept) < MINIMUM_REFERENCES:
         table = f"{spec.name} --profile {spec.profile} --data {spec.data}"
         return _other_settings(run, references) or no_reference(len(kept), table)

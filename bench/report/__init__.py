@@ -19,14 +19,14 @@ def show(laid_out: Page) -> None:
 
 
 def write(table: JudgedTable, laid_out: Page, folder: Path) -> tuple[Path, ...]:
-    """Write ``TABLE-PROFILE-DATA.{md,html,json}``, with gates also ``.svg``, each atomically; return the paths.
+    """Write ``STEM.{md,html,json}``, with gates also ``.svg``, each atomically; return the paths.
 
     Args:
         table: as judged.
         laid_out: the table's ``page``: laid out once for the screen and the files.
         folder: where the files go.
     """
-    stem = f"{table.spec.name}-{table.spec.profile}-{table.spec.data}"
+    stem = table.spec.stem
     paths = write_page(laid_out, payload(table), folder / stem)
     if not table.has_gates:
         return paths

@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from bench.config.run import UNTRAINED
 from bench.judging.judged_table import JudgedTable, Row
-from bench.report.heading import caption
 from bench.report.power import METRIC_TITLES
 from bench.report.svg import svg
 
@@ -29,7 +28,7 @@ def accuracy_against_reduction(table: JudgedTable) -> bytes:
     panels = figure.subplots(1, len(frameworks), squeeze=False, sharey=True)[0]
     for panel, framework in zip(panels, frameworks, strict=True):
         _panel(panel, framework, table)
-    figure.suptitle(f"{caption(table.spec)}; {_seeds_drawn(table)}", fontsize="medium")
+    figure.suptitle(f"{table.spec.caption}; {_seeds_drawn(table)}", fontsize="medium")
     return svg(figure)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from bench.config.run import Run
 from bench.judging.judged_table import JudgedTable
 from bench.runs.record import Record
-from bench.tables.spec import TableSpec
 
 
 def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
@@ -15,7 +14,7 @@ def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
     provenance = [record.provenance for record in table.records]
     changed = " with changes" if any(item.get("git_dirty") for item in provenance) else ""
     return (
-        ("table", caption(table.spec)),
+        ("table", table.spec.caption),
         (
             "encoder",
             _distinct(f"{run.encoder.name}, width {run.encoder.width:g}, {run.encoder.stem} stem" for run in cells),
@@ -42,11 +41,6 @@ def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
         ("sources", _distinct(str(item.get("source_digest", "unknown")) for item in provenance)),
         ("data source", _distinct(str(item.get("data_source", "unknown")) for item in provenance)),
     )
-
-
-def caption(spec: TableSpec) -> str:
-    """Return what every output of a table, pictures too, says of it."""
-    return f"{spec.name}, profile {spec.profile}, data {spec.data}"
 
 
 def _held_out(run: Run) -> str:

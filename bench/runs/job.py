@@ -8,8 +8,6 @@ import platform
 import resource
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,33 +18,10 @@ from bench.data import dataset as data_dataset
 from bench.evaluation.scores import scores
 from bench.provenance import git_state
 from bench.runs import record
+from bench.runs.context import Context
 from bench.runs.folder import RunFolder
 from bench.runs.record import Record
 from bench.training import loop, parts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """Where a run finds its images and leaves its record. Changes no number, so it is not part of ``Run``.
-
-    Attributes:
-        runs_dir: holds a folder RUN_ID per run, with ``record.json``, ``masks.npz`` and ``checkpoint.pt``.
-        data_dir: where the images lie.
-        cache_dir: decoded images.
-        checkpoint_seconds: wall time between two checkpoints.
-        accelerator: ``cpu``, ``cuda`` or ``auto``.
-    """
-
-    runs_dir: Path
-    data_dir: Path
-    cache_dir: Path
-    checkpoint_seconds: float = 10.0
-    accelerator: str = "cpu"
-
-    @property
-    def is_cpu(self) -> bool:
-        """Whether everything runs on the CPU."""
-        return self.accelerator == "cpu" or (self.accelerator == "auto" and not torch.cuda.is_available())
 
 
 def perform(run: Run, context: Context, tick: loop.Tick) -> Record:
@@ -62,7 +37,7 @@ def perform(run: Run, context: Context, tick: loop.Tick) -> Record:
     started, clock, cpu = dt.datetime.now(dt.UTC), time.monotonic(), time.process_time()
     folder = RunFolder.of(context.runs_dir, run)
     dataset = data_dataset.load(run.data, context.data_dir, context.cache_dir)
-    fabric = parts.fabric_for(run, accelerator=context.accelerator)
+    fabric = parts.fabric_for(run, device=context.device)
     trained = loop.pretrain(
         run,
         dataset,

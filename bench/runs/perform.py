@@ -7,6 +7,7 @@ from bench.config.run import Run
 from bench.data.dataset import load
 from bench.errors import UsageError
 from bench.runs import estimate, job
+from bench.runs.context import Context
 from bench.runs.folder import RunFolder, stored
 from bench.runs.outcomes import Outcome
 from bench.runs.pool import execute
@@ -15,7 +16,7 @@ from bench.runs.record import Record
 from bench.training import checkpoint
 
 
-def perform(runs: Sequence[Run], context: job.Context, *, jobs: int, force: bool) -> tuple[list[Outcome], list[str]]:
+def perform(runs: Sequence[Run], context: Context, *, jobs: int, force: bool) -> tuple[list[Outcome], list[str]]:
     """Return the outcomes of runs, doing only what no record of the present code and data answers, and notes.
 
     Raises:
@@ -36,7 +37,7 @@ def perform(runs: Sequence[Run], context: job.Context, *, jobs: int, force: bool
         hours = estimate.hours(todo, images, jobs=jobs)
         raise UsageError(
             f"that would take at least {hours:,.1f} hours here (steps x measured milliseconds, {jobs} jobs): "
-            "it is meant for GPUs: --accelerator cuda. Use --profile smoke or cpu, or --force to start all the same."
+            "it is meant for GPUs: --device cuda. Use --profile smoke or cpu, or --force to start all the same."
         )
     with shown(todo, steps=lambda run: estimate.steps(run, images), jobs=jobs) as progress:
         made = execute(

@@ -2,12 +2,15 @@
 
 import dataclasses
 import fnmatch
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.config.cell import parse_cell
+from bench.config.overrides import Changes, changed
 from bench.config.profiles import PROFILES
-from bench.config.run import Run
+from bench.config.run import UNTRAINED, Run
+from bench.errors import RunError, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +23,8 @@ class TableSpec:
         profile: ``smoke``, ``cpu`` or ``paper``.
         data: name of the data set trained on; a stand-in has its own name, references and tolerances.
         cells: one run per cell with seed 0, in the order of the rows.
+        whole: how many cells the whole table has, where these are only some; else 0.
+        settings: KEY=VALUE of what differs from the table's own settings.
     """
 
     name: str
@@ -27,6 +32,8 @@ class TableSpec:
     profile: str
     data: str
     cells: tuple[Run, ...]
+    whole: int = 0
+    settings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -52,17 +59,54 @@ class TableSpec:
         """The cells' names, in the order of the rows."""
         return tuple(run.cell for run in self.cells)
 
+    @property
+    def caption(self) -> str:
+        """What every output of the table, pictures too, says of it."""
+        part = f", {self._part}" if self._part else ""
+        other = f", with {', '.join(self.settings)}" if self.settings else ""
+        return f"{self.name}, profile {self.profile}, data {self.data}{part}{other}"
+
+    @property
+    def stem(self) -> str:
+        """The name of its files: no part of a table, and no other settings, ever overwrite those of the whole."""
+        words = [self.name, self.profile, self.data, self._part.removesuffix(" cells").replace(" ", "-")]
+        words += [re.sub(r"[^A-Za-z0-9_.]+", "-", setting) for setting in self.settings]
+        return "-".join(word for word in words if word)
+
+    @property
+    def _part(self) -> str:
+        return f"{len(self.cells)} of {self.whole} cells" if self.whole else ""
+
     def select(self, glob: str) -> "TableSpec":
         """Return the table with only the cells whose name matches, e.g. ``simclr/*``; ``*`` crosses slashes.
 
         Raises:
-            ValueError: no cell matches.
+            UsageError: no cell matches.
         """
         cells = tuple(run for run in self.cells if fnmatch.fnmatchcase(run.cell, glob))
         if not cells:
             there = "\n  ".join(self.names)
-            raise ValueError(f"table {self.name}: no cell matches {glob!r}. The cells are\n  {there}")
-        return dataclasses.replace(self, cells=cells)
+            raise UsageError(f"table {self.name}: no cell matches {glob!r}. The cells are\n  {there}")
+        whole = self.whole or len(self.cells)
+        part = dataclasses.replace(self, cells=cells, whole=0 if len(cells) == whole else whole)
+        title = self.title.removesuffix(f" ({self._part})")
+        return dataclasses.replace(part, title=f"{title} ({part._part})" if part.whole else title)  # noqa: SLF001
+
+    def changed(self, changes: Changes) -> "TableSpec":
+        """Return the table with other settings; of ``untrained`` cells the epochs stay 0.
+
+        Raises:
+            RunError: a cell has no such setting, or the value does not suit it.
+        """
+        cells = []
+        for run in self.cells:
+            kept = {"optimizer.epochs"} if run.sparsity.method == UNTRAINED else set()
+            try:
+                cells.append(changed(run, {key: value for key, value in changes.items() if key not in kept}))
+            except RunError as error:
+                raise RunError(f"cell {run.cell}: {error} (--cells leaves cells out.)") from error
+        settings = tuple(f"{key}={value}" for key, value in changes.items())
+        return dataclasses.replace(self, cells=tuple(cells), settings=settings)
 
     def runs(self, seeds: Iterable[int]) -> tuple[Run, ...]:
         """Return every cell with every seed, seed by seed, so that an interrupted table has whole rows.

@@ -11,6 +11,7 @@ from torch.optim import SGD, Optimizer
 from bench import provenance
 from bench.config.run import UNTRAINED, Run
 from bench.data.dataset import Dataset
+from bench.errors import RunError, unknown
 from bench.frameworks import FRAMEWORKS, Framework, Wiring
 from bench.training import encoders
 from bench.views.recipes import normalise
@@ -21,10 +22,10 @@ from methods.method import SparseMethod
 from methods.setting import Setting
 
 
-def fabric_for(run: Run, *, accelerator: str = "cpu", devices: int = 1, nodes: int = 1) -> Fabric:
+def fabric_for(run: Run, *, device: str = "cpu", devices: int = 1, nodes: int = 1) -> Fabric:
     """Return a launched Fabric. Buffers are never broadcast: that would hide masks that differ between ranks."""
     fabric = Fabric(
-        accelerator=accelerator,
+        accelerator=device,
         devices=devices,
         num_nodes=nodes,
         strategy=DDPStrategy(broadcast_buffers=False) if devices * nodes > 1 else "auto",
@@ -38,13 +39,18 @@ def check(run: Run, dataset: Dataset) -> None:
     """Put a run together and throw it away: what cannot be built, or cannot train so, is refused before it starts.
 
     Raises:
-        ValueError: as building does.
+        RunError: with what building says; it is the settings that are wrong, whatever part noticed.
     """
     spec, images = run.optimizer, len(dataset.train.images)
-    framework, method = framework_for(run), method_for(run)
-    framework.require(batch_images=spec.batch_images, train_images=images)
-    method.attach(framework.branches, spec.epochs * run.steps_per_epoch(images))
-    method.hold_out(normalise(dataset.held_out.images[:2]))  # two tell what gates cost, and so what can be reached
+    try:
+        framework, method = framework_for(run), method_for(run)
+        framework.require(batch_images=spec.batch_images, train_images=images)
+        method.attach(framework.branches, spec.epochs * run.steps_per_epoch(images))
+        method.hold_out(normalise(dataset.held_out.images[:2]))  # two tell what gates cost: what can be reached
+    except RunError:
+        raise
+    except ValueError as error:
+        raise RunError(f"{run.cell}: {error}") from error
 
 
 def env_class_for(run: Run, fabric: Fabric) -> str:
@@ -61,10 +67,10 @@ def framework_for(run: Run, *, gather: bool = False) -> Framework:
         gather: share negatives over ranks.
 
     Raises:
-        ValueError: no such framework or encoder.
+        RunError: no such framework or encoder.
     """
     if run.framework.name not in FRAMEWORKS:
-        raise ValueError(f"framework {run.framework.name!r} is unknown. Choose from {', '.join(FRAMEWORKS)}.")
+        raise RunError(f"{run.cell}: {unknown('framework', run.framework.name, FRAMEWORKS)}")
     torch.manual_seed(run.seed)
     encoder, features = encoders.build(run.encoder)
     masking.install(encoder)
@@ -77,17 +83,17 @@ def method_for(run: Run) -> SparseMethod:
     """Build the run's sparse method.
 
     Raises:
-        ValueError: no such method, or a setting it cannot meet.
+        RunError: no such method, or a setting it cannot meet.
     """
     sparsity = run.sparsity
     if sparsity.reduction:
         return _gates_for(run)
     if sparsity.method == UNTRAINED and run.optimizer.epochs:
-        raise ValueError(f"{UNTRAINED} takes no step, but {run.optimizer.epochs} epochs are set. Set 0, or use dense.")
+        raise RunError(f"{UNTRAINED} takes no step, but {run.optimizer.epochs} epochs are set. Set 0, or use dense.")
     name = "dense" if sparsity.method == UNTRAINED else sparsity.method
     if name not in METHODS:
-        gates = f"; with a reduction (t1.50), from {', '.join(GATES)}"
-        raise ValueError(f"method {name!r} is unknown. Choose from {', '.join(METHODS)}{gates}.")
+        gates = f"With a reduction (t1.50), from {', '.join(GATES)}."
+        raise RunError(f"{run.cell}: {unknown('method', name, METHODS)} {gates}")
     return METHODS[name](
         Setting(
             density=sparsity.density,
@@ -104,9 +110,9 @@ def method_for(run: Run) -> SparseMethod:
 def _gates_for(run: Run) -> SparseMethod:
     sparsity = run.sparsity
     if sparsity.method not in GATES:
-        raise ValueError(f"{sparsity.method!r} gates nothing. Choose from {', '.join(GATES)}, or a density (d0.10).")
+        raise RunError(f"{run.cell}: {unknown('gating method', sparsity.method, GATES)} Others take a density (d0.10).")
     if sparsity.density != 1.0 or sparsity.gap:
-        raise ValueError(f"{run.cell}: gates skip activations; all weights stay. Leave density and gap out.")
+        raise RunError(f"{run.cell}: gates skip activations; all weights stay. Leave density and gap out.")
     return GATES[sparsity.method](
         GateSetting(
             reduction=sparsity.reduction,
@@ -121,7 +127,7 @@ def optimizer_for(run: Run, framework: Framework) -> Optimizer:
     """Build the optimizer. LARS leaves norms and biases out of decay and scaling, as You et al. (2017) do; deviation 7.
 
     Raises:
-        ValueError: LARS without its trust coefficient.
+        RunError: LARS without its trust coefficient.
     """
     spec = run.optimizer
     if spec.name == "sgd":
@@ -132,7 +138,7 @@ def optimizer_for(run: Run, framework: Framework) -> Optimizer:
             weight_decay=spec.weight_decay,
         )
     if spec.trust_coefficient is None:
-        raise ValueError("optimizer lars needs trust_coefficient. Set it in the profile.")
+        raise RunError("optimizer lars needs trust_coefficient. Set it in the profile.")
     weights, others = get_weight_decay_parameters([framework])
     decayed = [weight for weight in weights if weight.ndim > 1]  # thresholds of gates are no weights either
     groups = [

@@ -12,6 +12,7 @@ import pytest
 from bench.__main__ import main
 from bench.config.run import Run, SparsitySpec
 from bench.runs import job
+from bench.runs.context import Context
 from bench.runs.record import Record, RecordError
 from bench.speedup import recorded, timeline, trace
 from hardware import comparison, presets
@@ -27,7 +28,7 @@ RUN = tiny_run("byol", "synchronized", gap=0.3)
 def fixture_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with one finished run, of a method that regrows by the dense gradient."""
     out = tmp_path_factory.mktemp("out")
-    context = job.Context(runs_dir=out / "runs", data_dir=out / "data", cache_dir=out / "cache")
+    context = Context(runs_dir=out / "runs", data_dir=out / "data", cache_dir=out / "cache")
     job.perform(RUN, context, lambda _step, _total: None)
     return out
 
@@ -81,7 +82,7 @@ def test_updates_and_dense_gradients_are_charged(out: Path) -> None:
 def test_a_gated_run_stands_beside_a_sparse_one(out: Path, tmp_path: Path) -> None:
     """Rates of both branches are the record's; kinds of gates that no machine skips are left out, with a note."""
     shutil.copytree(out / "runs", tmp_path / "runs")
-    context = job.Context(runs_dir=tmp_path / "runs", data_dir=out / "data", cache_dir=out / "cache")
+    context = Context(runs_dir=tmp_path / "runs", data_dir=out / "data", cache_dir=out / "cache")
     for method in ("dual_gate", "spatial_gate"):
         base = tiny_run("simclr", "dense", epochs=1)
         run = replace(

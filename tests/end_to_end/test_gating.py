@@ -12,6 +12,7 @@ from bench.data import dataset
 from bench.evaluation import features
 from bench.frameworks import FRAMEWORKS
 from bench.runs import job
+from bench.runs.context import Context
 from bench.training import parts
 from bench.views.recipes import normalise
 from methods import GATES, masking
@@ -101,7 +102,7 @@ def test_an_export_computes_what_its_branch_does_and_stays(method: str) -> None:
 
 def test_both_branches_of_gated_runs_are_scored(tmp_path: Path) -> None:
     """Each as it is: the features seen while gates are measured are the export's, and an ungated target is dense."""
-    context = job.Context(runs_dir=tmp_path / "runs", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    context = Context(runs_dir=tmp_path / "runs", data_dir=tmp_path, cache_dir=tmp_path / "cache")
     for method in ("dual_gate", "shared_gate", "ungated_target"):
         run = gated_run("simclr", method, 1.5)
         trained, images = pretrained(run, tmp_path / method), dataset_of(run, tmp_path / "cache").test.images

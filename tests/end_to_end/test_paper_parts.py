@@ -14,6 +14,7 @@ from bench.config.run import Run
 from bench.evaluation import linear
 from bench.frameworks import FRAMEWORKS, Framework
 from bench.runs import job
+from bench.runs.context import Context
 from bench.training import parts
 from bench.views import recipes
 from bench.views.lightly import LightlyViews
@@ -49,7 +50,7 @@ def test_a_run_of_the_papers_parts_is_scored_and_resumes_bit_by_bit(
         return optimizer
 
     monkeypatch.setattr(parts, "optimizer_for", watched)
-    context = job.Context(runs_dir=tmp_path / "runs", data_dir=tmp_path, cache_dir=tmp_path / "cache")
+    context = Context(runs_dir=tmp_path / "runs", data_dir=tmp_path, cache_dir=tmp_path / "cache")
     with pytest.raises(KeyboardInterrupt):
         job.perform(run, context, stop_at(7))
     made = job.perform(run, context, lambda _step, _total: None)

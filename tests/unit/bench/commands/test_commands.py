@@ -1,5 +1,6 @@
 """What the command line decides before and after training, with nothing trained."""
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from bench import provenance
 from bench.__main__ import main
-from bench.commands import table as commands_table
 from bench.commands.images import stored_images
 from bench.commands.place import Place
 from bench.config.run import Run
 from bench.data import dataset
-from bench.runs import estimate, job, perform, record
+from bench.judging import references as references_module
+from bench.runs import estimate, perform
 from bench.runs.folder import RunFolder
 from bench.runs.outcomes import Failed
 from bench.runs.record import Record
@@ -28,7 +30,7 @@ Outcomes = dict[str, Record | Failed]
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return Place(out=tmp_path, data_dir=tmp_path, jobs=2, checkpoint_seconds=10.0, accelerator="cpu")
+    return Place(out=tmp_path, data_dir=tmp_path, jobs=2)
 
 
 @pytest.fixture
@@ -40,7 +42,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[Run]:
         asked.extend(runs)
         return {run.run_id: made_up_record(run, 50.0) for run in runs}
 
-    monkeypatch.setattr(commands_table, "execute", execute)
+    monkeypatch.setattr(perform, "execute", execute)
     return asked
 
 
@@ -60,8 +62,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 @pytest.fixture
 def references(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Return where references are stored: not among those of the repository. And the code is committed."""
-    monkeypatch.setattr(commands_table, "REFERENCES", tmp_path / "references")
-    monkeypatch.setattr(job, "git_state", lambda: {"git_dirty": False})
+    monkeypatch.setattr(references_module, "REFERENCES", tmp_path / "references")
+    monkeypatch.setattr(provenance, "git_state", lambda: {"git_dirty": False})
     return tmp_path / "references"
 
 
@@ -87,7 +89,7 @@ def test_interrupted_runs_of_other_code_are_counted(
         path = RunFolder.of(place.context.runs_dir, run).checkpoint
         checkpoint.save(path, run, "feed", "a machine", {})
     assert perform.perform(runs, place.context, jobs=place.jobs, force=True)[1] == []
-    monkeypatch.setattr(record, "source_digest", lambda: "other code")
+    monkeypatch.setattr(provenance, "source_digest", lambda: "other code")
     _, notes = perform.perform(runs, place.context, jobs=place.jobs, force=True)
     assert notes == ["The code changed since 2 of the runs were interrupted: those started anew."]
     assert len(trained) == 6
@@ -109,7 +111,7 @@ def test_records_on_other_images_are_set_aside_and_made_again(place: Place, trai
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("run", "simclr/dense/-/d1.00", "--epochs", "1"),
+        ("run", "simclr/dense/-/d1.00", "--set", "optimizer.epochs=1"),
         ("record", "cifar10", "--cells", "simclr/dense/*"),
     ],
 )
@@ -137,7 +139,7 @@ def test_paper_on_a_cpu_needs_force(
 
 def test_stored_records_of_a_table_itself_come_before_those_of_the_stand_in(place: Place) -> None:
     def found(profile: str = "smoke") -> str:
-        return stored_images(table, "cifar10", profile, [100], place).name
+        return stored_images(functools.partial(table, profile), "cifar10", profile, [100], place).name
 
     table = TABLES["cifar10"]
     assert found() == "cifar10"
@@ -155,7 +157,7 @@ def test_references_come_from_committed_code_and_enough_seeds(
     code, errors = answer("record", "cifar10", "--data", "digits", "--seeds", "2")
     assert (code, trained) == (2, [])
     assert "--seeds 2: a reference needs at least 3 seeds" in errors
-    monkeypatch.setattr(job, "git_state", lambda: {"git_dirty": True})
+    monkeypatch.setattr(provenance, "git_state", lambda: {"git_dirty": True})
     code, errors = answer("record", "cifar10", "--data", "digits")
     assert (code, trained) == (2, [])
     assert "tracked files differ from the commit. Commit first." in errors
@@ -182,11 +184,11 @@ def test_references_of_smoke_are_of_the_images_and_of_their_stand_in(
 ) -> None:
     (tmp_path / "data" / "cifar10").mkdir(parents=True)  # found; and not read, as nothing is trained
 
-    def perform(runs: Sequence[Run], _place: Place, *, force: bool) -> tuple[list[Record], list[str]]:
+    def made_at_once(runs: Sequence[Run], *_: Any, force: bool, **__: Any) -> tuple[list[Record], list[str]]:
         assert force
         return [made_up_record(run, 50.0) for run in runs], []
 
-    monkeypatch.setattr(commands_table, "perform", perform)
+    monkeypatch.setattr(perform, "perform", made_at_once)
     arguments = ("record", "cifar10", "--profile", profile, "--cells", "simclr/dense/*", "--seeds", "3")
     assert answer(*arguments, *options) == (0, "")
     stored = sorted(references.glob("*/*/*/*.json"))
@@ -203,7 +205,7 @@ def test_what_failed_is_no_reference(answer: Answer, references: Path, monkeypat
         reason = Failed(run_id=failed.run_id, cell=failed.cell, seed=failed.seed, reason="the moon is full")
         return {failed.run_id: reason} | {run.run_id: made_up_record(run, 50.0) for run in rest}
 
-    monkeypatch.setattr(commands_table, "execute", execute)
+    monkeypatch.setattr(perform, "execute", execute)
     code, errors = answer("record", "cifar10", "--data", "digits", "--cells", "simclr/dense/*", "--seeds", "3")
     assert code == 1
     assert "the moon is full" in errors

@@ -1,0 +1,46 @@
+"""Options for other settings than the profile's."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from tyro.conf import UseAppendAction, arg
+
+from bench.config.overrides import Changes, changed, collected
+from bench.config.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherSettings:
+    """Settings other than the profile's.
+
+    Attributes:
+        settings: change one setting of a run, e.g. optimizer.learning_rate=0.1, sparsity.end_fraction=0.5,
+            encoder.width=0.25, views.recipe=simclr, data.train_images=1000; repeat it for more. `show RUN` lists
+            them all. Such runs have names of their own, and no stored reference.
+        evaluate_on: score on validation images, so that test images play no part in tuning: the last 5,000 of the
+            train split, which are then not trained on. The same as --set data.evaluate_on=validation.
+    """
+
+    settings: UseAppendAction[Annotated[tuple[str, ...], arg(name="set", metavar="KEY=VALUE")]] = ()
+    evaluate_on: Annotated[
+        Literal["test", "validation"] | None,
+        arg(metavar="{test,validation}", help_behavior_hint="(default: test)"),
+    ] = None
+
+    @property
+    def changes(self) -> Changes:
+        """The settings by key.
+
+        Raises:
+            RunError: one has another form, or a key appears twice.
+        """
+        scored = (f"data.evaluate_on={self.evaluate_on}",) if self.evaluate_on else ()
+        return collected((*self.settings, *scored))
+
+    def applied(self, run: Run) -> Run:
+        """Return the run with these settings.
+
+        Raises:
+            RunError: there is no such setting, or the value does not suit it.
+        """
+        return changed(run, self.changes)

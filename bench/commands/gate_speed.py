@@ -1,0 +1,24 @@
+"""``gate-speed``: how long a gated layer takes when it really skips."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import arg
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateSpeed:
+    """Time gated layers of ResNet-18's shapes: dense, masked as in training, and really skipping.
+
+    Attributes:
+        slice_channels: output channels that share a gate; at most 16, a quarter of the narrowest layer.
+    """
+
+    slice_channels: Annotated[int, arg(metavar="N")] = 16
+
+    def act(self) -> int:
+        """Print times beside saved MACs; return the exit code."""
+        from bench.speedup import gate_speed
+
+        print(*gate_speed.lines(gate_speed.timings(self.slice_channels)), sep="\n")
+        return 0

@@ -1,0 +1,49 @@
+"""Where runs find their images, leave their records, and on what they are trained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What every worker is told. It changes no number, so it is not part of ``Run``.
+
+    Attributes:
+        runs_dir: holds a folder RUN_ID per run, with ``record.json``, ``masks.npz`` and ``checkpoint.pt``.
+        data_dir: where the images lie.
+        cache_dir: decoded images.
+        checkpoint_seconds: wall time between two checkpoints.
+        device: ``cpu``, ``cuda`` or ``auto``: a GPU where there is one.
+    """
+
+    runs_dir: Path
+    data_dir: Path
+    cache_dir: Path
+    checkpoint_seconds: float = 10.0
+    device: str = "cpu"
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether everything runs on the CPU."""
+        return self.device == "cpu" or (self.device == "auto" and not _has_cuda())
+
+    def require_device(self) -> None:
+        """Demand that the device is there, before anything starts.
+
+        Raises:
+            UsageError: it is not.
+        """
+        if self.device == "cuda" and not _has_cuda():
+            raise UsageError(
+                "--device cuda: torch finds no CUDA device here. Use --device cpu, or --device auto, which takes a GPU "
+                "where there is one. Where a GPU should be: `nvidia-smi` shows the driver, and the installed torch "
+                "must be a build for CUDA."
+            )
+
+
+def _has_cuda() -> bool:
+    import torch  # noqa: PLC0415  # seconds, and most commands never ask
+
+    return torch.cuda.is_available()
