@@ -6,11 +6,21 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from bench.config.cell import framework_of
-from bench.config.run import Run
+from bench.config.cell import framework_of, parse_cell
+from bench.config.run import UNTRAINED, Run
 from bench.judging import exact
 from bench.judging.claims import Claims
-from bench.judging.judged_table import GATE_FACTS, METRICS, REDUCTIONS, SHOWN_FACTS, JudgedTable, Row, Sample
+from bench.judging.contrast import DENSE, Contrast, base_of, contrast, spreads
+from bench.judging.judged_table import (
+    GATE_FACTS,
+    HEALTH_FACTS,
+    METRICS,
+    REDUCTIONS,
+    SHOWN_FACTS,
+    JudgedTable,
+    Row,
+    Sample,
+)
 from bench.judging.power import Design
 from bench.judging.statistics import Spread, brown_forsythe_p, compare, pooled_spread
 from bench.judging.tolerances import Tolerances
@@ -63,6 +73,10 @@ def assemble(
     shown = kept if outcomes is None else fresh
     missed = {cell: [item for item in found if _has_missed(item, tolerances)] for cell, found in shown.items()}
     borne = {cell: [item for item in found if item not in missed[cell]] for cell, found in shown.items()}
+    metric = tolerances.judged_metric
+    seen = {cell: _sample(found, metric).values for cell, found in shown.items()}
+    everything = {cell: {**_sample(kept[cell], metric).values, **_sample(fresh[cell], metric).values} for cell in kept}
+    spread = spreads({cell: (_numbers(kept[cell], metric), _numbers(fresh[cell], metric)) for cell in kept})
     return JudgedTable(
         spec=spec,
         rows=tuple(
@@ -70,7 +84,9 @@ def assemble(
                 cell=cell,
                 new={name: _sample(fresh[cell], name) for name in METRICS},
                 references={name: _sample(kept[cell], name) for name in METRICS},
-                facts={name: _mean_fact(shown[cell], name) for name in (*SHOWN_FACTS, *GATE_FACTS)},
+                facts={name: _mean_fact(shown[cell], name) for name in (*SHOWN_FACTS, *GATE_FACTS, *HEALTH_FACTS)},
+                versus_dense=_beside(cell, DENSE, seen, spread),
+                versus_untrained=_beside(cell, UNTRAINED, everything, spread),
                 missed=len(missed[cell]),
                 judgement=_REFERENCES if outcomes is None else judgement or statistics[cell],
             )
@@ -91,6 +107,16 @@ def assemble(
         banner=banner,
         wall_seconds=wall_seconds,
     )
+
+
+def _beside(
+    cell: str, method: str, values: Mapping[str, Mapping[int, float]], spread: Mapping[str, Spread]
+) -> Contrast | None:
+    """Compare a trained cell with the dense or the untrained row of its framework."""
+    base = base_of(cell, method, values)
+    if base is None or base == cell or parse_cell(cell).method == UNTRAINED:
+        return None
+    return contrast(cell, base, values, spread.get(framework_of(cell)))
 
 
 def _owners(spec: TableSpec, records: Sequence[Record]) -> dict[str, str]:
@@ -225,7 +251,9 @@ def _sample(records: Sequence[Record], metric: str) -> Sample:
 
 
 def _mean_fact(records: Sequence[Record], name: str) -> float | None:
-    values = [float(str(item.facts[name])) for item in records if name in item.facts]
+    """Return a fact's mean over the runs that have it; of a list of names, their number."""
+    found = [item.facts[name] for item in records if name in item.facts]
+    values = [float(len(each) if isinstance(each, list) else str(each)) for each in found]
     return math.fsum(values) / len(values) if values else None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from bench.judging.claims import JudgedClaim
+from bench.judging.contrast import Contrast
 from bench.judging.power import Design, Power
 from bench.judging.statistics import pooled_spread
 from bench.judging.tolerances import Tolerances
@@ -17,6 +18,7 @@ from bench.tables.spec import TableSpec
 METRICS = ("linear_top1_percent", "knn_top1_percent")
 SHOWN_FACTS = ("density_prunable", "density_encoder", "macs_ratio", "training_macs_ratio")
 REDUCTIONS = ("reduction", "reduction_target")  # of MACs, per branch
+HEALTH_FACTS = ("constant_features", "effective_rank", "emptiest_layer_weights", "layers_emptied")
 GATE_FACTS = (  # of cells with gates
     "reduction_asked",
     *REDUCTIONS,
@@ -65,6 +67,8 @@ class Row:
         new: metric -> fresh runs.
         references: metric -> our own earlier runs, kept in ``results/references``.
         facts: densities, ratios and what gates did, as means over the runs; None where there is no run, or no gate.
+        versus_dense: the shown runs beside those of the framework's dense row; None for that row, and without runs.
+        versus_untrained: fresh runs and references together beside those of the untrained row; None for that row.
         missed: how many of the shown runs did not reach the reduction of MACs that was asked for, in some branch.
         judgement: verdict and reason.
     """
@@ -73,6 +77,8 @@ class Row:
     new: Mapping[str, Sample]
     references: Mapping[str, Sample]
     facts: Mapping[str, float | None]
+    versus_dense: Contrast | None
+    versus_untrained: Contrast | None
     missed: int
     judgement: Judgement
 
@@ -113,6 +119,15 @@ class JudgedTable:
     notes: tuple[str, ...]
     banner: str
     wall_seconds: float | None
+
+    @property
+    def not_above_untrained(self) -> tuple[Row, ...]:
+        """The trained rows that are not surely better than an encoder which took no step.
+
+        One-sided, each row for itself at the level ``alpha``: a row is named here unless it is shown to be better.
+        """
+        known = ((row, row.versus_untrained) for row in self.rows)
+        return tuple(row for row, found in known if found and found.comparison.exceeds_p(0.0) >= self.tolerances.alpha)
 
     @property
     def control_missed(self) -> tuple[str, ...]:

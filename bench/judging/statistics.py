@@ -44,6 +44,11 @@ class Comparison:
         """The standard error of the difference."""
         return self.spread.sd * math.sqrt(1 / self.new_runs + 1 / self.reference_runs)
 
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Return the two-sided interval of the true difference by Student's t."""
+        half = float(special.stdtrit(self.spread.degrees, (1.0 + level) / 2.0)) * self.error
+        return self.difference - half, self.difference + half
+
     def exceeds_p(self, threshold: float) -> float:
         """Return the one-sided p-value of "the true difference is at most ``threshold``"."""
         distance = self.difference - threshold

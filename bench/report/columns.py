@@ -16,6 +16,7 @@ def result_columns(judged_metric: str) -> Iterable[Column[Row]]:
     yield CELL
     yield VERDICT
     yield from _metric_columns(judged_metric, rank=0)
+    yield _number("vs dense, ± 95 %", _versus_dense)
     for metric in METRICS:
         if metric != judged_metric:
             yield from _metric_columns(metric, rank=1)
@@ -24,6 +25,10 @@ def result_columns(judged_metric: str) -> Iterable[Column[Row]]:
     yield _fact("density, whole encoder", "density_encoder", rank=ALWAYS_WIDE)
     yield _fact("MACs", "macs_ratio", rank=2)
     yield _fact("training MACs", "training_macs_ratio", rank=2)
+    yield _fact("constant features", "constant_features", rank=ALWAYS_WIDE, digits=1)
+    yield _fact("effective rank", "effective_rank", rank=ALWAYS_WIDE, digits=1)
+    yield _fact("weights in the emptiest layer", "emptiest_layer_weights", rank=ALWAYS_WIDE, digits=1)
+    yield _fact("emptied layers", "layers_emptied", rank=ALWAYS_WIDE, digits=1)
 
 
 def _metric_columns(metric: str, rank: int) -> Iterable[Column[Row]]:
@@ -36,7 +41,14 @@ def _metric_columns(metric: str, rank: int) -> Iterable[Column[Row]]:
     yield _number(title, lambda row: _sample(row.new[metric]), rank=rank)
     yield _number(f"{title}, 95 % interval", lambda row: _interval(row.new[metric]), rank=ALWAYS_WIDE)
     yield _number(f"{title}, references", lambda row: _sample(row.references[metric]), rank=after)
-    yield _number("diff.", difference, rank=after if rank else 0)
+    yield _number("diff.", difference, rank=after)
+
+
+def _versus_dense(row: Row) -> str:
+    if row.versus_dense is None:
+        return NOTHING
+    found = row.versus_dense.comparison
+    return f"{found.difference:+.2f} ± {found.interval()[1] - found.difference:.2f}"
 
 
 def _gate_columns(metric: str) -> Iterable[Column[Row]]:

@@ -23,6 +23,7 @@ dd { margin: 0; overflow-wrap: anywhere; }
 </head>
 <body>
 <h1>{{ page.title }}</h1>
+<p>{{ page.lead }}</p>
 {% if page.banner %}<p class="banner" role="alert">!!! {{ page.banner }}</p>
 {% endif %}<dl>
 {% for name, value in page.heading %}<dt>{{ name }}</dt><dd>{{ value }}</dd>
@@ -44,7 +45,10 @@ dd { margin: 0; overflow-wrap: anywhere; }
 {% endmacro %}{% macro listed(pairs) %}{% if pairs %}<ul>
 {% for name, value in pairs %}<li><code>{{ name }}</code>: {{ value }}</li>
 {% endfor %}</ul>
-{% endif %}{% endmacro %}{{ grid(page.results, page.banner) }}{{ listed(page.reasons) -}}
+{% endif %}{% endmacro %}{{ grid(page.results, page.banner) }}{% if page.alarms %}<ul>
+{% for line in page.alarms %}<li>{{ line }}</li>
+{% endfor %}</ul>
+{% endif %}{{ listed(page.reasons) -}}
 {{ grid(page.claims, "") }}{{ listed(page.claim_reasons) -}}
 <h2>What the verdicts are worth</h2>
 <ul>

@@ -4,6 +4,7 @@ import dataclasses
 import json
 
 from bench.judging.claims import JudgedClaim
+from bench.judging.contrast import Contrast
 from bench.judging.judged_table import JudgedTable, Row, Sample
 from bench.judging.verdict import Judgement
 
@@ -49,8 +50,25 @@ def _row(row: Row) -> dict[str, object]:
         "new": {metric: _sample(sample) for metric, sample in row.new.items()},
         "references": {metric: _sample(sample) for metric, sample in row.references.items()},
         "difference_points": {metric: row.difference(metric) for metric in row.new},
+        "versus_dense": _contrast(row.versus_dense),
+        "versus_untrained": _contrast(row.versus_untrained),
         "facts": dict(row.facts),
         "judgement": _judgement(row.judgement),
+    }
+
+
+def _contrast(found: Contrast | None) -> dict[str, object] | None:
+    if found is None:
+        return None
+    low, high = found.comparison.interval()
+    return {
+        "base": found.base,
+        "difference_points": found.comparison.difference,
+        "interval_points": [low, high],
+        "exceeds_p": found.comparison.exceeds_p(0.0),
+        "n": found.comparison.new_runs,
+        "base_n": found.comparison.reference_runs,
+        "is_paired": found.is_paired,
     }
 
 

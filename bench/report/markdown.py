@@ -11,10 +11,12 @@ def markdown(page: Page) -> str:
     warning = f"**!!! {_escaped(page.banner)}**" if page.banner else ""
     blocks = [
         f"# {_escaped(page.title)}",
+        _escaped(page.lead),
         warning,
         "\n".join(f"- {name}: {_escaped(value)}" for name, value in page.heading),
         f"## {page.results.title}",
         _grid(page.results, warning),
+        "\n".join(f"- {_escaped(line)}" for line in page.alarms),
         _listed(page.reasons),
         f"## {page.claims.title}",
         _grid(page.claims, ""),

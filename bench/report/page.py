@@ -1,12 +1,13 @@
 """What a report says, as strings and in order; the renderers only dress it."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.judging.claims import JudgedClaim
 from bench.judging.judged_table import JudgedTable
 from bench.judging.verdict import Judgement
+from bench.report.alarms import alarms
 from bench.report.columns import CLAIM_COLUMNS, VERDICT, result_columns
 from bench.report.grid import Grid, grid
 from bench.report.heading import cost, heading
@@ -25,9 +26,11 @@ class Page:
 
     Attributes:
         title: of the table.
+        lead: the first line: which of the works' claims were judged here, and what the verdicts are about.
         banner: a warning for above the table and inside it; empty for none.
         heading: (what, value) pairs.
         results: the cells.
+        alarms: lines right below the cells: what no reader may overlook.
         reasons: (cells, verdict and reason) pairs.
         claims: the papers' relations.
         claim_reasons: (claim, verdict and reason) pairs.
@@ -36,9 +39,11 @@ class Page:
     """
 
     title: str
+    lead: str
     banner: str
     heading: tuple[tuple[str, str], ...]
     results: Grid
+    alarms: tuple[str, ...]
     reasons: tuple[tuple[str, str], ...]
     claims: Grid
     claim_reasons: tuple[tuple[str, str], ...]
@@ -52,6 +57,7 @@ def page(table: JudgedTable) -> Page:
     columns = result_columns(table.tolerances.judged_metric)
     return Page(
         title=table.spec.title,
+        lead=_lead(table),
         banner=table.banner,
         heading=heading(table),
         results=grid(
@@ -59,11 +65,24 @@ def page(table: JudgedTable) -> Page:
             (column for column in columns if not (table.shows_references and column is VERDICT)),
             table.rows,
         ),
+        alarms=tuple(alarms(table)),
         reasons=tuple(_reasons(table)),
         claims=grid("Claims: what the papers say, in our runs", CLAIM_COLUMNS, table.claims),
         claim_reasons=tuple((item.claim.name, _claim_reason(item)) for item in table.claims),
         worth=tuple(worth(table)),
         notes=(cost(table), *([small] if small else []), *table.notes),
+    )
+
+
+def _lead(table: JudgedTable) -> str:
+    """Say what was found of the works' claims, so that nobody takes a repeated number for a confirmed paper."""
+    verdicts = Counter(item.judgement.verdict for item in table.claims)
+    outcomes = ", ".join(f"{count} {verdict.value}" for verdict, count in verdicts.items() if verdict.is_judged)
+    judged = sum(count for verdict, count in verdicts.items() if verdict.is_judged)
+    found = f"Of {len(table.claims)} claims of the works, {judged} were judged at the {table.spec.profile} size"
+    return (
+        f"{found}{': ' + outcomes if outcomes else ''}. Verdicts on cells compare this code with its own earlier runs, "
+        "not with a paper."
     )
 
 

@@ -36,18 +36,21 @@ def text(page: Page, stream: TextIO) -> str:
 
 def _print(page: Page, console: Console) -> None:
     console.print(page.title, style="bold")
+    console.print(page.lead)
     if page.banner:
         console.print(f"!!! {page.banner}", style="bold")
     width = max(len(name) for name, _ in page.heading) + 2
     for name, value in page.heading:
         console.print(f"{name + ':':<{width}}{value}")
-    for grid, reasons, banner in (
-        (page.results, page.reasons, page.banner),
-        (page.claims, page.claim_reasons, ""),
+    for grid, alarms, reasons, banner in (
+        (page.results, page.alarms, page.reasons, page.banner),
+        (page.claims, (), page.claim_reasons, ""),
     ):
         console.print(f"\n{grid.title}", style="bold")
         console.print(_fitting(grid, banner, console))
         console.print()
+        for line in alarms:
+            console.print(line)
         for name, value in reasons:
             console.print(f"{name}: {value}")
     console.print()

@@ -1,6 +1,7 @@
 """The accelerator table: every row on every machine, for people and for programs."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -63,12 +64,14 @@ def page(found: Sequence[Line], judged: Sequence[JudgedRatio], notes: Sequence[s
     machines = {line.preset: presets.machine(line.preset) for line in found}
     return Page(
         title="What sparsity buys in training: one optimizer step on modelled accelerators",
+        lead=_lead(judged),
         banner="",
         heading=(
             ("networks", "; ".join(sorted({_network(line.course) for line in found}))),
             *((preset, _described(machine)) for preset, machine in machines.items()),
         ),
         results=grid("Results: a training step beside the dense one on the same machine", _COLUMNS, found),
+        alarms=(),
         reasons=(),
         claims=grid("Claims: what the papers say, in this model", _CLAIM_COLUMNS, judged),
         claim_reasons=tuple((item.claim.name, item.sentence) for item in judged),
@@ -88,6 +91,13 @@ def page(found: Sequence[Line], judged: Sequence[JudgedRatio], notes: Sequence[s
         ),
         notes=(NOT_MODELLED, *notes),
     )
+
+
+def _lead(judged: Sequence[JudgedRatio]) -> str:
+    verdicts = [item.judgement.verdict.value for item in judged if item.judgement.verdict.is_judged]
+    outcomes = ", ".join(f"{count} {verdict}" for verdict, count in Counter(verdicts).items())
+    found = f"Of {len(judged)} claims of the works, {len(verdicts)} were judged on modelled machines"
+    return f"{found}{': ' + outcomes if outcomes else ''}. No chip was measured."
 
 
 def payload(found: Sequence[Line], judged: Sequence[JudgedRatio]) -> str:

@@ -18,6 +18,7 @@ from tests.made_up_tables import (
     made_up_claim,
     made_up_claims,
     made_up_record,
+    made_up_records,
     made_up_run,
     made_up_spec,
     made_up_tolerances,
@@ -30,6 +31,10 @@ FACTS = {
     "density_encoder": 0.12,
     "macs_ratio": 0.13,
     "training_macs_ratio": 0.14,
+    "constant_features": 5,
+    "effective_rank": 27.5,
+    "emptiest_layer_weights": 3,
+    "layers_emptied": ["a", "b"],
     "reduction_asked": 2.0,
     "reduction": 2.01,
     "reduction_target": 2.02,
@@ -46,11 +51,12 @@ def _table() -> JudgedTable:
         return [made_up_record(run, linear + run.seed % 2, knn=knn, facts=FACTS) for run in runs]
 
     fresh, references = records(range(100, 102), 45.0, 35.0), records(range(4), 47.0, 38.0)
-    return assemble(made_up_spec(SPARSE), fresh, references, made_up_tolerances(), made_up_claims())
+    fresh += made_up_records(DENSE, [47.0, 48.0], first_seed=100)
+    return assemble(made_up_spec(SPARSE, DENSE), fresh, references, made_up_tolerances(), made_up_claims())
 
 
 def _shown(found: Grid) -> dict[str, str]:
-    (cells,) = found.rows
+    cells = found.rows[0]
     titles = [column.title for column in found.columns]
     assert len(titles) == len(cells)
     shown: dict[str, str] = {}
@@ -66,6 +72,7 @@ def test_every_column_of_the_results_shows_what_it_names() -> None:
         "against our references": "INCONCLUSIVE",
         "linear": "45.50 ± 0.71 (2)",
         "linear, 95 % interval": "39.15 to 51.85",
+        "vs dense, ± 95 %": "-2.00 ± 1.63",
         "linear, references": "47.50 ± 0.58 (4)",
         "diff. of linear, references": "-2.00",
         "kNN": "35.00 ± 0.00 (2)",
@@ -80,6 +87,10 @@ def test_every_column_of_the_results_shows_what_it_names() -> None:
         "density, whole encoder": "0.1200",
         "MACs": "0.1300",
         "training MACs": "0.1400",
+        "constant features": "5.0",
+        "effective rank": "27.5",
+        "weights in the emptiest layer": "3.0",
+        "emptied layers": "2.0",
     }
 
 
