@@ -3,9 +3,12 @@
 No verdict rests on these: they say what sparsity cost, and whether a row learnt anything at all.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+from scipy import special
 
 from bench.config.cell import framework_of, parse_cell
 from bench.config.run import UNTRAINED
@@ -55,6 +58,13 @@ def contrast(cell: str, base: str, values: Mapping[str, Values], spread: Spread 
     shared = sorted(left.keys() & right.keys())
     sides = ([side[seed] for seed in shared or side] for side in (left, right))
     return Contrast(base=base, comparison=compare(*sides, spread), is_paired=bool(shared))
+
+
+def half_width(runs: int, spread: Spread | None) -> float | None:
+    """Return half the 95 % interval of a mean of so many runs; None without runs or spread."""
+    if not runs or spread is None:
+        return None
+    return float(special.stdtrit(spread.degrees, 0.975)) * spread.sd / math.sqrt(runs)
 
 
 def base_of(cell: str, method: str, cells: Iterable[str]) -> str | None:

@@ -10,7 +10,7 @@ from bench.config.cell import framework_of, parse_cell
 from bench.config.run import UNTRAINED, Run
 from bench.judging import exact
 from bench.judging.claims import Claims
-from bench.judging.contrast import DENSE, Contrast, base_of, contrast, spreads
+from bench.judging.contrast import DENSE, Contrast, base_of, contrast, half_width, spreads
 from bench.judging.judged_table import (
     GATE_FACTS,
     HEALTH_FACTS,
@@ -85,6 +85,7 @@ def assemble(
                 new={name: _sample(fresh[cell], name) for name in METRICS},
                 references={name: _sample(kept[cell], name) for name in METRICS},
                 facts={name: _mean_fact(shown[cell], name) for name in (*SHOWN_FACTS, *GATE_FACTS, *HEALTH_FACTS)},
+                half_width=half_width(len(seen[cell]), spread.get(framework_of(cell))),
                 versus_dense=_beside(cell, DENSE, seen, spread),
                 versus_untrained=_beside(cell, UNTRAINED, everything, spread),
                 missed=len(missed[cell]),

@@ -67,6 +67,7 @@ class Row:
         new: metric -> fresh runs.
         references: metric -> our own earlier runs, kept in ``results/references``.
         facts: densities, ratios and what gates did, as means over the runs; None where there is no run, or no gate.
+        half_width: of the 95 % interval of the shown runs' mean in the judged metric, by the spread of the framework.
         versus_dense: the shown runs beside those of the framework's dense row; None for that row, and without runs.
         versus_untrained: fresh runs and references together beside those of the untrained row; None for that row.
         missed: how many of the shown runs did not reach the reduction of MACs that was asked for, in some branch.
@@ -77,6 +78,7 @@ class Row:
     new: Mapping[str, Sample]
     references: Mapping[str, Sample]
     facts: Mapping[str, float | None]
+    half_width: float | None
     versus_dense: Contrast | None
     versus_untrained: Contrast | None
     missed: int
@@ -119,6 +121,10 @@ class JudgedTable:
     notes: tuple[str, ...]
     banner: str
     wall_seconds: float | None
+
+    def shown(self, row: Row) -> Sample:
+        """Return a row's runs in the judged metric: the fresh ones, or the references where only these are shown."""
+        return (row.references if self.shows_references else row.new)[self.tolerances.judged_metric]
 
     @property
     def not_above_untrained(self) -> tuple[Row, ...]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bench.files import write_atomically
 from bench.judging.judged_table import JudgedTable
+from bench.report.cost_plot import accuracy_against_cost
 from bench.report.gate_plots import accuracy_against_reduction
 from bench.report.html import html
 from bench.report.json import payload
@@ -19,7 +20,7 @@ def show(laid_out: Page) -> None:
 
 
 def write(table: JudgedTable, laid_out: Page, folder: Path) -> tuple[Path, ...]:
-    """Write ``STEM.{md,html,json}``, with gates also ``.svg``, each atomically; return the paths.
+    """Write ``STEM.{md,html,json,svg}``, each atomically; return the paths.
 
     Args:
         table: as judged.
@@ -28,10 +29,8 @@ def write(table: JudgedTable, laid_out: Page, folder: Path) -> tuple[Path, ...]:
     """
     stem = table.spec.stem
     paths = write_page(laid_out, payload(table), folder / stem)
-    if not table.has_gates:
-        return paths
     drawing = folder / f"{stem}.svg"
-    write_atomically(drawing, accuracy_against_reduction(table))
+    write_atomically(drawing, accuracy_against_reduction(table) if table.has_gates else accuracy_against_cost(table))
     return (*paths, drawing)
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from bench.config.run import UNTRAINED
 from bench.judging.judged_table import JudgedTable, Row
+from bench.report.heading import seeds_drawn
 from bench.report.power import METRIC_TITLES
 from bench.report.svg import svg
 
@@ -28,14 +29,8 @@ def accuracy_against_reduction(table: JudgedTable) -> bytes:
     panels = figure.subplots(1, len(frameworks), squeeze=False, sharey=True)[0]
     for panel, framework in zip(panels, frameworks, strict=True):
         _panel(panel, framework, table)
-    figure.suptitle(f"{table.spec.caption}; {_seeds_drawn(table)}", fontsize="medium")
+    figure.suptitle(f"{table.spec.caption}; {seeds_drawn(table)}", fontsize="medium")
     return svg(figure)
-
-
-def _seeds_drawn(table: JudgedTable) -> str:
-    """Return the seeds of the runs that the table is made of: fresh ones, else the references."""
-    seeds = sorted({int(str(record.run["seed"])) for record in table.records})
-    return f"seeds {', '.join(map(str, seeds))}"
 
 
 def _panel(panel: Axes, framework: str, table: JudgedTable) -> None:
@@ -45,13 +40,13 @@ def _panel(panel: Axes, framework: str, table: JudgedTable) -> None:
     for row in table.rows:
         name, method, granularity, point = row.cell.split("/")
         if name == framework and method == UNTRAINED:
-            floor = _mean(row, metric)
+            floor = table.shown(row).mean
             if floor is not None:
                 panel.axhline(floor, color="grey", linestyle=":", label=UNTRAINED)
         elif name == framework and (row.facts["reduction"] is not None or not point.startswith("t")):
             lines.setdefault(method if granularity in {"-", "element"} else f"{method} {granularity}", []).append(row)
     for index, (name, rows) in enumerate(lines.items()):
-        points = sorted((_reduction(row), mean) for row in rows if (mean := _mean(row, metric)) is not None)
+        points = sorted((_reduction(row), mean) for row in rows if (mean := table.shown(row).mean) is not None)
         if points:
             xs, ys = zip(*points, strict=True)
             panel.plot(xs, ys, marker=_MARKERS[index % len(_MARKERS)], label=name)
@@ -60,11 +55,6 @@ def _panel(panel: Axes, framework: str, table: JudgedTable) -> None:
     )
     panel.grid(alpha=0.3)
     panel.legend(fontsize="small")
-
-
-def _mean(row: Row, metric: str) -> float | None:
-    new = row.new[metric].mean
-    return row.references[metric].mean if new is None else new
 
 
 def _reduction(row: Row) -> float:

@@ -43,6 +43,11 @@ def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
     )
 
 
+def seeds_drawn(table: JudgedTable) -> str:
+    """Return the seeds of the runs that the table is made of: fresh ones, else the references."""
+    return f"seeds {_seeds([int(str(record.run['seed']))] for record in table.records)}"
+
+
 def _held_out(run: Run) -> str:
     count = run.data.held_out_images
     return f", {count} of them held out to steer gates" if count else ""

@@ -50,6 +50,7 @@ def _row(row: Row) -> dict[str, object]:
         "new": {metric: _sample(sample) for metric, sample in row.new.items()},
         "references": {metric: _sample(sample) for metric, sample in row.references.items()},
         "difference_points": {metric: row.difference(metric) for metric in row.new},
+        "half_width_points": row.half_width,
         "versus_dense": _contrast(row.versus_dense),
         "versus_untrained": _contrast(row.versus_untrained),
         "facts": dict(row.facts),

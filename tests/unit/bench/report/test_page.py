@@ -190,10 +190,12 @@ def test_a_table_without_anything_to_compare_is_still_printed() -> None:
     assert "NOT_RUN" in html(page(table))
 
 
-def test_three_files_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_four_files_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = _table()
     paths = write(table, page(table), tmp_path / "tables")
-    assert [path.name for path in paths] == [f"cifar10-smoke-cifar10.{suffix}" for suffix in ("md", "html", "json")]
+    assert [path.name for path in paths] == [
+        f"cifar10-smoke-cifar10.{suffix}" for suffix in ("md", "html", "json", "svg")
+    ]
     assert all(path.read_text(encoding="utf-8").endswith("\n") for path in paths)
     show(page(table))
     assert "A made-up table" in capsys.readouterr().out

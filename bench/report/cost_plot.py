@@ -1,0 +1,120 @@
+"""Accuracy against what an encoder costs: a panel a framework, a line a method. Read without colour, by its marks."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from bench.config.cell import parse_cell
+from bench.config.run import UNTRAINED
+from bench.judging.contrast import DENSE
+from bench.judging.judged_table import JudgedTable, Row
+from bench.report.heading import seeds_drawn
+from bench.report.power import METRIC_TITLES
+from bench.report.svg import svg
+
+COSTS = {"macs_ratio": "MACs of inference / dense", "training_macs_ratio": "MACs of training / dense"}
+_STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+_MARKS = "osD^vP*X<>hpd8"
+_DASHES = ("-", "--", ":", "-.")
+_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
+_PANELS_ACROSS = 3
+_PANEL_INCHES = 3.0
+_LEGEND_LINE_INCHES = 0.2
+_LEGEND_COLUMN_INCHES = 2.4
+
+
+def accuracy_against_cost(table: JudgedTable, fact: str = "macs_ratio") -> bytes:
+    """Return the drawing as SVG, the same bytes for the same table."""
+    return svg(draw(table, fact))
+
+
+def draw(table: JudgedTable, fact: str) -> Figure:
+    """Return the drawing; bars are 95 % intervals of the mean.
+
+    Args:
+        table: what ran is drawn; where nothing did, the references are.
+        fact: a key of ``COSTS``.
+    """
+    frameworks = list(dict.fromkeys(row.cell.partition("/")[0] for row in table.rows))
+    names = list(dict.fromkeys(_line_of(row) for row in table.rows))
+    looks = dict(zip(names, itertools.cycle(_looks()), strict=False))
+    with mpl.rc_context(_STYLE):
+        across = min(_PANELS_ACROSS, len(frameworks))
+        down = -(-len(frameworks) // across)
+        width = max(_LEGEND_COLUMN_INCHES * 2, _PANEL_INCHES * across)
+        columns = int(width / _LEGEND_COLUMN_INCHES)
+        height = 3.0 * down + _LEGEND_LINE_INCHES * -(-len(names) // columns)
+        figure = Figure(figsize=(width, height), layout="constrained")
+        grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
+        panels = list(grid.flat)[: len(frameworks)]
+        for unused in list(grid.flat)[len(frameworks) :]:
+            unused.set_visible(False)
+        for panel, framework in zip(panels, frameworks, strict=True):
+            _panel(panel, [row for row in table.rows if row.cell.startswith(f"{framework}/")], table, fact, looks)
+            panel.set_title(framework, fontsize=9)
+            panel.tick_params(labelbottom=True)
+        low, high = panels[0].get_xlim()
+        panels[0].set_xticks([tick for tick in _TICKS if low <= tick <= high])  # shared by all
+        for panel in panels[-across:]:
+            panel.set_xlabel(COSTS[fact])
+        for panel in panels[::across]:
+            panel.set_ylabel(f"{METRIC_TITLES[table.tolerances.judged_metric]}, %")
+        handles = {
+            label: handle for panel in panels for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False)
+        figure.suptitle(f"{table.spec.caption}; {seeds_drawn(table)}", fontsize=9)
+    return figure
+
+
+def _looks() -> list[Mapping[str, Any]]:
+    """Return line styles that differ in mark and dash; the colour repeats what they say."""
+    colours = mpl.color_sequences["tab10"]
+    return [
+        {"marker": mark, "linestyle": _DASHES[index % len(_DASHES)], "color": colours[index % len(colours)]}
+        for index, mark in enumerate(_MARKS)
+    ]
+
+
+def _line_of(row: Row) -> str:
+    """Return a line's name: the method, with its shapes where they are not single weights."""
+    cell = parse_cell(row.cell)
+    shapes = "" if cell.granularity in {"-", "element"} else f" {cell.granularity}"
+    gap = "" if "+g" not in cell.point else " with gap"
+    return f"{cell.method}{shapes}{gap}"
+
+
+def _panel(panel: Axes, rows: list[Row], table: JudgedTable, fact: str, looks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Draw a framework's rows; every line of a sparse method ends in the dense row."""
+    lines: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    for row in rows:
+        sample, cost = table.shown(row), row.facts[fact]
+        if sample.mean is None or cost is None:
+            continue
+        if parse_cell(row.cell).method == UNTRAINED:
+            panel.axhline(sample.mean, color="0.4", linestyle=(0, (1, 3)), linewidth=1, label=UNTRAINED)
+        else:
+            lines[_line_of(row)].append((cost, sample.mean, row.half_width or 0.0))
+    dense = lines.pop(DENSE, [])
+    for name, points in [*lines.items(), (DENSE, dense)]:
+        drawn = sorted(points)
+        if not drawn:
+            continue
+        costs, means, bars = zip(*drawn, strict=True)
+        look = looks[name]
+        if dense and name != DENSE:  # on to the dense row, thin: nothing was measured between
+            on = {key: look[key] for key in ("color", "linestyle")}
+            panel.plot([costs[-1], dense[0][0]], [means[-1], dense[0][1]], linewidth=0.6, alpha=0.6, **on)
+        panel.errorbar(
+            costs, means, yerr=bars, capsize=2, markersize=6, markerfacecolor="none", linewidth=1, label=name, **look
+        )
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panel.xaxis.set_minor_locator(NullLocator())
+    panel.grid(alpha=0.3)
