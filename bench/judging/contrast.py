@@ -56,8 +56,8 @@ def contrast(cell: str, base: str, values: Mapping[str, Values], spread: Spread 
     if not left or not right or spread is None:
         return None
     shared = sorted(left.keys() & right.keys())
-    sides = ([side[seed] for seed in shared or side] for side in (left, right))
-    return Contrast(base=base, comparison=compare(*sides, spread), is_paired=bool(shared))
+    first, second = ([side[seed] for seed in shared or side] for side in (left, right))
+    return Contrast(base=base, comparison=compare(first, second, spread), is_paired=bool(shared))
 
 
 def half_width(runs: int, spread: Spread | None) -> float | None:

@@ -19,7 +19,7 @@ from bench.report.power import METRIC_TITLES
 from bench.report.svg import svg
 
 COSTS = {"macs_ratio": "MACs of inference / dense", "training_macs_ratio": "MACs of training / dense"}
-_STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+_STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 _MARKS = "osD^vP*X<>hpd8"
 _DASHES = ("-", "--", ":", "-.")
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
