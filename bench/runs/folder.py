@@ -4,7 +4,7 @@ import contextlib
 import errno
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,16 @@ class RunFolder:
     def error(self) -> Path:
         """The traceback of the last failure; gone once the run is started again."""
         return self.path / "error.txt"
+
+    @property
+    def progress(self) -> Path:
+        """How far the run has come, while somebody is at it."""
+        return self.path / "progress.json"
+
+    def tidy(self) -> None:
+        """Remove what killed processes left: half-written files, and their last words. Only while it is held."""
+        for path in [*self.path.glob(".*"), self.progress]:
+            path.unlink(missing_ok=True)
 
     def finished(self) -> Record | None:
         """Return the record if the present code made it; ``None`` if there is none or other code made it.
@@ -106,31 +116,3 @@ class RunFolder:
             yield
         finally:
             lock.release()
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What a folder holds of some runs. Only ``records`` were made by the present code."""
-
-    records: dict[str, Record]
-    outdated: tuple[Run, ...]
-    missing: tuple[Run, ...]
-
-
-def stored(runs: Sequence[Run], runs_dir: Path) -> Stored:
-    """Sort runs into finished, to be run again because the code has changed, and to be run.
-
-    Raises:
-        RecordError: a record is unreadable or another run's.
-    """
-    records: dict[str, Record] = {}
-    outdated: list[Run] = []
-    missing: list[Run] = []
-    for run in runs:
-        folder = RunFolder.of(runs_dir, run)
-        record = folder.finished()
-        if record is not None:
-            records[run.run_id] = record
-        else:
-            (outdated if folder.record.exists() else missing).append(run)
-    return Stored(records, tuple(outdated), tuple(missing))

@@ -1,4 +1,4 @@
-"""What came of one requested run: a record, a failure, or nothing yet."""
+"""What came of one requested run: a record, a failure, nothing yet, or that somebody else is at it."""
 
 from dataclasses import dataclass
 
@@ -23,6 +23,14 @@ class NotRun:
     cell: str
     seed: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Another process is at the run: ``holder``. Nothing was waited for."""
+
+    run_id: str
+    holder: str
 
 
 Outcome = Record | Failed | NotRun

@@ -1,17 +1,22 @@
-"""Make what is missing of some runs, and say what was dropped, set aside or repeated."""
+"""Make what is missing of some runs, and say what was dropped, set aside or repeated, and why."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock
+
+from bench import provenance
 from bench.config.run import Run
 from bench.data.dataset import load
 from bench.errors import UsageError
+from bench.lanes.local import LocalLane
 from bench.runs import estimate, job
+from bench.runs.attempt import Task
 from bench.runs.context import Context
-from bench.runs.folder import RunFolder, stored
+from bench.runs.display import shown
+from bench.runs.folder import RunFolder
 from bench.runs.outcomes import Outcome
 from bench.runs.pool import execute
-from bench.runs.progress import shown
 from bench.runs.record import Record
 from bench.training import checkpoint
 
@@ -20,43 +25,83 @@ def perform(runs: Sequence[Run], context: Context, *, jobs: int, force: bool) ->
     """Return the outcomes of runs, doing only what no record of the present code and data answers, and notes.
 
     Raises:
-        UsageError: there is something to do on a CPU, and no ``force``.
+        UsageError: there is something to do on a CPU, and no ``force``; or the file system has no locks.
+        Interrupted: on Ctrl-C, SIGTERM or SIGUSR1.
     """
+    _require_locks(context.runs_dir)
     dataset = load(runs[0].data, context.data_dir, context.cache_dir)  # also builds the cache, once
     images = len(dataset.train.images)
-    notes = _set_aside(runs, context.runs_dir, dataset.fingerprint)
-    found = stored(runs, context.runs_dir)
+    task = Task(
+        job=job.perform,
+        context=context,
+        runs_dir=context.runs_dir,
+        data_fingerprint=dataset.fingerprint,
+        source_digest=provenance.source_digest(),
+    )
+    found, notes = _found(runs, task)
     # Most steps first: the workers then end about together.
-    todo = sorted(found.missing + found.outdated, key=lambda run: estimate.steps(run, images), reverse=True)
-    if found.outdated:
-        notes.append(f"The code changed since {len(found.outdated)} of the records were made: those were run again.")
-    begun = sum(checkpoint.is_of_other_code(RunFolder.of(context.runs_dir, run).checkpoint) for run in todo)
-    if begun:
-        notes.append(f"The code changed since {begun} of the runs were interrupted: those started anew.")
+    todo = sorted(
+        {run.run_id: run for run in runs if run.run_id not in found}.values(),
+        key=lambda run: estimate.steps(run, images),
+        reverse=True,
+    )
     if todo and context.is_cpu and not force:
         hours = estimate.hours(todo, images, jobs=jobs)
         raise UsageError(
             f"that would take at least {hours:,.1f} hours here (steps x measured milliseconds, {jobs} jobs): "
             "it is meant for GPUs: --device cuda. Use --profile smoke or cpu, or --force to start all the same."
         )
-    with shown(todo, steps=lambda run: estimate.steps(run, images), jobs=jobs) as progress:
-        made = execute(
-            todo,
-            job=job.perform,
-            context=context,
-            folder=context.runs_dir,
-            jobs=jobs,
-            progress=progress,
+    lane = LocalLane(task, jobs=jobs)
+    with shown(todo, steps=lambda run: estimate.steps(run, images), jobs=jobs, runs_dir=context.runs_dir) as progress:
+        for note in notes:
+            progress.note(note)  # before the hours that it announces, and again below the result
+        made = execute(todo, task=task, lane=lane, progress=progress) if todo else {}
+    return [(found | made)[run.run_id] for run in runs], notes
+
+
+def _found(runs: Sequence[Run], task: Task[Context]) -> tuple[dict[str, Record], list[str]]:
+    """Return the records that answer runs, by run id, and say why others that lie there do not.
+
+    Raises:
+        RecordError: a record is unreadable or another run's.
+    """
+    found, other_code, other_images, begun = dict[str, Record](), 0, 0, 0
+    for run in {run.run_id: run for run in runs}.values():
+        folder = RunFolder.of(task.runs_dir, run)
+        record = task.answer(folder)
+        if record is not None:
+            found[run.run_id] = record
+            continue
+        if folder.record.exists():
+            is_of_these_images = task.is_of_these_images(Record.load(folder.record))
+            other_code += is_of_these_images
+            other_images += not is_of_these_images
+        begun += checkpoint.is_of_other_code(folder.checkpoint)
+    notes = []
+    if other_code:
+        notes.append(f"The code changed since {other_code} of the records were made: those were run again.")
+    if other_images:
+        notes.append(
+            f"{other_images} records were made on other images and were run again; the old ones are kept as "
+            "record.other-data.json."
         )
-    return [(found.records | made)[run.run_id] for run in runs], notes
+    if begun:
+        notes.append(f"The code changed since {begun} of the runs were interrupted: those started anew.")
+    return found, notes
 
 
-def _set_aside(runs: Sequence[Run], runs_dir: Path, fingerprint: str) -> list[str]:
-    """Rename records that were made on other images, so that they are run again; say so."""
-    aside = 0
-    for run in runs:
-        folder = RunFolder.of(runs_dir, run)
-        if folder.record.exists() and Record.load(folder.record).facts["data_fingerprint"] != fingerprint:
-            folder.set_aside("other-data")
-            aside += 1
-    return [f"{aside} records were made on other images and were run again."] if aside else []
+def _require_locks(runs_dir: Path) -> None:
+    """Try once whether the file system has locks: without them two commands would write the same run.
+
+    Raises:
+        UsageError: it has none, or the folder cannot be written.
+    """
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(runs_dir / ".lock", fallback_to_soft=False, is_singleton=False):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"--out {runs_dir.parent}: no file can be written and locked there ({error.strerror or error}). Name a "
+            "folder that can be written, on a file system with locks (flock): a local disk, or NFS from version 4 on."
+        ) from error

@@ -1,21 +1,15 @@
-"""How far a set of runs has come, and when it will be done: live in a terminal, else a line now and then."""
+"""How far a set of runs has come, and when it will be done."""
 
 import abc
-import contextlib
+import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from pathlib import Path
 
 from bench.config.run import Run
-
-_LINE_SECONDS = 30.0
-_FRAME_SECONDS = 0.2
+from bench.runs.course import Stand, heard
+from bench.runs.folder import RunFolder
 
 
 @dataclass(slots=True)
@@ -25,23 +19,36 @@ class Course:
     Attributes:
         run: the run.
         total_steps: its optimizer steps.
-        started: when a worker began with it.
+        path: where whoever is at it says how far it has come.
+        started: when this command had somebody begin with it.
+        trained: when it was first heard to be past its last step.
         ended: when it had an outcome.
         first_step: the first step heard of; ``None`` before. Those before it were made by an earlier process.
         step: the last step heard of.
+        stand: the last that was heard.
+        holder: the other process that is at it, if one is.
     """
 
     run: Run
     total_steps: int
+    path: Path
     started: float | None = None
+    trained: float | None = None
     ended: float | None = None
     first_step: int | None = None
     step: int = 0
+    stand: Stand | None = None
+    holder: str = ""
 
     @property
     def is_under_way(self) -> bool:
-        """Whether a worker is at it."""
+        """Whether somebody whom this command hired is at it."""
         return self.started is not None and self.ended is None
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether another process is at it."""
+        return bool(self.holder) and not self.is_under_way and self.ended is None
 
     @property
     def steps_made(self) -> int:
@@ -60,14 +67,25 @@ class Course:
 
     @property
     def stage(self) -> str:
-        """``step 12/240``, or ``starting`` before the first step."""
-        return "starting" if self.first_step is None else f"step {self.step}/{self.total_steps}"
+        """What is being done and how far, in words."""
+        words = "starting" if self.stand is None else str(self.stand)
+        return f"{words} ({self.holder})" if self.is_elsewhere else words
 
-    def seconds(self, now: float) -> float:
-        """Return the worker time spent on it."""
+    def take(self, stand: Stand, now: float) -> None:
+        """Take note of what whoever is at it says."""
+        self.stand = stand
+        if stand.phase == "training":
+            self.step, self.total_steps = stand.done, stand.total
+            self.first_step = stand.done if self.first_step is None else self.first_step
+        elif self.trained is None:
+            self.step, self.trained = self.total_steps, now
+            self.first_step = self.step if self.first_step is None else self.first_step
+
+    def seconds_training(self, now: float) -> float:
+        """Return the time spent on its steps by whom this command hired."""
         if self.started is None:
             return 0.0
-        return (now if self.ended is None else self.ended) - self.started
+        return next((end for end in (self.trained, self.ended) if end is not None), now) - self.started
 
 
 class Display(abc.ABC):
@@ -83,7 +101,7 @@ class Display(abc.ABC):
 
 
 class Progress:
-    """What ``execute`` tells of its runs, and what follows from it."""
+    """What ``execute`` tells of its runs, and what follows from it and from the runs' own words."""
 
     def __init__(
         self,
@@ -91,6 +109,7 @@ class Progress:
         *,
         steps: Callable[[Run], int],
         jobs: int,
+        runs_dir: Path,
         display: Display,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -99,7 +118,8 @@ class Progress:
         Args:
             runs: what is to be done.
             steps: a run's optimizer steps, for the time left.
-            jobs: worker processes.
+            jobs: runs that may be under way at once.
+            runs_dir: holds one folder per run, in which its progress is told.
             display: where to show it.
             clock: seconds.
         """
@@ -107,18 +127,17 @@ class Progress:
         self.began = clock()
         self.failures = 0
         self._display = display
-        self._courses = {run.run_id: Course(run, steps(run)) for run in runs}
+        self._courses = {run.run_id: Course(run, steps(run), RunFolder.of(runs_dir, run).progress) for run in runs}
 
     def started(self, run_id: str) -> None:
-        """Take note: a worker begins with the run."""
-        self._courses[run_id].started = self.clock()
-
-    def tick(self, run_id: str, step: int, total_steps: int) -> None:
-        """Take note: ``step`` of ``total_steps`` are done."""
+        """Take note: somebody was hired for the run."""
         course = self._courses[run_id]
-        course.step, course.total_steps = step, total_steps
-        if course.first_step is None:
-            course.first_step = step
+        course.started, course.holder = self.clock(), ""
+
+    def taken(self, run_id: str, holder: str) -> None:
+        """Take note: another process is at the run, and nobody of ours."""
+        course = self._courses[run_id]
+        course.started, course.holder = None, holder
 
     def finished(self, run_id: str, *, failed: bool) -> None:
         """Take note: the run has an outcome."""
@@ -129,9 +148,18 @@ class Progress:
         """Say something that is to stay readable."""
         self._display.note(text)
 
+    def holder(self, run_id: str) -> str:
+        """Return which other process is at the run; empty if none is."""
+        course = self._courses[run_id]
+        return course.holder if course.is_elsewhere else ""
+
     def refresh(self, *, is_last: bool = False) -> None:
-        """Show the state, if it is time to and there is anything to do."""
+        """Hear how far the runs have come, and show it, if it is time to and there is anything to do."""
         if self._courses:
+            for course in [*self.under_way, *self.elsewhere]:
+                stand = heard(course.path)
+                if stand is not None:
+                    course.take(stand, self.clock())
             self._display.show(self, is_last=is_last)
 
     @property
@@ -143,29 +171,41 @@ class Progress:
     def cells(self) -> tuple[int, int]:
         """Cells all of whose runs have an outcome, and all cells."""
         every = {course.run.cell for course in self._courses.values()}
-        return len(every) - len({course.run.cell for course in self._courses.values() if course.ended is None}), len(
-            every
-        )
+        unfinished = {course.run.cell for course in self._courses.values() if course.ended is None}
+        return len(every) - len(unfinished), len(every)
 
     @property
     def under_way(self) -> list[Course]:
-        """The runs that workers are at."""
+        """The runs that somebody was hired for."""
         return [course for course in self._courses.values() if course.is_under_way]
 
     @property
-    def seconds_left(self) -> float | None:
-        """The time the rest will take, or ``None`` before the first steps.
+    def elsewhere(self) -> list[Course]:
+        """The runs that other processes are at."""
+        return [course for course in self._courses.values() if course.is_elsewhere]
 
-        The rate is steps per second of worker time, evaluation and all, over the runs so far. The rest takes
-        as long as all its steps shared by the workers, and at least as long as its longest run.
+    @property
+    def seconds_left(self) -> float | None:
+        """The time the rest will take, or ``None`` before anything can be said.
+
+        The rate is training seconds per step over the runs so far. The rest takes as long as all its steps shared by
+        all who work, and at least as long as its longest run; and then comes what follows a run's last step, as long as
+        that took on the average so far.
         """
         now, courses = self.clock(), self._courses.values()
-        made = sum(course.steps_made for course in courses)
-        if not made:
-            return None
-        seconds_per_step = sum(course.seconds(now) for course in courses) / made
+        made = sum(course.steps_made for course in courses if course.started is not None)
         left = [course.steps_left for course in courses]
-        return seconds_per_step * max(sum(left) / self.jobs, *left)
+        if not made and any(left):
+            return None
+        seconds_per_step = sum(course.seconds_training(now) for course in courses) / made if made else 0.0
+        tails = [course.ended - course.trained for course in courses if course.ended and course.trained]
+        if not tails and not any(left):
+            return None  # only tails are left, and nobody knows how long one is
+        workers = self.jobs + len(self.elsewhere)
+        tail = statistics.fmean(tails) if tails else 0.0
+        waiting = [tail - (now - course.trained if course.trained else 0.0) for course in courses if not course.ended]
+        rest = [max(0.0, seconds) for seconds in waiting]
+        return seconds_per_step * max(sum(left) / workers, *left) + max([sum(rest) / workers, *rest])
 
     @property
     def summary(self) -> str:
@@ -174,12 +214,14 @@ class Progress:
         words = [f"cells {cells}/{all_cells}", f"runs {runs}/{all_runs}"]
         if self.failures:
             words.append(f"{self.failures} failed")
+        if self.elsewhere:
+            words.append(f"{len(self.elsewhere)} at other processes")
         left = self.seconds_left
         if runs == all_runs:
             words.append(f"done in {duration(self.clock() - self.began)}")
         elif left is not None:
             words.append(f"about {duration(left)} left")
-        elif not self.under_way:
+        elif not self.under_way and not self.elsewhere:
             words.append("starting")
         return ", ".join(words)
 
@@ -192,62 +234,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-class Lines(Display):
-    """A line at once, one per 30 s, and one at the end: for logs."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._shown_at: float | None = None
-
-    def show(self, progress: Progress, *, is_last: bool) -> None:  # noqa: D102
-        now = progress.clock()
-        if is_last or self._shown_at is None or now - self._shown_at >= _LINE_SECONDS:
-            self._shown_at = now
-            self.note("; ".join([progress.summary, *(f"{at.name} {at.stage}" for at in progress.under_way)]))
-
-    def note(self, text: str) -> None:  # noqa: D102
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-class Screen(Display):
-    """Bars that move, and below them the state: for terminals."""
-
-    def __init__(self, live: Live) -> None:
-        self._live = live
-        self._shown_at: float | None = None
-
-    def show(self, progress: Progress, *, is_last: bool) -> None:  # noqa: D102
-        now = progress.clock()
-        if is_last or self._shown_at is None or now - self._shown_at >= _FRAME_SECONDS:
-            self._shown_at = now
-            self._live.update(_frame(progress), refresh=True)
-
-    def note(self, text: str) -> None:  # noqa: D102
-        self._live.console.print(text, markup=False, highlight=False)
-
-
-def _frame(progress: Progress) -> Group:
-    """Return a line per run under way and one for the whole."""
-    table = Table.grid(padding=(0, 2))
-    for course in progress.under_way:
-        bar = ProgressBar(total=max(1, course.total_steps), completed=course.step, width=24)
-        table.add_row(course.name, bar, course.stage)
-    return Group(table, Text(progress.summary))
-
-
-@contextlib.contextmanager
-def shown(
-    runs: Sequence[Run], *, steps: Callable[[Run], int], jobs: int, console: Console | None = None
-) -> Iterator[Progress]:
-    """Open the display that suits ``console`` (else standard error); close it with a last state."""
-    console = console or Console(stderr=True)
-    with contextlib.ExitStack() as stack:
-        display: Display = Lines(console)
-        if console.is_terminal:
-            display = Screen(stack.enter_context(Live(console=console, auto_refresh=False)))
-        progress = Progress(runs, steps=steps, jobs=jobs, display=display)
-        progress.refresh()
-        yield progress
-        progress.refresh(is_last=True)

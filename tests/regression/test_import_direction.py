@@ -29,7 +29,7 @@ ROOMS = (
     {"frameworks"},
     {"training"},
     {"evaluation"},
-    {"runs"},
+    {"runs", "lanes"},
     {"tables"},
     {"judging"},
     {"report"},

@@ -10,13 +10,21 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.config.run import DataSpec, EncoderSpec, FrameworkSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
+from bench.lanes.local import LocalLane
 from bench.provenance import source_digest
+from bench.runs.attempt import Job, Task
+from bench.runs.display import shown
+from bench.runs.interrupts import Interrupted
 from bench.runs.pool import execute
-from bench.runs.progress import shown
 from bench.runs.record import Record
-from bench.runs.worker import Tick
+from bench.ticks import Tick
 
 STEPS = 600
+IMAGES = "feed"  # the fingerprint of the images that all these runs are made on
+
+
+def a_task(folder: Path, job: Job[Path]) -> Task[Path]:
+    return Task(job=job, context=folder, runs_dir=folder, data_fingerprint=IMAGES, source_digest=source_digest())
 
 
 def a_run(seed: int, method: str = "dense") -> Run:
@@ -31,15 +39,18 @@ def a_run(seed: int, method: str = "dense") -> Run:
     )
 
 
-def saved(run: Run, folder: Path, source: str | None = None) -> Record:
+def saved(run: Run, folder: Path, source: str | None = None, images: str = IMAGES) -> Record:
     record = Record(
         run_id=run.run_id,
         run={},
         metrics={},
         facts={
             "process": os.getpid(),
+            "parent": os.getppid(),
             "threads": os.environ.get("OMP_NUM_THREADS"),
             "deaf": signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+            "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
+            "data_fingerprint": images,
         },
         provenance={"source_digest": source or source_digest()},
     )
@@ -100,25 +111,31 @@ def never_listen(run: Run, folder: Path, _tick: Tick) -> Record:
     return saved(run, folder)
 
 
-def main(folder: Path, job: str, grace_seconds: float) -> int:
-    """Run a job for two seeds in two workers; exit like the command line of bench."""
+def take_a_moment(run: Run, folder: Path, tick: Tick) -> Record:
+    """Take half a second; say who was at it."""
+    time.sleep(0.5)
+    with (folder / "made.txt").open("a", encoding="utf-8") as stream:
+        stream.write(f"{run.seed}\n")
+    return succeed(run, folder, tick)
+
+
+JOBS: dict[str, Job[Path]] = {"last": last, "never_listen": never_listen, "take_a_moment": take_a_moment}
+
+
+def main(folder: Path, job: str, grace_seconds: float, seeds: int) -> int:
+    """Run a job for some seeds in two workers; exit like the command line of bench, and say which runs were made."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is born with it ignored
-    runs = [a_run(seed) for seed in range(2)]
-    with shown(runs, steps=lambda _: STEPS, jobs=2, console=Console()) as progress:
+    runs = [a_run(seed) for seed in range(seeds)]
+    task = a_task(folder, JOBS[job])
+    with shown(runs, steps=lambda _: STEPS, jobs=2, runs_dir=folder, console=Console()) as progress:
+        lane = LocalLane(task, jobs=2, grace_seconds=grace_seconds)
         try:
-            execute(
-                runs,
-                job={"last": last, "never_listen": never_listen}[job],
-                context=folder,
-                folder=folder,
-                jobs=2,
-                progress=progress,
-                grace_seconds=grace_seconds,
-            )
-        except KeyboardInterrupt:
-            return 130
+            made = execute(runs, task=task, lane=lane, progress=progress)
+        except Interrupted as interrupted:
+            return interrupted.exit_code
+    sys.stdout.write(f"records {sum(isinstance(outcome, Record) for outcome in made.values())}\n")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4])))

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import io
 import os
 import signal
@@ -13,23 +14,27 @@ import psutil
 import pytest
 from rich.console import Console
 
+from bench.errors import UsageError
 from bench.files import ROOT
-from bench.runs.folder import RunFolder, stored
-from bench.runs.outcomes import Failed
+from bench.lanes.local import LocalLane
+from bench.runs.attempt import Job, attempt
+from bench.runs.display import shown
+from bench.runs.folder import RunFolder
+from bench.runs.outcomes import Failed, Taken
 from bench.runs.pool import execute
-from bench.runs.progress import shown
 from bench.runs.record import Record, RecordError
-from bench.runs.worker import Job
 from tests.unit.bench.runs import pool_jobs
 from tests.unit.bench.runs.pool_jobs import a_run
 
 
-def outcomes(folder: Path, job: Job[Path], *, seeds: int = 3, jobs: int = 2) -> tuple[dict[int, Record | Failed], str]:
+def outcomes(
+    folder: Path, job: Job[Path], *, seeds: int = 3, jobs: int = 2, gpus: tuple[str, ...] = ()
+) -> tuple[dict[int, Record | Failed], str]:
     """Return the outcome of each seed, and what was shown."""
-    runs = [a_run(seed) for seed in range(seeds)]
+    runs, task = [a_run(seed) for seed in range(seeds)], pool_jobs.a_task(folder, job)
     console = Console(file=io.StringIO(), width=200)
-    with shown(runs, steps=lambda _: 1, jobs=jobs, console=console) as progress:
-        made = execute(runs, job=job, context=folder, folder=folder, jobs=jobs, progress=progress)
+    with shown(runs, steps=lambda _: 1, jobs=jobs, runs_dir=folder, console=console) as progress:
+        made = execute(runs, task=task, lane=LocalLane(task, jobs=jobs, gpus=gpus), progress=progress)
     assert isinstance(console.file, io.StringIO)
     return {run.seed: made[run.run_id] for run in runs}, console.file.getvalue()
 
@@ -40,11 +45,11 @@ def test_every_run_has_its_record(tmp_path: Path) -> None:
     assert "runs 3/3, done" in text
 
 
-def test_workers_have_one_thread_and_are_deaf_and_the_parent_is_as_before(tmp_path: Path) -> None:
+def test_workers_have_one_thread_and_one_gpu_and_are_deaf_and_the_parent_is_as_before(tmp_path: Path) -> None:
     environment, mask = dict(os.environ), signal.pthread_sigmask(signal.SIG_BLOCK, ())
     os.environ["OMP_NUM_THREADS"] = "3"
     try:
-        made, _ = outcomes(tmp_path, pool_jobs.succeed, seeds=1)
+        made, _ = outcomes(tmp_path, pool_jobs.succeed, seeds=1, gpus=("GPU-b0",))
         assert os.environ["OMP_NUM_THREADS"] == "3"
     finally:
         os.environ["OMP_NUM_THREADS"] = environment["OMP_NUM_THREADS"]
@@ -52,7 +57,7 @@ def test_workers_have_one_thread_and_are_deaf_and_the_parent_is_as_before(tmp_pa
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
     record = made[0]
     assert isinstance(record, Record)
-    assert (record.facts["threads"], record.facts["deaf"]) == ("1", True)
+    assert (record.facts["threads"], record.facts["deaf"], record.facts["gpu"]) == ("1", True, "GPU-b0")
 
 
 def test_a_worker_lives_through_all_its_runs(tmp_path: Path) -> None:
@@ -84,7 +89,9 @@ def test_a_run_fails_alone(tmp_path: Path, job: Job[Path], reason: str) -> None:
     assert failed.reason.startswith(reason)
     assert (failed.run_id, failed.cell, failed.seed) == (a_run(1).run_id, a_run(1).cell, 1)
     assert set(made) == {0, 2, 3}
-    assert all(isinstance(outcome, Record) for outcome in made.values())
+    processes = [outcome.facts["process"] for outcome in made.values() if isinstance(outcome, Record)]
+    assert len(processes) == 3
+    assert processes[0] != processes[1] == processes[2]  # a worker retires after a failure
 
 
 def test_the_traceback_of_a_failed_run_stays_until_it_succeeds(tmp_path: Path) -> None:
@@ -96,22 +103,58 @@ def test_the_traceback_of_a_failed_run_stays_until_it_succeeds(tmp_path: Path) -
 
 
 def test_equal_runs_are_made_once_and_no_run_is_no_work(tmp_path: Path) -> None:
-    runs = [a_run(0), a_run(0)]
-    with shown(runs, steps=lambda _: 1, jobs=1, console=Console(file=io.StringIO())) as progress:
-        made = execute(runs, job=pool_jobs.succeed, context=tmp_path, folder=tmp_path, jobs=1, progress=progress)
+    runs, task = [a_run(0), a_run(0)], pool_jobs.a_task(tmp_path, pool_jobs.succeed)
+    console = Console(file=io.StringIO())
+    with shown(runs, steps=lambda _: 1, jobs=1, runs_dir=tmp_path, console=console) as progress:
+        made = execute(runs, task=task, lane=LocalLane(task, jobs=1), progress=progress)
         assert list(made) == [a_run(0).run_id]
-        assert execute([], job=pool_jobs.succeed, context=tmp_path, folder=tmp_path, jobs=1, progress=progress) == {}
-        with pytest.raises(ValueError, match="at least 1"):
-            execute(runs, job=pool_jobs.succeed, context=tmp_path, folder=tmp_path, jobs=0, progress=progress)
+        assert execute([], task=task, lane=LocalLane(task, jobs=1), progress=progress) == {}
+    with pytest.raises(UsageError, match="at least 1"):
+        LocalLane(task, jobs=0)
 
 
-def test_a_record_is_reused_only_by_the_code_that_made_it(tmp_path: Path) -> None:
-    record = pool_jobs.saved(a_run(0), tmp_path)
-    pool_jobs.saved(a_run(1), tmp_path, source="0123456789abcdef")
-    found = stored([a_run(seed) for seed in range(3)], tmp_path)
-    assert found.records == {a_run(0).run_id: record}
-    assert found.outdated == (a_run(1),)
-    assert found.missing == (a_run(2),)
+def test_gpus_are_shared_out_evenly(tmp_path: Path) -> None:
+    lane = LocalLane(pool_jobs.a_task(tmp_path, pool_jobs.succeed), jobs=5, gpus=("0", "1"))
+    assert lane._slots == ["0", "1", "0", "1", "0"]
+
+
+def never() -> None:
+    """Heed nobody."""
+
+
+def test_a_record_is_taken_only_by_the_code_and_for_the_images_that_made_it(tmp_path: Path) -> None:
+    task, runs = pool_jobs.a_task(tmp_path, pool_jobs.succeed), [a_run(seed) for seed in range(3)]
+    record = pool_jobs.saved(runs[0], tmp_path)
+    pool_jobs.saved(runs[1], tmp_path, source="0123456789abcdef")
+    other = pool_jobs.saved(runs[2], tmp_path, images="other images")
+    homes = [RunFolder.of(tmp_path, run) for run in runs]
+    assert [task.answer(home) for home in homes] == [record, None, None]
+    made = [attempt(run, task, never) for run in runs]
+    assert made[0] == record
+    assert all(isinstance(each, Record) and task.answer(home) == each for each, home in zip(made, homes, strict=True))
+    assert Record.load(homes[2].path / "record.other-data.json") == other  # not lost either
+
+
+def test_a_run_that_is_held_is_left_alone_and_litter_of_killed_processes_goes(tmp_path: Path) -> None:
+    task, home = pool_jobs.a_task(tmp_path, pool_jobs.succeed), RunFolder.of(tmp_path, a_run(0))
+    litter = [home.path / ".checkpoint.pt.0123", home.progress]
+    with home.held(wait=pytest.fail):
+        for path in litter:
+            path.touch()
+        taken = attempt(a_run(0), task, never)
+        assert isinstance(taken, Taken)
+        assert taken.holder.startswith(f"process {os.getpid()} on ")
+        assert all(path.exists() for path in litter)
+    assert isinstance(attempt(a_run(0), task, never), Record)
+    assert not any(path.exists() for path in litter)
+
+
+def test_code_that_was_edited_meanwhile_makes_no_run(tmp_path: Path) -> None:
+    task = dataclasses.replace(pool_jobs.a_task(tmp_path, pool_jobs.succeed), source_digest="of this morning")
+    failed = attempt(a_run(0), task, never)
+    assert isinstance(failed, Failed)
+    assert "the code was edited while the command was running" in failed.reason
+    assert not RunFolder.of(tmp_path, a_run(0)).record.exists()
 
 
 def test_another_runs_record_is_refused(tmp_path: Path) -> None:
@@ -165,19 +208,36 @@ with RunFolder(pathlib.Path({str(tmp_path)!r})).held(wait=print):
             assert waited[0].startswith(f"process {holder.pid} on ")
 
 
+def started(folder: Path, job: str, grace_seconds: float = 20.0, seeds: int = 2) -> subprocess.Popen[str]:
+    """Start the pool as a command in a process group of its own."""
+    module = "tests.unit.bench.runs.pool_jobs"
+    arguments = [sys.executable, "-m", module, str(folder), job, str(grace_seconds), str(seeds)]
+    return subprocess.Popen(
+        arguments, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
 @contextlib.contextmanager
 def command(folder: Path, job: str, grace_seconds: float = 20.0) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
-    """Start the pool as a command in a process group of its own; give it and its two busy workers."""
-    arguments = [sys.executable, "-m", "tests.unit.bench.runs.pool_jobs", str(folder), job, str(grace_seconds)]
-    with subprocess.Popen(
-        arguments, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    """Start the pool as a command; give it and its two busy workers."""
+    with started(folder, job, grace_seconds) as process:
         try:
-            assert happens(lambda: len(list(folder.glob("*/*.pid"))) == 2, seconds=30)
+            assert happens(lambda: len(list(folder.glob("*/*.pid"))) == 2, seconds=60)
             yield process, [int(path.stem) for path in folder.glob("*/*.pid")]
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_two_commands_over_one_folder_share_the_runs_and_make_none_twice(tmp_path: Path) -> None:
+    with started(tmp_path, "take_a_moment", seeds=12) as first, started(tmp_path, "take_a_moment", seeds=12) as second:
+        texts = [process.communicate(timeout=120) for process in (first, second)]
+    assert [errors for _, errors in texts] == ["", ""]
+    assert all("records 12" in text for text, _ in texts)  # each takes the other's records
+    made = (tmp_path / "made.txt").read_text().split()
+    assert sorted(map(int, made)) == list(range(12))
+    makers = [Record.load(path).facts["parent"] for path in tmp_path.glob("*/record.json")]
+    assert set(makers) == {first.pid, second.pid}
 
 
 def happens(condition: Callable[[], bool], *, seconds: float) -> bool:
@@ -204,15 +264,17 @@ def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
         assert not list(tmp_path.glob("*/error.txt"))
 
 
-@pytest.mark.parametrize("whole_group", [True, False])
-def test_an_interrupted_run_leaves_a_checkpoint(tmp_path: Path, *, whole_group: bool) -> None:
+@pytest.mark.parametrize(
+    ("number", "whole_group"), [(signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGUSR1, False)]
+)
+def test_an_interrupted_run_leaves_a_checkpoint(tmp_path: Path, number: signal.Signals, *, whole_group: bool) -> None:
     with command(tmp_path, "last") as (process, workers):
         if whole_group:
-            os.killpg(process.pid, signal.SIGINT)
+            os.killpg(process.pid, number)
         else:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
         text, errors = process.communicate(timeout=30)
-        assert process.returncode == 130
+        assert process.returncode == 128 + number
         assert errors == ""
         assert "Interrupted" in text
         assert gone(workers)
