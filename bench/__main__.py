@@ -16,6 +16,7 @@ from bench.commands.run import Run
 from bench.commands.table import Table
 from bench.commands.workload import Workload
 from bench.errors import UserError
+from bench.runs.interrupts import Interrupted
 
 Command = (
     Annotated[Table, subcommand("table")]
@@ -38,9 +39,9 @@ def main() -> int:
     except (UserError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("interrupted; the same command again continues where this one stopped", file=sys.stderr)
-        return 130
+        return interrupt.exit_code if isinstance(interrupt, Interrupted) else 130
 
 
 if __name__ == "__main__":

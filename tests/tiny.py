@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bench.config.run import DataSpec, EncoderSpec, FrameworkSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
 from bench.data import dataset
+from bench.ticks import Tick, silent
 from bench.training import loop, parts
 
 FRAMEWORKS = {
@@ -66,7 +67,7 @@ def dataset_of(run: Run, cache: Path) -> dataset.Dataset:
     return dataset.load(run.data, None, cache)
 
 
-def pretrained(run: Run, folder: Path, tick: loop.Tick = lambda _step, _total: None) -> loop.Pretrained:
+def pretrained(run: Run, folder: Path, tick: Tick = silent) -> loop.Pretrained:
     return loop.pretrain(
         run,
         dataset_of(run, folder / "cache"),

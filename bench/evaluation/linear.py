@@ -19,6 +19,8 @@ from bench.data.dataset import Split
 from bench.views import recipes
 
 LBFGS_PROTOCOL = "L-BFGS logistic regression, C = 1, standardised cached features, last epoch"
+SGD_EPOCHS = 100
+_PICTURES = 128  # of a step of the SGD probe, which sees two views of each
 SGD_PROTOCOL = "SGD linear layer, 100 epochs of crops and flips, lr 0.1, momentum 0.9, batch 256, cosine, last epoch"
 
 
@@ -41,7 +43,7 @@ def linear_probe(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Ten
 
 
 def sgd_probe(
-    encoder: nn.Module, train: Split, queries: Tensor, labels: Tensor, *, seed: int, epochs: int = 100
+    encoder: nn.Module, train: Split, queries: Tensor, labels: Tensor, *, seed: int, epochs: int = SGD_EPOCHS
 ) -> int:
     """Return how many queries a linear layer, trained by SGD on augmented views, classifies correctly.
 
@@ -66,10 +68,10 @@ def sgd_probe(
     nn.init.zeros_(layer.bias)
     layer.to(device)
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
-    batches = math.ceil(len(train.images) / 128)
+    batches = math.ceil(len(train.images) / _PICTURES)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs // 2 * batches)
     for epoch in range(epochs // 2):
-        for samples in torch.randperm(len(train.images), generator=generator).split(128):
+        for samples in torch.randperm(len(train.images), generator=generator).split(_PICTURES):
             with torch.no_grad():
                 seen = [encoder(view) for view in views.views(train.images[samples].to(device), samples, epoch)]
             truth = train.labels[samples].to(device).repeat(2)
@@ -81,3 +83,8 @@ def sgd_probe(
     with torch.no_grad():
         predicted = layer(queries.to(device)).argmax(dim=1).cpu()
     return int((predicted == labels).sum())
+
+
+def sgd_passes(images: int, epochs: int = SGD_EPOCHS) -> int:
+    """Return how often ``sgd_probe`` calls the encoder: for each of two views of every batch."""
+    return 2 * (epochs // 2) * math.ceil(images / _PICTURES)

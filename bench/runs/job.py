@@ -21,10 +21,11 @@ from bench.runs import record
 from bench.runs.context import Context
 from bench.runs.folder import RunFolder
 from bench.runs.record import Record
+from bench.ticks import Tick
 from bench.training import loop, parts
 
 
-def perform(run: Run, context: Context, tick: loop.Tick) -> Record:
+def perform(run: Run, context: Context, tick: Tick) -> Record:
     """Train, evaluate and record one run; a finished part is never repeated.
 
     Raises:
@@ -34,6 +35,7 @@ def perform(run: Run, context: Context, tick: loop.Tick) -> Record:
     torch.use_deterministic_algorithms(mode=True)
     # The mode also fills every new tensor with NaN, to show reads of memory nobody wrote: a sixth of a step here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    commit = git_state()  # hours later another one may be checked out
     started, clock, cpu = dt.datetime.now(dt.UTC), time.monotonic(), time.process_time()
     folder = RunFolder.of(context.runs_dir, run)
     dataset = data_dataset.load(run.data, context.data_dir, context.cache_dir)
@@ -47,10 +49,10 @@ def perform(run: Run, context: Context, tick: loop.Tick) -> Record:
         checkpoint_seconds=context.checkpoint_seconds,
     )
     trained_cpu = time.process_time()
-    metrics, counts = scores(run, dataset, trained.encoder, trained.features)
+    metrics, counts = scores(run, dataset, trained.encoder, trained.features, tick)
     if trained.target is not None:
         is_one = trained.target is trained.encoder
-        of_target = metrics if is_one else scores(run, dataset, trained.target, None)[0]
+        of_target = metrics if is_one else scores(run, dataset, trained.target, None, tick)[0]
         counts |= {f"{name}_target": percent for name, percent in of_target.items()}
     made = Record(
         run_id=run.run_id,
@@ -74,7 +76,7 @@ def perform(run: Run, context: Context, tick: loop.Tick) -> Record:
             "data_source": dataset.source,
             "data_verified": dataset.verified,
         }
-        | git_state(),
+        | commit,
     )
     packed = io.BytesIO()
     np.savez_compressed(packed, allow_pickle=False, **{name: bits.numpy() for name, bits in trained.masks.items()})

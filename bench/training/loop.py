@@ -1,9 +1,9 @@
 """The training loop: one run, top to bottom."""
 
+import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +16,14 @@ from torch import Tensor, nn
 from bench.config.run import Run
 from bench.data.dataset import Dataset
 from bench.frameworks import Framework
-from bench.training import checkpoint, parts
+from bench.ticks import Phase, Tick
+from bench.training import checkpoint, parts, passes
 from bench.training.facts import facts, gate_facts, maps, shape
 from bench.training.mask_file import mask_points, packed
 from bench.training.state import Training, TrainingError
 from bench.views import recipes
 from methods.macs import TrainingMacs
 from methods.method import SparseMethod
-
-Tick = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,8 @@ def pretrain(
         dataset: its images.
         path: of the checkpoint, rewritten about every ``checkpoint_seconds``, when interrupted, and at the end.
         fabric: devices and precision.
-        tick: called with (steps done, steps in all); may raise ``KeyboardInterrupt``.
+        tick: called after every step, and after every batch of images that gates settle on; may raise
+            ``KeyboardInterrupt``.
         checkpoint_seconds: wall time between checkpoints; it changes no number.
 
     Raises:
@@ -105,6 +105,10 @@ def pretrain(
         if fabric.is_global_zero:
             checkpoint.save(path, run, dataset.fingerprint, env_class, training.state())
 
+    def telling(phase: Phase) -> contextlib.AbstractContextManager[None]:
+        """Tell of the images that gates are shown; without gates none are."""
+        return passes.told(framework.online, tick, phase) if run.sparsity.reduction else contextlib.nullcontext()
+
     def step_loss(step: int) -> float:
         """Forward and backward of one optimizer step; return the mean loss over micro-batches and ranks."""
         epoch, position = divmod(step, steps_per_epoch)
@@ -141,7 +145,8 @@ def pretrain(
         scheduler.step()
         optimizer.zero_grad(set_to_none=True)
         framework.update_target(step, total_steps)
-        method.on_step(step)
+        with telling("settling") if training.step == total_steps - 1 else contextlib.nullcontext():
+            method.on_step(step)
         training.masks |= {key: bits for name in kept.get(step, ()) for key, bits in packed(name, framework).items()}
         training.step = step + 1
         durations.append(time.perf_counter() - began)
@@ -154,7 +159,8 @@ def pretrain(
             save()
             saved_at = time.monotonic()
     encoder = method.export(framework.online)
-    gates = method.gate_facts(lambda: recipes.normalise(dataset.test.images.to(fabric.device)))
+    with telling("scoring"):
+        gates = method.gate_facts(lambda: recipes.normalise(dataset.test.images.to(fabric.device)))
     return Pretrained(
         encoder=encoder,
         target=_target(framework, method, encoder) if gates else None,

@@ -15,6 +15,7 @@ from bench.runs import job
 from bench.runs.context import Context
 from bench.runs.record import Record, RecordError
 from bench.speedup import recorded, timeline, trace
+from bench.ticks import silent
 from hardware import comparison, presets
 from hardware.cost.step import step
 from hardware.network.masks import read
@@ -28,8 +29,13 @@ RUN = tiny_run("byol", "synchronized", gap=0.3)
 def fixture_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with one finished run, of a method that regrows by the dense gradient."""
     out = tmp_path_factory.mktemp("out")
+<<<<<<< HEAD
     context = Context(runs_dir=out / "runs", data_dir=out / "data", cache_dir=out / "cache")
     job.perform(RUN, context, lambda _step, _total: None)
+=======
+    context = job.Context(runs_dir=out / "runs", data_dir=out / "data", cache_dir=out / "cache")
+    job.perform(RUN, context, silent)
+>>>>>>> d291be7 (runs: tell of settling, scoring and probing, and heed Ctrl-C there)
     return out
 
 
@@ -90,7 +96,7 @@ def test_a_gated_run_stands_beside_a_sparse_one(out: Path, tmp_path: Path) -> No
             data=replace(base.data, train_images=120, held_out_images=24),
             sparsity=SparsitySpec(method=method, granularity="element", reduction=1.5),
         )
-        job.perform(run, context, lambda _step, _total: None)
+        job.perform(run, context, silent)
     gated, sparse = sorted(recorded.courses(tmp_path / "runs", "*"), key=lambda item: "byol" in item.kind)
     assert (gated.kind, sparse.kind) == ("simclr/dual_gate/element/t1.50", RUN.cell)
     (record,) = (Record.load(path) for path in tmp_path.glob("runs/simclr-dual_gate*/record.json"))

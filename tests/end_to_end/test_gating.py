@@ -12,7 +12,11 @@ from bench.data import dataset
 from bench.evaluation import features
 from bench.frameworks import FRAMEWORKS
 from bench.runs import job
+<<<<<<< HEAD
 from bench.runs.context import Context
+=======
+from bench.ticks import silent
+>>>>>>> d291be7 (runs: tell of settling, scoring and probing, and heed Ctrl-C there)
 from bench.training import parts
 from bench.views.recipes import normalise
 from methods import GATES, masking
@@ -111,7 +115,7 @@ def test_both_branches_of_gated_runs_are_scored(tmp_path: Path) -> None:
         torch.testing.assert_close(trained.features, features.features(trained.encoder, images, normalise=normalise))
         assert (trained.target is trained.encoder) is (method == "shared_gate")
         assert trained.measuring_cpu_seconds > 0.0
-        made = job.perform(run, context, lambda _step, _total: None)
+        made = job.perform(run, context, silent)
         same = made.metrics == {name: made.facts[f"{name}_target"] for name in made.metrics}
         assert same is (method == "shared_gate")
         agreement, rate = made.facts["gate_agreement"], made.facts["gate_rate"]

@@ -14,7 +14,11 @@ from bench.config.run import Run
 from bench.evaluation import linear
 from bench.frameworks import FRAMEWORKS, Framework
 from bench.runs import job
+<<<<<<< HEAD
 from bench.runs.context import Context
+=======
+from bench.ticks import silent
+>>>>>>> d291be7 (runs: tell of settling, scoring and probing, and heed Ctrl-C there)
 from bench.training import parts
 from bench.views import recipes
 from bench.views.lightly import LightlyViews
@@ -53,7 +57,7 @@ def test_a_run_of_the_papers_parts_is_scored_and_resumes_bit_by_bit(
     context = Context(runs_dir=tmp_path / "runs", data_dir=tmp_path, cache_dir=tmp_path / "cache")
     with pytest.raises(KeyboardInterrupt):
         job.perform(run, context, stop_at(7))
-    made = job.perform(run, context, lambda _step, _total: None)
+    made = job.perform(run, context, silent)
     whole = pretrained(run, tmp_path / "whole")
     is_exact(run, whole)
     assert {name: made.facts[name] for name in whole.facts} == whole.facts

@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 from bench.config.run import Run
 from bench.frameworks import FRAMEWORKS
 from bench.runs import record
+from bench.ticks import Phase, Tick
 from bench.training import checkpoint, loop
 from bench.training import parts as training_parts
 from bench.training.checkpoint import CheckpointError
@@ -34,9 +35,9 @@ def gap_of(method: str) -> float:
     return 0.3 if method == "synchronized" else 0.0
 
 
-def stop_at(step: int) -> loop.Tick:
-    def tick(done: int, _total: int) -> None:
-        if done == step:
+def stop_at(step: int) -> Tick:
+    def tick(done: int, _total: int, phase: Phase = "training", /) -> None:
+        if done == step and phase == "training":
             raise KeyboardInterrupt
 
     return tick
@@ -57,7 +58,7 @@ def test_a_run_ends_at_exactly_its_density_and_an_interrupted_one_with_the_same_
     with pytest.raises(KeyboardInterrupt):
         pretrained(run, tmp_path / "cut", stop_at(step))
     resumed_at: list[int] = []
-    continued = pretrained(run, tmp_path / "cut", lambda done, _total: resumed_at.append(done))
+    continued = pretrained(run, tmp_path / "cut", lambda done, *_: resumed_at.append(done))
     assert resumed_at[0] == step + 1
     assert continued.facts == whole.facts
     assert continued.masks.keys() == whole.masks.keys()
@@ -275,7 +276,7 @@ def test_a_checkpoint_of_other_code_is_not_continued(tmp_path: Path, monkeypatch
         pretrained(run, tmp_path, stop_at(3))
     monkeypatch.setattr(record, "source_digest", lambda: "other code")
     steps: list[int] = []
-    pretrained(run, tmp_path, lambda done, _total: steps.append(done))
+    pretrained(run, tmp_path, lambda done, *_: steps.append(done))
     assert steps[0] == 1
 
 

@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from bench.config.run import Run
 from bench.frameworks import Framework
+from bench.ticks import silent
 from bench.training import loop
 from bench.training import parts as training_parts
 from methods import GATES
@@ -45,7 +46,7 @@ def ended(run: Run, folder: Path, fabric: Fabric) -> dict[str, Any]:
 def trained_by(fabric: Fabric, run: Run, folder: Path) -> loop.Pretrained:
     dataset = dataset_of(run, folder / f"cache{fabric.global_rank}")
     path = folder / run.run_id / "checkpoint.pt"
-    return loop.pretrain(run, dataset, path, fabric=fabric, tick=lambda _step, _total: None)
+    return loop.pretrain(run, dataset, path, fabric=fabric, tick=silent)
 
 
 def gradients(framework: str, folder: Path, fabric: Fabric) -> list[list[float]]:
