@@ -1,8 +1,9 @@
 """Many runs: a queue, whoever works it off, and the one who may interrupt it all."""
 
 import collections
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bench.config.run import Run
 from bench.runs.attempt import ContextT, Task, look
@@ -67,7 +68,7 @@ class _Queue:
 
     def __init__(self, runs: Sequence[Run], task: Task[ContextT], progress: Progress) -> None:
         self._waiting = collections.deque({run.run_id: run for run in runs}.values())
-        self._look = lambda run: look(run, task)
+        self._look: Callable[[Run], Record | Taken | None] = functools.partial(look, task=task)
         self._progress = progress
         self._looked_at: dict[str, float] = {}
         self._holders: dict[str, str] = {}
