@@ -29,13 +29,8 @@ RUN = tiny_run("byol", "synchronized", gap=0.3)
 def fixture_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with one finished run, of a method that regrows by the dense gradient."""
     out = tmp_path_factory.mktemp("out")
-<<<<<<< HEAD
     context = Context(runs_dir=out / "runs", data_dir=out / "data", cache_dir=out / "cache")
-    job.perform(RUN, context, lambda _step, _total: None)
-=======
-    context = job.Context(runs_dir=out / "runs", data_dir=out / "data", cache_dir=out / "cache")
     job.perform(RUN, context, silent)
->>>>>>> d291be7 (runs: tell of settling, scoring and probing, and heed Ctrl-C there)
     return out
 
 

@@ -12,11 +12,8 @@ from bench.data import dataset
 from bench.evaluation import features
 from bench.frameworks import FRAMEWORKS
 from bench.runs import job
-<<<<<<< HEAD
 from bench.runs.context import Context
-=======
 from bench.ticks import silent
->>>>>>> d291be7 (runs: tell of settling, scoring and probing, and heed Ctrl-C there)
 from bench.training import parts
 from bench.views.recipes import normalise
 from methods import GATES, masking

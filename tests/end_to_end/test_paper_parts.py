@@ -14,11 +14,8 @@ from bench.config.run import Run
 from bench.evaluation import linear
 from bench.frameworks import FRAMEWORKS, Framework
 from bench.runs import job
-<<<<<<< HEAD
 from bench.runs.context import Context
-=======
 from bench.ticks import silent
->>>>>>> d291be7 (runs: tell of settling, scoring and probing, and heed Ctrl-C there)
 from bench.training import parts
 from bench.views import recipes
 from bench.views.lightly import LightlyViews
