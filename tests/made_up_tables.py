@@ -3,13 +3,18 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from bench.config.run import DataSpec, EncoderSpec, FrameworkSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
+from bench.config.framework import BYOLSpec, SimCLRSpec
+from bench.config.run import DataSpec, EncoderSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
 from bench.judging.claims import Claim, Claims
 from bench.judging.tolerances import Tolerances
 from bench.judging.verdict import Margin
 from bench.runs.record import Record, plain
 from bench.tables.spec import TableSpec
 
+FRAMEWORKS = {
+    "simclr": SimCLRSpec(hidden_dim=64, output_dim=128, temperature=0.2),
+    "byol": BYOLSpec(hidden_dim=64, output_dim=128, prediction_dim=64, ema_start=0.9, ema_end=1.0),
+}
 LINEAR = "linear_top1_percent"
 
 
@@ -17,7 +22,7 @@ def made_up_run(
     method: str = "dense", *, framework: str = "simclr", density: float = 1.0, gap: float = 0.0, seed: int = 0
 ) -> Run:
     return Run(
-        framework=FrameworkSpec(name=framework, hidden_dim=64, output_dim=128),
+        framework=FRAMEWORKS[framework],
         sparsity=SparsitySpec(
             method=method, granularity="-" if density == 1.0 else "element", density=density, gap=gap
         ),

@@ -3,23 +3,28 @@
 import dataclasses
 from pathlib import Path
 
-from bench.config.run import DataSpec, EncoderSpec, FrameworkSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
+from bench.config.framework import (
+    BarlowTwinsSpec,
+    BYOLSpec,
+    MoCoSpec,
+    SimCLRSpec,
+    SimSiamSpec,
+    SupervisedSpec,
+    VICRegSpec,
+)
+from bench.config.run import DataSpec, EncoderSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
 from bench.data import dataset
 from bench.ticks import Tick, silent
 from bench.training import loop, parts
 
 FRAMEWORKS = {
-    "simclr": FrameworkSpec(name="simclr", hidden_dim=16, output_dim=16, temperature=0.2),
-    "moco": FrameworkSpec(
-        name="moco", hidden_dim=16, output_dim=16, temperature=0.2, ema_start=0.9, ema_end=0.9, queue_size=24
-    ),
-    "barlow_twins": FrameworkSpec(
-        name="barlow_twins", hidden_dim=16, output_dim=16, redundancy_weight=0.005, loss_scale=0.1
-    ),
-    "simsiam": FrameworkSpec(name="simsiam", hidden_dim=16, output_dim=16, prediction_dim=8),
-    "vicreg": FrameworkSpec(name="vicreg", hidden_dim=16, output_dim=16, loss_scale=0.04),
-    "supervised": FrameworkSpec(name="supervised", hidden_dim=0, output_dim=10),
-    "byol": FrameworkSpec(name="byol", hidden_dim=16, output_dim=16, prediction_dim=16, ema_start=0.9, ema_end=1.0),
+    "simclr": SimCLRSpec(hidden_dim=16, output_dim=16, temperature=0.2),
+    "moco": MoCoSpec(hidden_dim=16, output_dim=16, temperature=0.2, ema_start=0.9, ema_end=0.9, queue_size=24),
+    "barlow_twins": BarlowTwinsSpec(hidden_dim=16, output_dim=16, redundancy_weight=0.005, loss_scale=0.1),
+    "simsiam": SimSiamSpec(hidden_dim=16, output_dim=16, prediction_dim=8),
+    "vicreg": VICRegSpec(hidden_dim=16, output_dim=16, loss_scale=0.04),
+    "supervised": SupervisedSpec(hidden_dim=0, output_dim=10),
+    "byol": BYOLSpec(hidden_dim=16, output_dim=16, prediction_dim=16, ema_start=0.9, ema_end=1.0),
 }
 
 

@@ -3,8 +3,16 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
+from bench.config.framework import (
+    BarlowTwinsSpec,
+    BYOLSpec,
+    MoCoSpec,
+    SimCLRSpec,
+    SimSiamSpec,
+    SupervisedSpec,
+    VICRegSpec,
+)
 from bench.config.recipes import CIFAR10_CLASSES, Recipe, lars, sgd, small
 from bench.config.run import (
     STAND_IN,
@@ -12,11 +20,12 @@ from bench.config.run import (
     DataSpec,
     EncoderSpec,
     EvaluationSpec,
-    FrameworkSpec,
+    Pipeline,
     Run,
     SparsitySpec,
     ViewSpec,
 )
+from bench.errors import RunError, unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,14 +38,14 @@ class Profile:
         recipes: one per framework.
         densities: the sparse points.
         seeds: seeds of a user's table unless asked otherwise.
-        stand_in_epochs: epochs on the stand-in, which has fewer images; 0 means: not on the stand-in.
+        stand_in_epochs: epochs on the stand-in, which has fewer images; 0 means: as many as on others.
         gap: density gap of synchronized pruning. 0.30 is the authors' only published setting (their N:M script).
         without_gap: whether synchronized pruning is also run with equal masks in both branches.
     """
 
     encoder: EncoderSpec
     train_images: int
-    pipeline: Literal["batched-v1", "lightly"]
+    pipeline: Pipeline
     recipes: Mapping[str, Recipe]
     densities: tuple[float, ...]
     seeds: int
@@ -62,12 +71,12 @@ class Profile:
         """Return the run of one cell, seed 0.
 
         Raises:
-            ValueError: the profile has no such framework.
+            RunError: the profile has no such framework.
         """
         if framework not in self.recipes:
-            raise ValueError(f"framework {framework!r} is unknown here. Choose from {', '.join(self.recipes)}.")
+            raise RunError(unknown("framework", framework, self.recipes))
         recipe = self.recipes[framework]
-        epochs = self.stand_in_epochs if data == STAND_IN else recipe.optimizer.epochs
+        epochs = (self.stand_in_epochs if data == STAND_IN else 0) or recipe.optimizer.epochs
         return Run(
             framework=recipe.framework,
             sparsity=sparsity,
@@ -112,12 +121,11 @@ PROFILES: dict[str, Profile] = {
         pipeline="lightly",
         recipes={
             "simclr": Recipe(
-                framework=FrameworkSpec(name="simclr", hidden_dim=2048, output_dim=256, temperature=0.2),
+                framework=SimCLRSpec(hidden_dim=2048, output_dim=256, temperature=0.2),
                 optimizer=lars(0.4, 1e-4),
             ),
             "moco": Recipe(
-                framework=FrameworkSpec(
-                    name="moco",
+                framework=MoCoSpec(
                     hidden_dim=2048,
                     output_dim=256,
                     temperature=0.2,
@@ -128,8 +136,7 @@ PROFILES: dict[str, Profile] = {
                 optimizer=sgd(0.3),
             ),
             "barlow_twins": Recipe(
-                framework=FrameworkSpec(
-                    name="barlow_twins",
+                framework=BarlowTwinsSpec(
                     hidden_dim=2048,
                     output_dim=2048,
                     redundancy_weight=0.0051,
@@ -138,12 +145,11 @@ PROFILES: dict[str, Profile] = {
                 optimizer=lars(0.3, 1e-4),
             ),
             "supervised": Recipe(
-                framework=FrameworkSpec(name="supervised", hidden_dim=0, output_dim=CIFAR10_CLASSES),
+                framework=SupervisedSpec(hidden_dim=0, output_dim=CIFAR10_CLASSES),
                 optimizer=sgd(0.1),
             ),
             "byol": Recipe(
-                framework=FrameworkSpec(
-                    name="byol",
+                framework=BYOLSpec(
                     hidden_dim=4096,
                     output_dim=256,
                     prediction_dim=4096,
@@ -153,11 +159,11 @@ PROFILES: dict[str, Profile] = {
                 optimizer=lars(1.0, 1e-5),
             ),
             "simsiam": Recipe(
-                framework=FrameworkSpec(name="simsiam", hidden_dim=2048, output_dim=2048, prediction_dim=512),
+                framework=SimSiamSpec(hidden_dim=2048, output_dim=2048, prediction_dim=512),
                 optimizer=dataclasses.replace(sgd(0.5), weight_decay=1e-5),
             ),
             "vicreg": Recipe(
-                framework=FrameworkSpec(name="vicreg", hidden_dim=2048, output_dim=2048, loss_scale=1.0),
+                framework=VICRegSpec(hidden_dim=2048, output_dim=2048, loss_scale=1.0),
                 optimizer=lars(0.3, 1e-4),
             ),
         },

@@ -3,7 +3,17 @@
 import dataclasses
 from dataclasses import dataclass
 
-from bench.config.run import FrameworkSpec, OptimizerSpec
+from bench.config.framework import (
+    BarlowTwinsSpec,
+    BYOLSpec,
+    FrameworkSpec,
+    MoCoSpec,
+    SimCLRSpec,
+    SimSiamSpec,
+    SupervisedSpec,
+    VICRegSpec,
+)
+from bench.config.run import OptimizerSpec
 
 CIFAR10_CLASSES = 10  # and the stand-in's
 
@@ -32,12 +42,11 @@ def small(*, epochs: int, byol_epochs: int, ema_start: float, byol_ema_start: fl
     hidden = 64
     return {
         "simclr": Recipe(
-            framework=FrameworkSpec(name="simclr", hidden_dim=hidden, output_dim=128, temperature=0.2),
+            framework=SimCLRSpec(hidden_dim=hidden, output_dim=128, temperature=0.2),
             optimizer=optimizer,
         ),
         "moco": Recipe(
-            framework=FrameworkSpec(
-                name="moco",
+            framework=MoCoSpec(
                 hidden_dim=hidden,
                 output_dim=128,
                 temperature=0.2,
@@ -48,8 +57,7 @@ def small(*, epochs: int, byol_epochs: int, ema_start: float, byol_ema_start: fl
             optimizer=optimizer,
         ),
         "barlow_twins": Recipe(
-            framework=FrameworkSpec(
-                name="barlow_twins",
+            framework=BarlowTwinsSpec(
                 hidden_dim=4 * hidden,
                 output_dim=4 * hidden,
                 redundancy_weight=0.001,
@@ -58,12 +66,11 @@ def small(*, epochs: int, byol_epochs: int, ema_start: float, byol_ema_start: fl
             optimizer=optimizer,
         ),
         "supervised": Recipe(
-            framework=FrameworkSpec(name="supervised", hidden_dim=0, output_dim=CIFAR10_CLASSES),
+            framework=SupervisedSpec(hidden_dim=0, output_dim=CIFAR10_CLASSES),
             optimizer=optimizer,
         ),
         "byol": Recipe(
-            framework=FrameworkSpec(
-                name="byol",
+            framework=BYOLSpec(
                 hidden_dim=hidden,
                 output_dim=hidden,
                 prediction_dim=hidden,
@@ -73,13 +80,11 @@ def small(*, epochs: int, byol_epochs: int, ema_start: float, byol_ema_start: fl
             optimizer=dataclasses.replace(optimizer, weight_decay=2e-3, warmup_epochs=0.5, epochs=byol_epochs),
         ),
         "simsiam": Recipe(
-            framework=FrameworkSpec(
-                name="simsiam", hidden_dim=4 * hidden, output_dim=4 * hidden, prediction_dim=hidden
-            ),
+            framework=SimSiamSpec(hidden_dim=4 * hidden, output_dim=4 * hidden, prediction_dim=hidden),
             optimizer=optimizer,
         ),
         "vicreg": Recipe(
-            framework=FrameworkSpec(name="vicreg", hidden_dim=4 * hidden, output_dim=4 * hidden, loss_scale=0.04),
+            framework=VICRegSpec(hidden_dim=4 * hidden, output_dim=4 * hidden, loss_scale=0.04),
             optimizer=optimizer,
         ),
     }

@@ -5,9 +5,21 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
+from bench.config.cell import Point, parse_point
+from bench.config.checks import at_least, fraction, named, one_of, positive, within
+from bench.config.framework import ALWAYS_WRITTEN, FrameworkSpec
+from bench.errors import RunError
+
+STAND_IN = "digits"
 UNTRAINED = "untrained"  # the floor of every table: a dense encoder that takes no step
+ScoredSplit = Literal["test", "validation"]
+Stem = Literal["cifar", "imagenet"]
+Pipeline = Literal["batched-v1", "lightly"]
+OptimizerName = Literal["sgd", "lars"]
+Precision = Literal["32-true", "bf16-mixed"]
+Probe = Literal["lbfgs", "sgd"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +35,18 @@ class DataSpec:
 
     name: str
     train_images: int
-    evaluate_on: Literal["test", "validation"] = "test"
+    evaluate_on: ScoredSplit = "test"
     held_out_images: int = 0
+
+    def __post_init__(self) -> None:
+        named("data", name=self.name)
+        at_least("data", 0, train_images=self.train_images, held_out_images=self.held_out_images)
+        one_of("data", get_args(ScoredSplit), evaluate_on=self.evaluate_on)
+        if 0 < self.train_images <= self.held_out_images:
+            raise RunError(
+                f"data.held_out_images is {self.held_out_images} of {self.train_images} train images, which leaves "
+                "none to train on. Hold out fewer, or use more images."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +55,12 @@ class EncoderSpec:
 
     name: str
     width: float
-    stem: Literal["cifar", "imagenet"] = "cifar"
+    stem: Stem = "cifar"
+
+    def __post_init__(self) -> None:
+        named("encoder", name=self.name)
+        positive("encoder", width=self.width)
+        one_of("encoder", get_args(Stem), stem=self.stem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,40 +69,15 @@ class ViewSpec:
 
     Attributes:
         pipeline: ``batched-v1`` (ours, on tensors) or ``lightly`` (Lightly's own transforms, per image).
-        recipe: a key of ``augment.RECIPES``, e.g. ``simclr``, ``byol``, ``digits``.
+        recipe: a key of ``bench.views.recipes.RECIPES``, e.g. ``simclr``, ``byol``, ``digits``.
     """
 
-    pipeline: Literal["batched-v1", "lightly"]
+    pipeline: Pipeline
     recipe: str
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FrameworkSpec:
-    """Which framework, with its own constants. A field that a framework does not use stays ``None``.
-
-    Attributes:
-        name: a key of ``bench.frameworks.FRAMEWORKS``.
-        hidden_dim: width of the projection head's hidden layers; 0 where there are none (supervised).
-        output_dim: width of the embedding the loss sees; supervised: number of classes.
-        temperature: of NT-Xent.
-        prediction_dim: hidden width of the prediction head.
-        ema_start: target momentum at step 0; it rises along a cosine to ``ema_end``.
-        ema_end: target momentum at the last step.
-        queue_size: keys in MoCo's memory bank.
-        redundancy_weight: lambda of Barlow Twins.
-        loss_scale: factor on the loss of Barlow Twins and VICReg.
-    """
-
-    name: str
-    hidden_dim: int
-    output_dim: int
-    temperature: float | None = None
-    prediction_dim: int | None = None
-    ema_start: float | None = None
-    ema_end: float | None = None
-    queue_size: int | None = None
-    redundancy_weight: float | None = None
-    loss_scale: float | None = None
+    def __post_init__(self) -> None:
+        one_of("views", get_args(Pipeline), pipeline=self.pipeline)
+        named("views", recipe=self.recipe)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,11 +88,11 @@ class OptimizerSpec:
         learning_rate: the peak, already scaled to the batch.
         batch_images: images of one micro-batch over all ranks.
         accumulate_batches: micro-batches of one optimizer step.
-        trust_coefficient: of LARS.
+        trust_coefficient: of LARS, which needs it; ``None`` for others.
         warmup_epochs: linear warm-up; a cosine to 0.001 of the peak follows.
     """
 
-    name: Literal["sgd", "lars"]
+    name: OptimizerName
     learning_rate: float
     weight_decay: float
     batch_images: int
@@ -99,7 +101,22 @@ class OptimizerSpec:
     trust_coefficient: float | None = None
     warmup_epochs: float = 0.0
     accumulate_batches: int = 1
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Precision = "32-true"
+
+    def __post_init__(self) -> None:
+        one_of("optimizer", get_args(OptimizerName), name=self.name)
+        one_of("optimizer", get_args(Precision), precision=self.precision)
+        positive("optimizer", learning_rate=self.learning_rate)
+        at_least("optimizer", 0, weight_decay=self.weight_decay, warmup_epochs=self.warmup_epochs, epochs=self.epochs)
+        at_least("optimizer", 1, batch_images=self.batch_images, accumulate_batches=self.accumulate_batches)
+        within("optimizer", 0.0, 1.0, momentum=self.momentum)
+        if self.trust_coefficient is not None:
+            positive("optimizer", trust_coefficient=self.trust_coefficient)
+        if (self.name == "lars") is not (self.trust_coefficient is not None):
+            raise RunError(
+                f"optimizer.trust_coefficient is {self.trust_coefficient} with {self.name}: LARS needs one, no other "
+                "optimizer has one."
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,21 +136,43 @@ class SparsitySpec:
     period_fraction: float = 1 / 40
     reduction: float = 0.0
 
+    def __post_init__(self) -> None:
+        named("sparsity", method=self.method, granularity=self.granularity)
+        fraction("sparsity", density=self.density, period_fraction=self.period_fraction)
+        within("sparsity", 0.0, 1.0, gap=self.gap, start_fraction=self.start_fraction, end_fraction=self.end_fraction)
+        if self.start_fraction > self.end_fraction:
+            raise RunError(
+                f"sparsity.start_fraction is {self.start_fraction} and end_fraction {self.end_fraction}: the start "
+                "must not exceed the end."
+            )
+        if self.reduction:
+            at_least("sparsity", 1, reduction=self.reduction)
+            if self.density != 1.0 or self.gap:
+                raise RunError(
+                    f"sparsity.reduction is {self.reduction}, with density {self.density} and gap {self.gap}: gates "
+                    "skip activations; all weights stay. Leave density and gap out."
+                )
+
     @classmethod
     def at(cls, *, method: str, granularity: str, point: str) -> "SparsitySpec":
-        """Return a method at the point that a cell's name gives, e.g. ``d0.10+g0.30`` or ``t2.25``."""
-        if point.startswith("t"):
-            return cls(method=method, granularity=granularity, reduction=float(point.removeprefix("t")))
-        density, _, gap = point.removeprefix("d").partition("+g")
-        return cls(method=method, granularity=granularity, density=float(density), gap=float(gap or 0))
+        """Return a method at the point that a cell's name gives, e.g. ``d0.10+g0.30`` or ``t2.25``.
+
+        Raises:
+            RunError: no point has that name.
+        """
+        chosen = parse_point(point)
+        return cls(
+            method=method,
+            granularity=granularity,
+            density=chosen.density,
+            gap=chosen.gap,
+            reduction=chosen.reduction,
+        )
 
     @property
     def point(self) -> str:
         """The last part of a cell's name: ``d0.10``, ``d0.10+g0.30`` with a density gap, ``t2.25`` with gates."""
-        if self.reduction:
-            return f"t{self.reduction:.2f}"
-        gap = f"+g{self.gap:.2f}" if self.gap else ""
-        return f"d{self.density:.2f}{gap}"
+        return str(Point(density=self.density, gap=self.gap, reduction=self.reduction))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +181,12 @@ class EvaluationSpec:
 
     knn_neighbours: int = 200
     knn_temperature: float = 0.1
-    probe: Literal["lbfgs", "sgd"] = "lbfgs"
+    probe: Probe = "lbfgs"
+
+    def __post_init__(self) -> None:
+        at_least("evaluation", 1, knn_neighbours=self.knn_neighbours)
+        positive("evaluation", knn_temperature=self.knn_temperature)
+        one_of("evaluation", get_args(Probe), probe=self.probe)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +205,14 @@ class Run:
     optimizer: OptimizerSpec
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
     seed: int
+
+    def __post_init__(self) -> None:
+        at_least("run", 0, seed=self.seed)
+        if (self.sparsity.method == UNTRAINED) is not (self.optimizer.epochs == 0):
+            raise RunError(
+                f"{self.cell}: {self.optimizer.epochs} epochs are set; {UNTRAINED} takes no step, so it has 0, and "
+                "every other method has at least 1."
+            )
 
     @property
     def cell(self) -> str:
@@ -181,10 +233,14 @@ class Run:
         return f"{slug}-s{self.seed}-{digest}"
 
     def steps_per_epoch(self, train_images: int) -> int:
-        """Return the optimizer steps of one epoch over ``train_images`` images; a last partial batch is dropped."""
+        """Return the optimizer steps of one epoch over ``train_images`` images; a last partial batch is dropped.
+
+        Raises:
+            RunError: they do not fill one batch.
+        """
         images = self.optimizer.batch_images * self.optimizer.accumulate_batches
         if train_images < images:
-            raise ValueError(
+            raise RunError(
                 f"{self.cell}: {train_images} train images do not fill one batch of {images}. "
                 "Use more images or a smaller batch."
             )
@@ -192,18 +248,19 @@ class Run:
 
 
 def _without_defaults(value: object) -> object:
-    """Turn nested dataclasses into dictionaries that hold only the fields that differ from their default."""
+    """Turn nested dataclasses into dictionaries that hold only the fields that differ from their default.
+
+    A framework's name, which tells what the other constants are, is held always.
+    """
     if not dataclasses.is_dataclass(value) or isinstance(value, type):
         return value
     plain: dict[str, object] = {}
     for item in dataclasses.fields(value):
         entry = getattr(value, item.name)
-        if item.default is not dataclasses.MISSING and entry == item.default:
+        is_always_written = item.metadata == ALWAYS_WRITTEN
+        if item.default is not dataclasses.MISSING and entry == item.default and not is_always_written:
             continue
         if item.default_factory is not dataclasses.MISSING and entry == item.default_factory():
             continue
         plain[item.name] = _without_defaults(entry)
     return plain
-
-
-STAND_IN = "digits"

@@ -1,10 +1,10 @@
 """One file a framework, from Lightly's parts; and supervised training, to compare with."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
-from bench.config.run import FrameworkSpec
 from bench.frameworks.barlow_twins import BarlowTwins
 from bench.frameworks.base import Framework, Wiring
 from bench.frameworks.byol import BYOL
@@ -14,7 +14,8 @@ from bench.frameworks.simsiam import SimSiam
 from bench.frameworks.supervised import Supervised
 from bench.frameworks.vicreg import VICReg
 
-FRAMEWORKS: dict[str, Callable[[nn.Module, int, FrameworkSpec, Wiring], Framework]] = {
+# Name -> what builds it from an encoder, the length of its features, the specification of that name, and the wiring.
+FRAMEWORKS: dict[str, Callable[[nn.Module, int, Any, Wiring], Framework]] = {
     "simclr": SimCLR,
     "moco": MoCo,
     "byol": BYOL,

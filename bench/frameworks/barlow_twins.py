@@ -5,7 +5,7 @@ from lightly.loss import BarlowTwinsLoss
 from lightly.models.modules.heads import BarlowTwinsProjectionHead
 from torch import Tensor, nn
 
-from bench.config.run import FrameworkSpec
+from bench.config.framework import BarlowTwinsSpec
 from bench.frameworks.base import Framework, Wiring
 from methods import masking
 from methods.macs import Passes
@@ -21,11 +21,9 @@ class BarlowTwins(Framework):
     passes = Passes(online=1, target_trained=1, target_forward=0)
     tied = True
 
-    def __init__(self, encoder: nn.Module, features: int, spec: FrameworkSpec, wiring: Wiring) -> None:
+    def __init__(self, encoder: nn.Module, features: int, spec: BarlowTwinsSpec, wiring: Wiring) -> None:
         """Take an encoder with masks installed."""
         super().__init__()
-        if spec.redundancy_weight is None or spec.loss_scale is None:
-            raise ValueError("barlow_twins needs redundancy_weight and loss_scale. Set them in the profile.")
         self.loss_scale = spec.loss_scale
         self.online = encoder
         self.target = masking.twin(encoder, own_statistics=wiring.own_statistics)

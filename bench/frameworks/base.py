@@ -59,7 +59,7 @@ class Framework(nn.Module, abc.ABC):
             train_images: images of an epoch.
 
         Raises:
-            ValueError: the framework cannot train so.
+            RunError: the framework cannot train so.
         """
 
     def update_target(self, step: int, total_steps: int) -> None:

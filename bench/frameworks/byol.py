@@ -9,7 +9,7 @@ from lightly.models.utils import deactivate_requires_grad
 from lightly.utils.scheduler import cosine_schedule
 from torch import Tensor, nn
 
-from bench.config.run import FrameworkSpec
+from bench.config.framework import BYOLSpec
 from bench.frameworks.base import Framework, Wiring, follow
 from methods.macs import Passes
 
@@ -20,11 +20,9 @@ class BYOL(Framework):
     passes = Passes(online=2, target_trained=0, target_forward=2)
     tied = False
 
-    def __init__(self, encoder: nn.Module, features: int, spec: FrameworkSpec, wiring: Wiring) -> None:  # noqa: ARG002
+    def __init__(self, encoder: nn.Module, features: int, spec: BYOLSpec, wiring: Wiring) -> None:  # noqa: ARG002
         """Take an encoder with masks installed. The loss needs no negatives, so nothing is gathered."""
         super().__init__()
-        if spec.prediction_dim is None or spec.ema_start is None or spec.ema_end is None:
-            raise ValueError("byol needs prediction_dim, ema_start and ema_end. Set them in the profile.")
         self.ema_start, self.ema_end = spec.ema_start, spec.ema_end
         self.online = encoder
         self.projection = BYOLProjectionHead(features, spec.hidden_dim, spec.output_dim)

@@ -9,7 +9,8 @@ from lightly.models.utils import deactivate_requires_grad
 from lightly.utils.scheduler import cosine_schedule
 from torch import Tensor, nn
 
-from bench.config.run import FrameworkSpec
+from bench.config.framework import MoCoSpec
+from bench.errors import RunError
 from bench.frameworks.base import Framework, Wiring, follow
 from methods.macs import Passes
 
@@ -24,11 +25,9 @@ class MoCo(Framework):
     passes = Passes(online=1, target_trained=0, target_forward=1)
     tied = False
 
-    def __init__(self, encoder: nn.Module, features: int, spec: FrameworkSpec, wiring: Wiring) -> None:
+    def __init__(self, encoder: nn.Module, features: int, spec: MoCoSpec, wiring: Wiring) -> None:
         """Take an encoder with masks installed. The queue starts with random directions, as in the authors' code."""
         super().__init__()
-        if spec.temperature is None or spec.queue_size is None or spec.ema_start is None or spec.ema_end is None:
-            raise ValueError("moco needs temperature, queue_size, ema_start and ema_end. Set them in the profile.")
         self.ema_start, self.ema_end, self.queue_size = spec.ema_start, spec.ema_end, spec.queue_size
         self.online = encoder
         self.projection = MoCoProjectionHead(features, spec.hidden_dim, spec.output_dim)
@@ -49,10 +48,10 @@ class MoCo(Framework):
         with more than a quarter of the images (ours), it spans a good part of the last epoch.
 
         Raises:
-            ValueError: if the queue is no multiple of the batch, or larger than a quarter of the images.
+            RunError: if the queue is no multiple of the batch, or larger than a quarter of the images.
         """
         if self.queue_size % batch_images or not batch_images <= self.queue_size <= train_images // 4:
-            raise ValueError(
+            raise RunError(
                 f"moco: a queue of {self.queue_size} keys does not suit batches of {batch_images} and {train_images} "
                 f"train images: it must be a multiple of the batch and at most a quarter of the images "
                 f"({train_images // 4}). Set queue_size, use a smaller batch, or more images."

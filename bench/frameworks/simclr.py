@@ -5,7 +5,7 @@ from lightly.loss import NTXentLoss
 from lightly.models.modules.heads import SimCLRProjectionHead
 from torch import Tensor, nn
 
-from bench.config.run import FrameworkSpec
+from bench.config.framework import SimCLRSpec
 from bench.frameworks.base import Framework, Wiring
 from methods import masking
 from methods.macs import Passes
@@ -17,11 +17,9 @@ class SimCLR(Framework):
     passes = Passes(online=1, target_trained=1, target_forward=0)
     tied = True
 
-    def __init__(self, encoder: nn.Module, features: int, spec: FrameworkSpec, wiring: Wiring) -> None:
+    def __init__(self, encoder: nn.Module, features: int, spec: SimCLRSpec, wiring: Wiring) -> None:
         """Take an encoder with masks installed."""
         super().__init__()
-        if spec.temperature is None:
-            raise ValueError("simclr needs temperature. Set it in the profile.")
         self.online = encoder
         self.target = masking.twin(encoder, own_statistics=wiring.own_statistics)
         self.projection = SimCLRProjectionHead(features, spec.hidden_dim, spec.output_dim)

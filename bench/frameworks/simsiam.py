@@ -5,7 +5,7 @@ from lightly.loss import NegativeCosineSimilarity
 from lightly.models.modules.heads import SimSiamPredictionHead, SimSiamProjectionHead
 from torch import Tensor, nn
 
-from bench.config.run import FrameworkSpec
+from bench.config.framework import SimSiamSpec
 from bench.frameworks.base import Framework, Wiring
 from methods import masking
 from methods.macs import Passes
@@ -17,11 +17,9 @@ class SimSiam(Framework):
     passes = Passes(online=1, target_trained=1, target_forward=0)
     tied = True
 
-    def __init__(self, encoder: nn.Module, features: int, spec: FrameworkSpec, wiring: Wiring) -> None:
+    def __init__(self, encoder: nn.Module, features: int, spec: SimSiamSpec, wiring: Wiring) -> None:
         """Take an encoder with masks installed. The loss needs no negatives, so nothing is gathered."""
         super().__init__()
-        if spec.prediction_dim is None:
-            raise ValueError("simsiam needs prediction_dim. Set it in the profile.")
         self.online = encoder
         self.target = masking.twin(encoder, own_statistics=wiring.own_statistics)
         self.projection = SimSiamProjectionHead(features, spec.hidden_dim, spec.output_dim)

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.config.run import FrameworkSpec
+from bench.config.framework import SupervisedSpec
+from bench.errors import RunError
 from bench.frameworks.base import Framework, Wiring
 from methods import masking
 from methods.macs import Passes
@@ -20,7 +21,7 @@ class Supervised(Framework):
     passes = Passes(online=1, target_trained=0, target_forward=0)
     tied = False
 
-    def __init__(self, encoder: nn.Module, features: int, spec: FrameworkSpec, wiring: Wiring) -> None:  # noqa: ARG002
+    def __init__(self, encoder: nn.Module, features: int, spec: SupervisedSpec, wiring: Wiring) -> None:  # noqa: ARG002
         """Take an encoder with masks installed. Nothing is gathered, and an idle twin needs no statistics."""
         super().__init__()
         self.online = encoder
@@ -31,11 +32,11 @@ class Supervised(Framework):
         """Return the mean cross-entropy.
 
         Raises:
-            ValueError: if a label has no output.
+            RunError: if a label has no output.
         """
         logits = self.classifier(self.online(view0))
         if int(labels.max()) >= logits.shape[1]:
-            raise ValueError(
+            raise RunError(
                 f"supervised: label {int(labels.max())}, but the classifier has {logits.shape[1]} outputs. "
                 "Set output_dim to the number of classes."
             )

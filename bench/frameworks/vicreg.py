@@ -5,7 +5,7 @@ from lightly.loss import VICRegLoss
 from lightly.models.modules.heads import VICRegProjectionHead
 from torch import Tensor, nn
 
-from bench.config.run import FrameworkSpec
+from bench.config.framework import VICRegSpec
 from bench.frameworks.base import Framework, Wiring
 from methods import masking
 from methods.macs import Passes
@@ -17,11 +17,9 @@ class VICReg(Framework):
     passes = Passes(online=1, target_trained=1, target_forward=0)
     tied = True
 
-    def __init__(self, encoder: nn.Module, features: int, spec: FrameworkSpec, wiring: Wiring) -> None:
+    def __init__(self, encoder: nn.Module, features: int, spec: VICRegSpec, wiring: Wiring) -> None:
         """Take an encoder with masks installed."""
         super().__init__()
-        if spec.loss_scale is None:
-            raise ValueError("vicreg needs loss_scale. Set it in the profile.")
         self.loss_scale = spec.loss_scale
         self.online = encoder
         self.target = masking.twin(encoder, own_statistics=wiring.own_statistics)

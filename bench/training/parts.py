@@ -88,8 +88,6 @@ def method_for(run: Run) -> SparseMethod:
     sparsity = run.sparsity
     if sparsity.reduction:
         return _gates_for(run)
-    if sparsity.method == UNTRAINED and run.optimizer.epochs:
-        raise RunError(f"{UNTRAINED} takes no step, but {run.optimizer.epochs} epochs are set. Set 0, or use dense.")
     name = "dense" if sparsity.method == UNTRAINED else sparsity.method
     if name not in METHODS:
         gates = f"With a reduction (t1.50), from {', '.join(GATES)}."
@@ -111,8 +109,6 @@ def _gates_for(run: Run) -> SparseMethod:
     sparsity = run.sparsity
     if sparsity.method not in GATES:
         raise RunError(f"{run.cell}: {unknown('gating method', sparsity.method, GATES)} Others take a density (d0.10).")
-    if sparsity.density != 1.0 or sparsity.gap:
-        raise RunError(f"{run.cell}: gates skip activations; all weights stay. Leave density and gap out.")
     return GATES[sparsity.method](
         GateSetting(
             reduction=sparsity.reduction,
@@ -124,10 +120,9 @@ def _gates_for(run: Run) -> SparseMethod:
 
 
 def optimizer_for(run: Run, framework: Framework) -> Optimizer:
-    """Build the optimizer. LARS leaves norms and biases out of decay and scaling, as You et al. (2017) do; deviation 7.
+    """Build the optimizer.
 
-    Raises:
-        RunError: LARS without its trust coefficient.
+    LARS leaves norms and biases out of decay and scaling, as You et al. (2017) do; deviation 7.
     """
     spec = run.optimizer
     if spec.name == "sgd":
@@ -137,8 +132,6 @@ def optimizer_for(run: Run, framework: Framework) -> Optimizer:
             momentum=spec.momentum,
             weight_decay=spec.weight_decay,
         )
-    if spec.trust_coefficient is None:
-        raise RunError("optimizer lars needs trust_coefficient. Set it in the profile.")
     weights, others = get_weight_decay_parameters([framework])
     decayed = [weight for weight in weights if weight.ndim > 1]  # thresholds of gates are no weights either
     groups = [

@@ -8,7 +8,9 @@ import pytest
 import torch
 from lightly.models.utils import update_momentum
 
+from bench.config.run import Run
 from bench.data import dataset
+from bench.errors import RunError
 from bench.evaluation import features
 from bench.frameworks import FRAMEWORKS
 from bench.runs import job
@@ -217,21 +219,26 @@ def test_held_out_images_are_trained_on_by_nobody(tmp_path: Path) -> None:
     assert torch.equal(joined, whole.train.images)
     assert len(parted.held_out.images) == 24
     assert parted.fingerprint != whole.fingerprint
-    with pytest.raises(dataset.DataError, match="120 of 120 train images are to be held out"):
-        dataset_of(dataclasses.replace(run, data=dataclasses.replace(run.data, held_out_images=120)), tmp_path)
+    all_held_out = dataclasses.replace(run.data, train_images=0, held_out_images=1297)
+    with pytest.raises(dataset.DataError, match="1,297 of 1,297 train images are to be held out"):
+        dataset_of(dataclasses.replace(run, data=all_held_out), tmp_path)
+
+
+def _method_of(run: Run, method: str, reduction: float, density: float) -> object:
+    sparsity = dataclasses.replace(run.sparsity, method=method, reduction=reduction, density=density)
+    return parts.method_for(dataclasses.replace(run, sparsity=sparsity))
 
 
 def test_weights_and_gates_are_told_apart() -> None:
     run = gated_run("simclr", "dual_gate", 1.5)
     for method, reduction, density, message in (
-        ("gradual", 1.5, 1.0, "'gradual' gates nothing. Choose from dual_gate"),
-        ("dual_gate", 0.0, 1.0, r"method 'dual_gate' is unknown. .*with a reduction \(t1.50\), from dual_gate"),
+        ("gradual", 1.5, 1.0, "gating method 'gradual' is unknown.* Choose from dual_gate"),
+        ("dual_gate", 0.0, 1.0, r"method 'dual_gate' is unknown. .*With a reduction \(t1.50\), from dual_gate"),
         ("dual_gate", 1.5, 0.5, "gates skip activations; all weights stay"),
-        ("dual_gate", 0.5, 1.0, "reduction 0.5 is below 1"),
+        ("dual_gate", 0.5, 1.0, "reduction is 0.5; it must be at least 1"),
     ):
-        sparsity = dataclasses.replace(run.sparsity, method=method, reduction=reduction, density=density)
-        with pytest.raises(ValueError, match=message):
-            parts.method_for(dataclasses.replace(run, sparsity=sparsity))
+        with pytest.raises(RunError, match=message):
+            _method_of(run, method, reduction, density)
     with pytest.raises(ValueError, match="unknown granularity of gates '2:4'"):
         parts.method_for(gated_run("simclr", "dual_gate", 1.5, granularity="2:4"))
 

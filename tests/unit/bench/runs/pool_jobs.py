@@ -9,7 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.config.run import DataSpec, EncoderSpec, FrameworkSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
+from bench.config.framework import SimCLRSpec
+from bench.config.run import DataSpec, EncoderSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
 from bench.lanes.local import LocalLane
 from bench.provenance import source_digest
 from bench.runs.attempt import Job, Task
@@ -29,7 +30,7 @@ def a_task(folder: Path, job: Job[Path]) -> Task[Path]:
 
 def a_run(seed: int, method: str = "dense") -> Run:
     return Run(
-        framework=FrameworkSpec(name="simclr", hidden_dim=8, output_dim=4),
+        framework=SimCLRSpec(hidden_dim=8, output_dim=4, temperature=0.2),
         sparsity=SparsitySpec(method=method),
         data=DataSpec(name="digits", train_images=0),
         encoder=EncoderSpec(name="resnet-9", width=0.125),

@@ -5,6 +5,7 @@ import pytest
 from bench.config.cell import CellName, parse_cell
 from bench.config.profiles import PROFILES
 from bench.config.run import Run
+from bench.errors import RunError
 from bench.tables import TABLES, gating
 from bench.training import encoders, parts
 from methods import GATES, masking
@@ -30,7 +31,23 @@ def test_a_name_parses_back() -> None:
     ["", "a/b/c", "a/b/c/d", "a/b/-/d0.1", "a/b/-/d0.10/x", "a/b/-/d0.10+g0.3", "A/b/-/d0.10", "a//-/d0.10"],
 )
 def test_another_form_is_no_cell(name: str) -> None:
-    with pytest.raises(ValueError, match="FRAMEWORK/METHOD/GRANULARITY/POINT"):
+    with pytest.raises(RunError, match="FRAMEWORK/METHOD/GRANULARITY/POINT"):
+        parse_cell(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a/b/c", "it has 3 parts"),
+        ("A/b/-/d0.10", "framework 'A' is no framework's name"),
+        ("a//-/d0.10", "method '' is no method's name"),
+        ("a/b/4 x 4/d0.10", "granularity '4 x 4'"),
+        ("a/b/-/d0.1", "point 'd0.1': its name is d0.10"),
+        ("a/b/-/x", "point 'x': it reads"),
+    ],
+)
+def test_a_wrong_name_says_which_part_is_wrong(name: str, message: str) -> None:
+    with pytest.raises(RunError, match=message):
         parse_cell(name)
 
 
