@@ -30,7 +30,7 @@ def small(*, epochs: int, byol_epochs: int, ema_start: float, byol_ema_start: fl
     """Return recipes for small encoders, after Lightly's CIFAR-10 script.
 
     From ``docs/source/getting_started/benchmarks/cifar10_benchmark.py``: SGD with learning rate 0.06, momentum 0.9 and
-    weight decay 5e-4, a cosine. Ours, chosen on single runs scored on validation images (results/README.md, Pilot):
+    weight decay 5e-4, a cosine. Ours, chosen on single runs scored on validation images (results/pilot.md):
     batches of 32, because steps are what a run of minutes lacks; heads of an eighth of theirs; SimCLR's and MoCo's
     temperature 0.2 (theirs 0.5 and 0.1); a MoCo queue of 256, as the stand-in has 1,297 images; EMA starts below theirs
     of 0.99, because the target has to leave its random start; BYOL's warm-up and its weight decay of 2e-3, without

@@ -2,7 +2,7 @@
 
 Both use the encoder of the last epoch (never the best on test), the training images as they are (no
 augmentation) as bank, and the whole evaluation split. Nothing is tuned on that split. Deviations 10 and 11 in
-results/README.md.
+results/deviations.md.
 """
 
 import math

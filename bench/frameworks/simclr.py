@@ -12,7 +12,7 @@ from methods.macs import Passes
 
 
 class SimCLR(Framework):
-    """The tied twin sees view 1 with the same weights and its own masks (deviation 6 in results/README.md)."""
+    """The tied twin sees view 1 with the same weights and its own masks (deviation 6 in results/deviations.md)."""
 
     passes = Passes(online=1, target_trained=1, target_forward=0)
     tied = True

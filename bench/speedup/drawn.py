@@ -24,10 +24,10 @@ from hardware.sparsity.weights import Mask
 
 SEED = 0
 FORMS = ("paper-simclr", "paper-byol")  # shared encoder, EMA target
-INITIAL = 0.70  # density at the start of the ramp: the authors' only sparse script (hardware.md A.4)
+INITIAL = 0.70  # density at the start of the ramp: the authors' only sparse script (hardware/README.md, section 9)
 TRAIN_IMAGES = 50_000  # of CIFAR-10: with batch and epochs, they say how many steps lie between two mask updates
 BASE = 0.25  # assumption (ours): the share of input channels that gates never close
-GATE_CHANNELS = 32  # assumption (ours, hardware.md D.5): output channels that one gate decides for, at each pixel
+GATE_CHANNELS = 32  # assumption (ours; hardware/README.md, section 4): output channels that share a gate at each pixel
 
 Bools = NDArray[np.bool_]
 Drawer = Callable[[np.random.Generator, LayerSpec, float], Bools]
@@ -76,7 +76,7 @@ KINDS = (
     Kind(name="element d0.50", draw=element, final=0.50),
     Kind(name="element d0.10", draw=element, final=0.10),
     Kind(name="2:4 strict d0.50", draw=two_of_four, final=0.50, initial=0.50),
-    # The authors' code ends with 1 % of dense groups (hardware.md A.4).
+    # The authors' code ends with 1 % of dense groups (hardware/README.md, section 9).
     Kind(name="2:4 as annealed d0.50", draw=two_of_four, final=0.505),
     Kind(name="block 16x16 d0.50", draw=block, final=0.50),
     Kind(name="block 16x16 d0.10", draw=block, final=0.10),

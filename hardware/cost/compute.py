@@ -2,10 +2,10 @@
 
 Closed forms, dense, for N images, K outputs, C inputs, R S kernel positions, rows x columns x pixels multipliers:
 
-    core          FP  ceil(C/columns) ceil(K/rows) ceil(N Ho Wo/pixels) R S + fill      (hardware.md D.3)
+    core          FP  ceil(C/columns) ceil(K/rows) ceil(N Ho Wo/pixels) R S + fill
                   BP  ceil(K/columns) ceil(C/rows) ceil(N Ho Wo/pixels) R S + fill
                   WU  ceil(N Ho Wo/columns) ceil(K/rows) ceil(C/pixels) R S + fill
-    systolic_os   ceil(M/rows) ceil(N/columns) (K + rows + columns - 2)                 (hardware.md C.3)
+    systolic_os   ceil(M/rows) ceil(N/columns) (K + rows + columns - 2)
     systolic_ws   ceil(K/rows) ceil(N/columns) (rows + M + rows + columns - 2)
 
 The systolic forms, over the M x N x K products of each phase, are SCALE-Sim 3.0.0's reported cycles + 1.

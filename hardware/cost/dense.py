@@ -34,7 +34,7 @@ def gemm_cycles(array: Array, gemm: Gemm) -> int:
 
 
 def gemms(layer: LayerSpec, phase: Phase, images: int, *, inserts_zeros: bool) -> Iterator[Gemm]:
-    """Yield the products of one phase of one group (hardware.md D.2, C.3)."""
+    """Yield the products of one phase of one group (README.md, sections 1 and 2)."""
     k, c = layer.out_channels // layer.groups, layer.in_channels // layer.groups
     pixels = images * layer.out_pixels
     match phase:

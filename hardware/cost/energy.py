@@ -1,4 +1,4 @@
-"""Energy of a phase: events times their cost, and what leaks (hardware.md D.6)."""
+"""Energy of a phase: events times their cost, and what leaks (README.md, section 5)."""
 
 from hardware.machine import EnergyTable
 

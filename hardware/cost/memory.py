@@ -1,4 +1,4 @@
-"""DRAM traffic of one phase of one layer, and how long it takes beside the computation (hardware.md D.6).
+"""DRAM traffic of one phase of one layer, and how long it takes beside the computation (README.md, section 5).
 
 Every phase multiplies a left with a right operand:
 

@@ -16,7 +16,7 @@ from hardware.storage.formats import whole_bytes
 def parts(
     workload: Workload, machine: Machine, online: Sequence[State], target: Sequence[State], masked: AbstractSet[str]
 ) -> dict[str, Cost]:
-    """Return the parts by name (hardware.md D.6, D.7).
+    """Return the parts by name (README.md, sections 5 and 7).
 
     Args:
         workload: network and step.

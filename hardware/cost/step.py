@@ -1,4 +1,4 @@
-"""One training step: phases of all layers, both branches, optimizer, moving average and mask update (D.7).
+"""One training step: phases of all layers, both branches, optimizer, average, mask update (README.md, section 7).
 
 Parts add up, nothing hides behind anything else:
 
@@ -136,7 +136,7 @@ def step(workload: Workload, machine: Machine, online: States, target: States) -
 
 
 def amdahl_limit(workload: Workload, online: States, target: States) -> float:
-    """Return the speed-up if every multiply-accumulate of the layers took the same time (hardware.md D.8).
+    """Return the speed-up if every multiply-accumulate of the layers took the same time (README.md, section 8).
 
     It bounds what skipping alone can give. A machine may still show more where the dense layer fits it worse.
     """

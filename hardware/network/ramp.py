@@ -9,7 +9,7 @@ from hardware.entries import HardwareError, fraction
 class CubicRamp:
     """Density falls from ``initial`` to ``final`` as (1 - t)^3 between two fractions of the run.
 
-    Source: Zhu & Gupta 2017; ``start`` and ``end`` of the published N:M script: 0.30 and 0.68 (hardware.md A.4).
+    Source: Zhu & Gupta 2017; ``start`` and ``end`` of the published N:M script: 0.30 and 0.68 (README.md, section 9).
     """
 
     initial: float

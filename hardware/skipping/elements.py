@@ -18,7 +18,7 @@ class Elements(Skipping):
     A barrier window takes as many passes as the longest queue has non-zeros. Tiles of a strip are queued kernel
     position by kernel position, and along the lanes axis within one. Windows never span two strips.
 
-    Source: lock-step lanes as in hardware.md C.7; balancing after Yang et al. 2020 (Procrustes, arXiv 2009.10976).
+    Source: lock-step lanes as in README.md, section 4; balancing after Yang et al. 2020 (Procrustes, arXiv 2009.10976).
 
     Attributes:
         barrier_tiles: tiles between two barriers: T, the weights of a lane per window.
@@ -57,7 +57,7 @@ class Elements(Skipping):
     def expect(self, shape: Shape, density: float, tile: Tile) -> Work:
         """Return the expected work if each weight is kept with probability ``density``, independently.
 
-        Source: E[max over lanes of Binomial(T, density)], exact (hardware.md C.7). Stolen work is not rounded up.
+        Source: E[max over lanes of Binomial(T, density)], exact (README.md, section 4). Stolen work is not rounded up.
         """
         a, b, kernel = shape
         columns, edge = ceil_div(b, tile.lanes), (b - 1) % tile.lanes + 1

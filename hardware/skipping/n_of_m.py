@@ -112,7 +112,7 @@ class NofMOutputs(Skipping):
 
     Each lane (an output channel) picks its own n of m inputs and scatters the results; the lanes of a tile go on
     together, so one dense group makes the group dense in all of them, or, with fallback, the fullest lane decides.
-    Source: ours; hardware.md D.4 ("output compression; needs scatter").
+    Source: ours ("output compression; needs scatter").
     """
 
     n: int

@@ -14,7 +14,7 @@ class Gate(abc.ABC):
 
     A fraction ``base`` of the input channels always counts; the rest only where the gate is open. Then a share
     ``base + (1 - base) x open`` of FP is needed, and the same of BP and WU, whose errors are 0 on closed paths.
-    Source: Hua et al. 2019 (channel gating); the grouping is ours (hardware.md D.5). Assumed (ours): the base part
+    Source: Hua et al. 2019 (channel gating); the grouping is ours (README.md, section 4). Assumed (ours): the base part
     takes just its share of the passes, whether or not its channels fill whole tiles.
     """
 

@@ -1,7 +1,7 @@
 """How weights lie in memory: formats with encoder, decoder and byte count.
 
 Values are an array of shape (K, C, R S), any NumPy integer type; its item size is the bytes b of a value. With n
-elements of which z are non-zero (hardware.md D.6), parts rounded up to whole bytes:
+elements of which z are non-zero (README.md, section 5), parts rounded up to whole bytes:
 
     dense        n b
     bitmap       z b + n / 8                            smaller than dense if z / n < 1 - 1 / (8 b)

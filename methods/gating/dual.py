@@ -1,7 +1,7 @@
 """Contrastive dual gating (CDG) and what it is compared with: one encoder, gates in both contrastive branches.
 
 Source: Meng et al., CVPR 2022; of the paper only the abstract could be read, and the gate's details come from the
-author's earlier public code. What follows is our reading (deviations 19 to 22 in results/README.md).
+author's earlier public code. What follows is our reading (deviations 19 to 22 in results/deviations.md).
 """
 
 from collections import deque

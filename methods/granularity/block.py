@@ -18,7 +18,7 @@ class Block(WholeUnits):
 
     Source: ours. Blocks over (out, in) at each kernel position are those of the SyncCP authors' accelerator code
     (HWEfficientTraining, ``Conv2d_TD``), which drops them below a quantile of mean magnitudes; their structured
-    synchronized pruning is an empty stub (deviation 18 in results/README.md).
+    synchronized pruning is an empty stub (deviation 18 in results/deviations.md).
     """
 
     rows: int

@@ -24,7 +24,7 @@ class Synchronized(SparseMethod):
 
     Source: *Synchronized Contrastive Pruning* (ICLR 2023 submission). Its text could not be read; this is what
     the authors' code (solo-learn-sparse, ``ContrastiveMMask`` and ``DuoMMask``) intends, with four deliberate
-    differences (deviations 1 to 5 in results/README.md):
+    differences (deviations 1 to 5 in results/deviations.md):
 
     * Magnitude *averages* are ranked. Their code takes the threshold from them and compares raw magnitudes.
     * Growth ranks the true dense gradient. Theirs ranks the masked one, which is 0 wherever growth is

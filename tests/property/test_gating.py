@@ -1,4 +1,4 @@
-"""Laws of gated convolutions (methods.md, 9.9: I52 to I61) and what their accounting adds up to."""
+"""Laws of gated convolutions (I52 to I61) and what their accounting adds up to."""
 
 import copy
 

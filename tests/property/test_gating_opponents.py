@@ -1,4 +1,4 @@
-"""Laws of dual gating's opponents (methods.md, 9.9: I57, I62 to I64): exact counts, what is skipped, copies, losses."""
+"""Laws of dual gating's opponents (I57, I62 to I64): exact counts, what is skipped, copies, losses."""
 
 import copy
 import math

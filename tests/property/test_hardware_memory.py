@@ -1,4 +1,4 @@
-"""Laws of storage, traffic, time and energy: hardware.md D.9, items 5, 12 to 14, 16."""
+"""Laws of storage, traffic, time and energy: H5, H12 to H14, H16."""
 
 import math
 from dataclasses import replace

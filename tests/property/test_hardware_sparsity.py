@@ -1,4 +1,4 @@
-"""Laws of sparse cycles: hardware.md D.9, items 1, 4, 5, 7 to 10, 15, 17, and the order of the granularities."""
+"""Laws of sparse cycles: H1, H4, H5, H7 to H10, H15, H17, and the order of the granularities."""
 
 import math
 from dataclasses import replace
@@ -133,7 +133,7 @@ def test_only_a_transposable_mask_helps_the_input_gradient() -> None:
 
 
 def test_a_few_dense_groups_spoil_fixed_hardware() -> None:
-    """With 1 % of dense groups a 32 x 32 tile conforms with 0.99^256 = 0.076: 4 % are saved (hardware.md D.5)."""
+    """With 1 % of dense groups a 32 x 32 tile conforms with 0.99^256 = 0.076: 4 % are saved."""
     skipping = NofM(2, 4, falls_back_by_lane=False, is_transposable=False)
     work = skipping.expect((32, 64000, 1), 0.505, Tile(32, 32))
     assert round(1 - work.passes / 2000, 2) == round(0.99**256 * 0.5, 2) == 0.04
@@ -211,7 +211,7 @@ def mean_passes(skipping: Skipping, shape: tuple[int, int, int], unit: tuple[int
 def test_expectations_are_the_mean_over_masks(
     skipping: Skipping, unit: tuple[int, int], shape: tuple[int, int, int]
 ) -> None:
-    """Monte Carlo within four standard errors (hardware.md C.7), edges included."""
+    """Monte Carlo within four standard errors (hardware/README.md, section 4), edges included."""
     mean, error = mean_passes(skipping, shape, unit)
     assert abs(mean - skipping.expect(shape, 0.3, SMALL).passes) <= error
 

@@ -1,4 +1,4 @@
-"""Laws of the whole step: hardware.md D.9, items 6, 11, 12; D.4 on the weight gradient; schedules."""
+"""Laws of the whole step: H6, H11, H12; what the weight gradient may skip; schedules."""
 
 from dataclasses import replace
 from typing import Any
@@ -99,7 +99,7 @@ def test_a_dense_weight_gradient_is_charged_at_its_share(density: float, period:
 
 @given(densities, densities)
 def test_no_step_beats_amdahl(online: float, target: float) -> None:
-    """With dense weight gradients and a dense target the bounds of hardware.md D.8 hold; dimensions divide here."""
+    """With dense weight gradients and a dense target the bounds of Amdahl hold; dimensions divide here."""
     work = network(replace(BYOL, weight_gradient_is_dense=True))
     machine = bare(ELEMENTS, "array.flattens_stem=true")
     states, others = comparison.uniform(work, online), comparison.uniform(work, target)

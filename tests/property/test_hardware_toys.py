@@ -1,4 +1,4 @@
-"""The model against machines that are simulated cycle by cycle, values included (hardware.md, after D.9)."""
+"""The model against machines that are simulated cycle by cycle, values included (law H18)."""
 
 import numpy as np
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Laws of all masks: I1 to I14, and of N:M masks: I19 to I24."""
+"""Laws of all masks (LAWS.md): I1 to I14, and of N:M masks: I19 to I24."""
 
 import copy
 import itertools

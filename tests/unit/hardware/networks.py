@@ -51,7 +51,7 @@ def conv(
 
 
 def resnet18(padding: int = 1) -> tuple[LayerSpec, ...]:
-    """Return the CIFAR ResNet-18 of hardware.md C.1; the solo-learn stem has padding 2."""
+    """Return the CIFAR ResNet-18; the solo-learn stem has padding 2."""
     layers = [replace(conv("conv1", 3, 32, 64, 3, 1, padding), is_first=True)]
     size, channels = layers[0].out_height, 64
     for stage, outputs in enumerate((64, 128, 256, 512), start=1):

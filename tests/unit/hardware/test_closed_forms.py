@@ -1,4 +1,4 @@
-"""Dense cycles and MACs against numbers that others found: hardware.md C.1 to C.6, D.8. No tolerance."""
+"""Dense cycles and MACs against numbers that others found: hardware/README.md, sections 2 and 8. No tolerance."""
 
 import math
 from dataclasses import replace
@@ -79,7 +79,7 @@ def test_the_systolic_arrays_equal_scale_sim(layer: LayerSpec, flow: str) -> Non
 
 
 def test_scale_sims_published_example() -> None:
-    """Its report for conv1, weights resident, is 2,235 (hardware.md C.5)."""
+    """Its report for conv1, weights resident, is 2,235 (hardware/README.md, section 2)."""
     array = presets.machine("systolic32").array
     assert gemm_cycles(array, Gemm(1024, 64, 27)) - 1 == 2_235
 

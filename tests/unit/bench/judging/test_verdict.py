@@ -71,7 +71,7 @@ def test_brown_forsythe_knows_constant_groups() -> None:
     assert brown_forsythe_p([[1.0, 2.0, 3.0]]) == 1.0
 
 
-# evidence.md C.3: verdict frequencies at delta 1 and floor .1, measured with 4000 draws.
+# Verdict frequencies at delta 1 and floor .1, measured with 4000 draws.
 @pytest.mark.parametrize(
     ("sd", "stored", "fresh", "shift", "expected"),
     [

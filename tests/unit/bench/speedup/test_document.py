@@ -32,7 +32,7 @@ def test_every_closed_form_agrees_on_every_layer() -> None:
 
 @pytest.mark.parametrize("name", [validation.SHARED, validation.FOLLOWING])
 def test_the_limits_are_those_of_the_derivation(name: str) -> None:
-    """hardware.md D.8, columns with a target as dense as the online encoder."""
+    """hardware/README.md, section 8, columns with a target as dense as the online encoder."""
     place = 0 if name == validation.SHARED else 2
     assert validation.limits(1e-9, 1e-9)[place] == pytest.approx(2.997 if place == 0 else 3.997, abs=0.0005)
     assert validation.limits(0.1, 0.1)[place] == pytest.approx(2.50 if place == 0 else 3.08, abs=0.005)
