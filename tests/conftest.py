@@ -1,11 +1,19 @@
 """What every test stands on: one thread, deterministic algorithms, known Hypothesis settings."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 os.environ |= {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
 }  # before torch; inherited by the tests' own processes
+
+# Nothing that a test decodes stays with the user: the tests' own processes inherit this, too.
+if "SPARSE_SSL_CACHE" not in os.environ:
+    os.environ["SPARSE_SSL_CACHE"] = tempfile.mkdtemp(prefix="sparse-ssl-tests-")
+    atexit.register(shutil.rmtree, os.environ["SPARSE_SSL_CACHE"], ignore_errors=True)
 
 import signal
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
+from bench.data.cache_root import cache_root
 from bench.errors import UsageError, unknown
 from bench.runs.context import Context
 
@@ -24,7 +25,7 @@ class Out:
     """Where results lie.
 
     Attributes:
-        out: folder of results: runs, tables, decoded images.
+        out: folder of runs and tables. Decoded images lie in SPARSE_SSL_CACHE, else in the user's cache folder.
     """
 
     out: Annotated[Path, arg(metavar="DIR")] = Path("out")
@@ -41,8 +42,8 @@ class Out:
 
     @property
     def cache_dir(self) -> Path:
-        """Holds decoded images."""
-        return self.out / "cache"
+        """Holds decoded images: the user's, which all results share."""
+        return cache_root()
 
 
 def _named_by_the_environment() -> Path | None:

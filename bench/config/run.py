@@ -31,12 +31,14 @@ class DataSpec:
         train_images: the first so many of the train split in canonical order; 0 means all.
         held_out_images: the last so many of those are not trained on: gates are steered by what they do there.
         evaluate_on: ``test``, or ``validation``: the last 5,000 train images in canonical order.
+        image_size: side in pixels of the squares that images are made when they are loaded; 0 takes them as they are.
     """
 
     name: str
     train_images: int
     evaluate_on: ScoredSplit = "test"
     held_out_images: int = 0
+    image_size: int = 0
 
     def __post_init__(self) -> None:
         named("data", name=self.name)

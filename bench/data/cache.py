@@ -1,32 +1,35 @@
 """Decoded images kept on disk and memory-mapped: decoding is done once, and workers share the pages."""
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
+from filelock import FileLock
 
-from bench.data.images import DataError, Decoded, Images
-from bench.data.source import ImageFiles
+from bench.data.cache_root import VARIABLE
+from bench.data.image_files import ImageFiles
+from bench.data.images import Bytes, DataError, Decoded, Images, Labels
+from bench.files import write_atomically
 
-FORMAT = 1  # raise it whenever the same files would be decoded to something else
-_ARRAYS = ("images", "labels", "digests")
+FORMAT = 2  # raise it whenever the same files would be decoded to something else
+SUMMED_BYTES = 2**30  # larger arrays are told by size, time and inode: their sum would take minutes at every start
+_KINDS = ("images", "labels", "digests")
+_ARRAYS = tuple(f"{split}-{kind}.npy" for split in ("train", "test") for kind in _KINDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """A folder ``NAME-KEY`` under ``root`` per data set.
+    """A folder ``NAME-PLACE/KEY`` under ``root`` per data set.
 
-    KEY covers the path, size and time of change of every file, so changed data is decoded anew. A folder
-    appears whole or not at all. A header holds each array's SHA-256, checked at every opening: what is
-    damaged is made again. A lock per key lets one process decode while others wait.
+    PLACE stands for where the files lie; KEY covers what is known of every file without reading it (path, size, times
+    of change, inode), so changed data is decoded anew. It appears whole or not at all, and what it replaces goes. A
+    header, itself under a SHA-256, holds that of every array, checked at every opening: what is damaged is made
+    again. A lock per place lets one process decode while others wait.
     """
 
     root: Path
@@ -39,67 +42,116 @@ class Cache:
         Raises:
             DataError: the files cannot be used, or the cache folder cannot be written.
         """
-        text = "\n".join([f"format {FORMAT}, Pillow {PIL.__version__}", *files.listing()])
-        folder = self.root / f"{name}-{hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}"
+        key = _digest("\n".join([f"format {FORMAT}, Pillow {PIL.__version__}", *files.listing()]))
+        place = self.root / f"{name}-{_digest(files.place)}"
+        folder = place / key
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with _lock(folder.with_name(folder.name + ".lock")):
+            place.mkdir(parents=True, exist_ok=True)
+            with FileLock(place / "lock"):
+                _tidy(place, keep={"lock", key, f"{key}.partial"})
                 if not _is_sound(folder):
                     shutil.rmtree(folder, ignore_errors=True)
-                    _write(folder, files.decode())
+                    _write(folder, files)
                 return _mapped(folder)
         except OSError as error:
             raise DataError(
                 f"{error.filename or self.root}: the cache of decoded images cannot be used "
-                f"({error.strerror}). Name a folder that can be written and has room."
+                f"({error.strerror or error}). Set {VARIABLE} to a folder that can be written and has room."
             ) from error
 
 
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)  # let go when the stream closes, also when the process dies
-        yield
+def _tidy(place: Path, keep: set[str]) -> None:
+    """Remove what killed processes and former states of the data have left; the lock says that nobody is at it."""
+    for path in place.iterdir():
+        if path.name not in keep:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _write(folder: Path, decoded: Decoded) -> None:
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+def _write(folder: Path, files: ImageFiles) -> None:
+    partial = folder.with_name(f"{folder.name}.partial")
+    if not files.is_resumable:
+        shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(exist_ok=True)
     try:
-        checksums = {}
+        decoded = files.decode(partial)
         for split, images in (("train", decoded.train), ("test", decoded.test)):
-            for kind in _ARRAYS:
-                name = f"{split}-{kind}.npy"
-                np.save(partial / name, getattr(images, kind))
-                checksums[name] = _checksum(partial / name)
+            for kind in _KINDS:
+                _save(partial / f"{split}-{kind}.npy", getattr(images, kind))
         header = {
             "classes": decoded.classes,
             "verified": decoded.verified,
             "note": decoded.note,
-            "sha256": checksums,
+            "remarks": decoded.remarks,
+            "arrays": {name: _facts(partial / name) | {"sha256": _checksum(partial / name)} for name in _ARRAYS},
         }
-        (partial / "header.json").write_text(json.dumps(header, indent=1) + "\n", encoding="utf-8")
+        sealed = {"header": header, "sha256": _seal(header)}
+        write_atomically(partial / "header.json", json.dumps(sealed, indent=1).encode())
+        _tidy(partial, keep={"header.json", *_ARRAYS})
         partial.rename(folder)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        if not files.is_resumable:
+            shutil.rmtree(partial, ignore_errors=True)
         raise
+
+
+def _save(path: Path, array: Bytes | Labels) -> None:
+    """Write an array, unless it is a mapped one that lies there already."""
+    if isinstance(array, np.memmap) and array.filename is not None and Path(array.filename) == path:
+        array.flush()
+    else:
+        np.save(path, array)
 
 
 def _is_sound(folder: Path) -> bool:
     """Return whether the folder holds exactly what was written to it."""
     try:
-        header = json.loads((folder / "header.json").read_text(encoding="utf-8"))
-        return all(_checksum(folder / name) == found for name, found in header["sha256"].items())
+        sealed = json.loads((folder / "header.json").read_text(encoding="utf-8"))
+        arrays = sealed["header"]["arrays"]
+        return (
+            sealed["sha256"] == _seal(sealed["header"])
+            and set(arrays) == set(_ARRAYS)
+            and all(_is_as_written(folder / name, written) for name, written in arrays.items())
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing, cut short or scribbled over
         return False
 
 
+def _is_as_written(path: Path, written: dict[str, Any]) -> bool:
+    facts = _facts(path)
+    if facts["bytes"] != written["bytes"]:
+        return False
+    if facts["bytes"] > SUMMED_BYTES:
+        return all(written[name] == value for name, value in facts.items())
+    return bool(written["sha256"] == _checksum(path))
+
+
 def _mapped(folder: Path) -> Decoded:
-    header = json.loads((folder / "header.json").read_text(encoding="utf-8"))
+    header = json.loads((folder / "header.json").read_text(encoding="utf-8"))["header"]
     train, test = (
-        Images(*(np.load(folder / f"{split}-{kind}.npy", mmap_mode="c") for kind in _ARRAYS))
+        Images(*(np.load(folder / f"{split}-{kind}.npy", mmap_mode="c") for kind in _KINDS))
         for split in ("train", "test")
     )
-    return Decoded(tuple(header["classes"]), train, test, verified=header["verified"], note=header["note"])
+    return Decoded(
+        classes=tuple(header["classes"]),
+        train=train,
+        test=test,
+        verified=header["verified"],
+        note=header["note"],
+        remarks=tuple(header["remarks"]),
+    )
+
+
+def _facts(path: Path) -> dict[str, int]:
+    facts = path.stat()
+    return {"bytes": facts.st_size, "changed_ns": facts.st_mtime_ns, "inode": facts.st_ino}
+
+
+def _seal(header: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _checksum(path: Path) -> str:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from torchvision.datasets import CIFAR10, CIFAR100
 
-from bench.data.images import SIZE, DataError, Decoded, canonical
-from bench.data.source import ImageFiles, line
+from bench.data.image_files import ImageFiles, line
+from bench.data.images import DataError, Decoded, canonical
+from bench.data.known import KNOWN
 
 FETCH_AGAIN = "All published files are needed: download them again."
 CIFAR_CLASSES = {"cifar10": CIFAR10, "cifar100": CIFAR100}
@@ -22,12 +23,16 @@ CIFAR_CLASSES = {"cifar10": CIFAR10, "cifar100": CIFAR100}
 class OfficialFiles(ImageFiles):
     """CIFAR-10 or CIFAR-100 as published: the unpacked folder or the ``.tar.gz``, every file checked by MD5.
 
-    Source: A. Krizhevsky (2009), "Learning Multiple Layers of Features from Tiny Images"; names and checksums
-    are torchvision's.
+    Names and checksums are torchvision's.
     """
 
     name: str
     path: Path
+
+    @property
+    def place(self) -> str:
+        """Where it lies."""
+        return f"{self.path}"
 
     def listing(self) -> list[str]:
         """Return the archive, or the files in the folder."""
@@ -35,9 +40,10 @@ class OfficialFiles(ImageFiles):
             return [line(self.path, FETCH_AGAIN)]
         return [line(self.path / name, FETCH_AGAIN) for name in self._checksums]
 
-    def decode(self) -> Decoded:
+    def decode(self, scratch: Path) -> Decoded:  # noqa: ARG002 - it fits into the memory
         """Check and read every file."""
         spec: Any = CIFAR_CLASSES[self.name]
+        side = KNOWN[self.name].pixels
         content = self._read()
         names = _unpickled(content[spec.meta["filename"]])[spec.meta["key"]]
         classes = tuple(sorted(names))
@@ -45,7 +51,7 @@ class OfficialFiles(ImageFiles):
         splits = []
         for files in (spec.train_list, spec.test_list):
             batches = [_unpickled(content[name]) for name, _ in files]
-            pixels = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, SIZE, SIZE)
+            pixels = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, side, side)
             key = "labels" if "labels" in batches[0] else "fine_labels"
             labels = np.concatenate([batch[key] for batch in batches])
             splits.append(canonical(pixels.transpose(0, 2, 3, 1), label_of[labels]))

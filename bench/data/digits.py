@@ -6,9 +6,10 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from bench.data.images import SIZE, Decoded, Images, canonical
+from bench.config.run import STAND_IN
+from bench.data.images import Decoded, canonical
+from bench.data.known import KNOWN
 
-TRAIN_IMAGES = 1297  # of 1,797; the last 500 in canonical order are the test split
 CLASSES = tuple("0123456789")
 NOTE = "embedded handwritten digits"
 
@@ -22,17 +23,12 @@ def stand_in() -> Decoded:
     Canonical order is a fixed shuffle, so the split by position is one at random that never changes.
 
     Source: E. Alpaydin and C. Kaynak (1998), Optical Recognition of Handwritten Digits (UCI), test part, as
-    in ``sklearn.datasets.load_digits``. The enlargement and the split are ours.
+    in ``sklearn.datasets.load_digits``. The enlargement and the split (the last 500 of 1,797 are scored on) are ours.
     """
-    digits = load_digits()
+    known, digits = KNOWN[STAND_IN], load_digits()
+    size = known.pixels, known.pixels
     levels = np.floor(digits.images * (255 / 16) + 0.5).astype(np.uint8)
-    grey = np.stack(
-        [np.asarray(Image.fromarray(level).resize((SIZE, SIZE), Image.Resampling.BICUBIC)) for level in levels]
-    )
+    grey = np.stack([np.asarray(Image.fromarray(level).resize(size, Image.Resampling.BICUBIC)) for level in levels])
     whole = canonical(np.repeat(grey[..., None], 3, axis=-1), digits.target.astype(np.int64))
-    train, test = slice(None, TRAIN_IMAGES), slice(TRAIN_IMAGES, None)
-    return Decoded(CLASSES, _part(whole, train), _part(whole, test), verified=True, note="embedded handwritten digits")
-
-
-def _part(whole: Images, rows: slice) -> Images:
-    return Images(whole.images[rows], whole.labels[rows], whole.digests[rows])
+    train, test = whole.rows(slice(known.train_images)), whole.rows(slice(known.train_images, None))
+    return Decoded(CLASSES, train, test, verified=True, note=NOTE)

@@ -1,6 +1,7 @@
 """Where a data set lies, and how a missing one is downloaded."""
 
 import contextlib
+import os
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -8,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.config.run import STAND_IN
 from bench.data.cifar import CIFAR_CLASSES
+from bench.data.digits import NOTE
 from bench.data.images import DataError
+from bench.data.known import KNOWN, class_list
+from bench.data.tree import Tree
 
 SECONDS_WITHOUT_AN_ANSWER = 20.0
 
@@ -42,8 +45,8 @@ def find(name: str, data_dir: Path | None) -> Found:
     Raises:
         DataError: ``data_dir`` is not a folder, or ``name`` is not a plain name.
     """
-    if name == STAND_IN:
-        return Found(name=name, kind="stand-in", verified=True, note="embedded handwritten digits")
+    if name in KNOWN and KNOWN[name].is_embedded:
+        return Found(name=name, kind="stand-in", verified=True, note=NOTE)
     if Path(name).name != name or name.startswith(".") or not name:
         raise DataError(
             f"data set {name!r}: a name is one folder's name. Put the folders above it in the data directory."
@@ -57,10 +60,58 @@ def find(name: str, data_dir: Path | None) -> Found:
         for path in (data_dir / spec.base_folder, data_dir / spec.filename):
             if path.exists():
                 return Found(name=name, kind="official", path=path, note=f"official files {path}, not checked yet")
-    folder = data_dir / name
-    if folder.is_dir():
-        return Found(name=name, kind="folder", path=folder, note=f"image folder {folder}, not checked yet")
+    for folder in (data_dir / each for each in (KNOWN[name].folders if name in KNOWN else ()) or (name,)):
+        if folder.is_dir():
+            return Found(name=name, kind="folder", path=folder, note=f"image folder {folder}, not checked yet")
     return Found(name=name, kind="missing", note=f"nothing of that name in {data_dir}", is_usable=False)
+
+
+def place_of(named: str, data_dir: Path) -> tuple[str, Path]:
+    """Return the data set's name and data directory where a user gave one or a path; a path holds a separator.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    if os.sep not in named:
+        return named, data_dir
+    folder = Path(named).expanduser().absolute()
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder. It is to hold train/CLASS/FILE and test/CLASS/FILE.")
+    return folder.name, folder.parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a data set holds, told without reading an image.
+
+    Attributes:
+        classes: how many.
+        train_images: in the train split.
+        pixels: side of its images; 0 where it is known by looking alone.
+    """
+
+    classes: int
+    train_images: int
+    pixels: int = 0
+
+
+def content(found: Found) -> Content:
+    """Return what a data set holds: as published, if it is known by name; else counted in its folder.
+
+    Raises:
+        DataError: the tree is not as it should be.
+    """
+    if found.name in KNOWN:
+        known = KNOWN[found.name]
+        return Content(classes=known.classes, train_images=known.train_images, pixels=known.pixels)
+    assert found.path is not None, "only the stand-in and missing data sets have no path"
+    tree = tree_of(found.name, found.path)
+    return Content(classes=len(tree.classes()), train_images=len(tree.files("train")))
+
+
+def tree_of(name: str, path: Path) -> Tree:
+    """Return the tree of class folders of an image folder."""
+    return Tree(path, class_list(name), KNOWN[name].scored) if name in KNOWN else Tree(path)
 
 
 def download(name: str, data_dir: Path) -> Found:

@@ -8,11 +8,11 @@ import numpy.typing as npt
 
 from bench.errors import UserError
 
-SIZE = 32  # pixels; the CIFAR stem of the encoders wants exactly this
 MIN_CLASSES = 2
 
 Bytes = npt.NDArray[np.uint8]
 Labels = npt.NDArray[np.int64]
+Order = npt.NDArray[np.intp]
 
 
 class DataError(UserError):
@@ -24,14 +24,19 @@ class Images:
     """The images of one split, in canonical order.
 
     Attributes:
-        images: ``[N, 3, 32, 32]`` bytes.
+        images: ``[N, 3, S, S]`` bytes.
         labels: ``[N]`` indices into the alphabetical class names.
-        digests: ``[N, 32]`` bytes: the SHA-256 of each image's pixels, rows of RGB triples.
+        digests: ``[N, 32]`` bytes: the SHA-256 of each image's pixels, rows of RGB triples; of an image that was
+            resized, of its file.
     """
 
     images: Bytes
     labels: Labels
     digests: Bytes
+
+    def rows(self, chosen: slice | Order) -> "Images":
+        """Return some of the images, in the order asked for."""
+        return Images(self.images[chosen], self.labels[chosen], self.digests[chosen])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +49,7 @@ class Decoded:
         test: images to be scored on.
         verified: whether these are, bit for bit, the published images of the name.
         note: where they come from, and why not if not verified.
+        remarks: what a user should hear once, e.g. that grey images became RGB.
     """
 
     classes: tuple[str, ...]
@@ -51,6 +57,7 @@ class Decoded:
     test: Images
     verified: bool
     note: str
+    remarks: tuple[str, ...] = ()
 
 
 def canonical(pixels: Bytes, labels: Labels) -> Images:
@@ -60,15 +67,24 @@ def canonical(pixels: Bytes, labels: Labels) -> Images:
     takes the order of the files, which differs between copies of one data set.
 
     Args:
-        pixels: ``[N, 32, 32, 3]`` bytes.
+        pixels: ``[N, S, S, 3]`` bytes.
         labels: ``[N]``.
     """
-    hashed = b"".join(hashlib.sha256(image.tobytes()).digest() for image in pixels)
-    digests = np.frombuffer(hashed, dtype=np.uint8).reshape(-1, 32)
-    words = digests.view(">u8")
-    order = np.lexsort((labels, words[:, 3], words[:, 2], words[:, 1], words[:, 0]))
+    digests = joined([hashlib.sha256(image.tobytes()).digest() for image in pixels])
+    order = canonical_order(digests, labels)
     images = np.ascontiguousarray(pixels[order].transpose(0, 3, 1, 2))
     return Images(images, labels[order].astype(np.int64), np.ascontiguousarray(digests[order]))
+
+
+def joined(digests: list[bytes]) -> Bytes:
+    """Return SHA-256 digests as an array ``[N, 32]``."""
+    return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, 32)
+
+
+def canonical_order(digests: Bytes, labels: Labels) -> Order:
+    """Return the rows sorted by digest, ties by label."""
+    words = digests.view(">u8")
+    return np.lexsort((labels, words[:, 3], words[:, 2], words[:, 1], words[:, 0]))
 
 
 def fingerprint(*splits: Images) -> str:

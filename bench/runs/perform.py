@@ -39,6 +39,7 @@ def perform(runs: Sequence[Run], context: Context, *, jobs: int, force: bool) ->
         source_digest=provenance.source_digest(),
     )
     found, notes = _found(runs, task)
+    notes = [*dataset.remarks, *notes]
     # Most steps first: the workers then end about together.
     todo = sorted(
         {run.run_id: run for run in runs if run.run_id not in found}.values(),

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # the documented pla
 
 from bench.config.profiles import PROFILES
 from bench.config.run import Run, SparsitySpec
-from bench.data.images import SIZE
+from bench.data.known import KNOWN
 from bench.files import ROOT
 from bench.frameworks import Framework
 from bench.training import parts
@@ -50,7 +50,7 @@ CHANNELWISE = {
 }
 
 
-def trace(run: Run, name: str, *, image_pixels: int = SIZE) -> Workload:
+def trace(run: Run, name: str, *, image_pixels: int = KNOWN["cifar10"].pixels) -> Workload:
     """Return the network and the optimizer step of a run, without mask updates.
 
     Args:

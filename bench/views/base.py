@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+SIZE = 32
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:

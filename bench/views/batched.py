@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.data.images import SIZE
 from bench.streams import stream_seed
 from bench.views import pillow
-from bench.views.base import View, Views
+from bench.views.base import SIZE, View, Views
 from bench.views.pixels import normalised
 
 AT_ONCE = 64  # images, so 128 views: more would leave the caches; changes no bit

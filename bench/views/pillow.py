@@ -13,7 +13,7 @@ addition, and Pillow may then differ by one level from this, which does not chan
 import torch
 from torch import Tensor
 
-from bench.data.images import SIZE
+from bench.views.base import SIZE
 
 PIXELS = SIZE * SIZE
 LUMA = (19595.0, 38470.0, 7471.0)  # Convert.c: ITU-R 601-2 in 1/65536; sums stay below 2^24

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bench.data.images import SIZE
+from bench.views.base import SIZE
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet: Lightly's default, on CIFAR too
 

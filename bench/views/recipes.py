@@ -16,8 +16,7 @@ from lightly.transforms import SimCLRTransform, SimSiamTransform, VICRegTransfor
 from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
 
 from bench.config.run import ViewSpec
-from bench.data.images import SIZE
-from bench.views.base import View, Views
+from bench.views.base import SIZE, View, Views
 from bench.views.batched import BatchedViews
 from bench.views.lightly import LightlyViews
 from bench.views.pixels import normalise

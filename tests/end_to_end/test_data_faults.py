@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +78,51 @@ def see_through_palette(root: Path) -> Path:
     return path
 
 
+def animated(root: Path) -> Path:
+    path = root / f"{BAD}.png"
+    first, second = (Image.fromarray(pixels) for pixels in pixels_of(2))
+    first.save(path, save_all=True, append_images=[second])
+    return path
+
+
+def bomb(root: Path, side: int) -> Path:
+    """A picture that is small on disk and fills the memory when it is decoded: a header is enough."""
+    path = saved(root, Image.new("1", (8, 8)))
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">II", side, side)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    return path
+
+
+def vast(root: Path) -> Path:
+    return bomb(root, 12_000)
+
+
+def vaster(root: Path) -> Path:
+    return bomb(root, 60_000)
+
+
+def pipe(root: Path) -> Path:
+    path = root / f"{BAD}.png"
+    path.unlink()
+    os.mkfifo(path)
+    return path
+
+
+def postscript(root: Path) -> Path:
+    """Pillow would look for Ghostscript, and run it."""
+    path = root / f"{BAD}.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\nshowpage\n%%EOF\n")
+    return path
+
+
+def gif(root: Path) -> Path:
+    path = root / f"{BAD}.png"
+    Image.fromarray(pixels_of(1)[0]).save(path, format="GIF")
+    return path
+
+
 def one_class(root: Path) -> Path:
     for split in ("train", "test"):
         for name in ("bee", "cat"):
@@ -136,23 +183,29 @@ def test_a_truncated_jpeg_is_named(tmp_path: Path) -> None:
     write_folder(tmp_path / "mine", suffix="jpg")
     data_dataset.load(DataSpec(name="mine", train_images=0), tmp_path, tmp_path / "cache")
     path = cut(tmp_path, "jpg")
-    assert fails(tmp_path, "mine").startswith(f"{path}: not a readable image")
+    assert fails(tmp_path, "mine").startswith(f"{path}: not a readable PNG, WebP or JPEG image")
 
 
 @pytest.mark.parametrize(
     ("fault", "rule"),
     [
-        (large, r"64x48 pixels\. The encoders' CIFAR stem wants 32x32\. Resize .* `mogrify"),
-        (see_through, r"mode RGBA\. .* without transparency\. Convert it"),
-        (deep, r"mode I;16\. .*Convert it"),
-        (see_through_palette, r"mode P\. .* without transparency\. Convert it"),
+        (large, r"64x48 pixels, 32x32 are wanted\. .*the files stay as they are: --image-size 32"),
+        (see_through, r"mode RGBA\. .* without transparency.*another folder"),
+        (deep, r"mode I;16\. .*another folder"),
+        (see_through_palette, r"mode P with transparency\. .* without transparency.*another folder"),
+        (animated, r"2 frames\. An image file holds one"),
+        (vast, r"too large \(.*pixels\)\. At most 89,478,485 pixels .*smaller copy into another folder"),
+        (vaster, r"too large \(.*\)\. At most 89,478,485 pixels .*smaller copy into another folder"),
+        (pipe, r"not a regular file\. .*Restore it, or remove it"),
+        (postscript, r"not a readable PNG, WebP or JPEG image"),
+        (gif, r"not a readable PNG, WebP or JPEG image"),
         (one_class, r"1 class folder\(s\)\. At least 2 are needed\. Add one"),
         (no_test, r"no such folder\. An image folder has .*Make both"),
         (no_train, r"no such folder\. An image folder has .*Make both"),
         (empty_class, r"no image\. Every class needs .*Add some"),
         (class_only_in_train, r"class 'bee' is in only one of train/ and test/.*Add or remove"),
         (stray_file, r"a file where a class folder belongs\. Move it"),
-        (foreign_file, r"not one of \.png, .*Convert it"),
+        (foreign_file, r"not one of \.png, .*Move it out"),
     ],
 )
 def test_a_wrong_tree_or_picture_is_named_with_the_rule(
@@ -163,6 +216,19 @@ def test_a_wrong_tree_or_picture_is_named_with_the_rule(
     message = fails(tmp_path, "mine")
     assert message.startswith(f"{path}: ")
     assert re.search(rule, message), message
+
+
+def test_scoring_on_train_images_is_refused_and_a_part_of_it_said(tmp_path: Path) -> None:
+    """Found on a test split that equalled the train split: it passed without a word."""
+    root = write_folder(tmp_path / "mine")
+    for name in ("ant", "bee"):
+        shutil.copytree(root / "train" / name, root / "test" / name, dirs_exist_ok=True)
+    spec = DataSpec(name="mine", train_images=0)
+    dataset = data_dataset.load(spec, tmp_path, tmp_path / "cache")
+    assert dataset.remarks == ("mine: 8 of the 10 scored images are train images, too.",)
+    shutil.rmtree(root / "test")
+    shutil.copytree(root / "train", root / "test")
+    assert re.match(r"data set 'mine': all 12 images to be scored on are train images", fails(tmp_path, "mine"))
 
 
 def test_hidden_files_are_left_alone(tmp_path: Path) -> None:

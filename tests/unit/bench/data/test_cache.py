@@ -1,5 +1,6 @@
 """The cache of decoded images."""
 
+import json
 import os
 import threading
 import time
@@ -11,7 +12,9 @@ import torch
 from PIL import Image
 
 from bench.config.run import DataSpec
+from bench.data import cache
 from bench.data import dataset as data_dataset
+from bench.data.cache_root import cache_root
 from bench.data.image_folder import ImageFolder
 from bench.data.images import DataError, Decoded
 from tests.images_on_disk import pixels_of, write_folder
@@ -25,10 +28,10 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     counted: list[Path] = []
     decode = ImageFolder.decode
 
-    def counting(self: ImageFolder) -> Decoded:
-        counted.append(self.path)
+    def counting(self: ImageFolder, scratch: Path) -> Decoded:
+        counted.append(self.tree.path)
         time.sleep(0.05)  # so that two at once would overlap
-        return decode(self)
+        return decode(self, scratch)
 
     monkeypatch.setattr(ImageFolder, "decode", counting)
     return counted
@@ -39,7 +42,7 @@ def loaded(tmp_path: Path) -> data_dataset.Dataset:
 
 
 def cached(tmp_path: Path) -> Path:
-    (folder,) = (path for path in (tmp_path / "cache").iterdir() if path.is_dir())
+    (folder,) = (path for path in (tmp_path / "cache").glob("*/*") if path.is_dir())
     return folder
 
 
@@ -137,12 +140,84 @@ def test_an_interrupted_decoding_leaves_no_cache(tmp_path: Path, monkeypatch: py
         patch.setattr(np, "save", interrupted)
         with pytest.raises(KeyboardInterrupt):
             loaded(tmp_path)
-    assert not [path for path in (tmp_path / "cache").iterdir() if path.is_dir()]
+    assert not [path for path in (tmp_path / "cache").glob("*/*") if path.is_dir()]
     assert len(loaded(tmp_path).train.labels) == 12
 
 
 def test_a_cache_that_cannot_be_written_names_the_folder(tmp_path: Path) -> None:
     write_folder(tmp_path / "mine")
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(DataError, match=r"cache: the cache of decoded images cannot be used .*Name a folder"):
+    with pytest.raises(
+        DataError, match=r"cache/mine-.*: the cache of decoded images cannot be used .*Set SPARSE_SSL_CACHE"
+    ):
         loaded(tmp_path)
+
+
+def test_pixels_changed_behind_size_and_time_are_seen(tmp_path: Path, decodings: list[Path]) -> None:
+    """Found on a file written in place whose time of change was put back: the cache served the old pixels."""
+    path = write_folder(tmp_path / "mine", suffix="png") / "train/ant/0000.png"
+    before, facts = loaded(tmp_path).fingerprint, path.stat()
+    other = path.parent.parent / "bee" / "0001.png"
+    image = Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    image.save(path)
+    path.write_bytes(path.read_bytes()[: facts.st_size].ljust(facts.st_size, b"\0"))
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert loaded(tmp_path).fingerprint != before
+    other.with_suffix(".tmp").write_bytes(other.read_bytes())  # another file of equal bytes, times and name
+    os.utime(other.with_suffix(".tmp"), ns=(other.stat().st_atime_ns, other.stat().st_mtime_ns))
+    other.with_suffix(".tmp").rename(other)
+    loaded(tmp_path)
+    assert len(decodings) == 3
+
+
+@pytest.mark.parametrize("slip", ["no sums", "one sum less", "other labels", "no seal"])
+def test_a_forged_header_is_not_believed(tmp_path: Path, decodings: list[Path], slip: str) -> None:
+    """Found on a header with an empty table of sums: edited labels passed."""
+    write_folder(tmp_path / "mine")
+    before = loaded(tmp_path).train.labels.clone()
+    path = cached(tmp_path) / "header.json"
+    body = json.loads(path.read_text())
+    labels = np.load(cached(tmp_path) / "train-labels.npy")
+    np.save(cached(tmp_path) / "train-labels.npy", labels[::-1])
+    if slip == "no sums":
+        body["header"]["arrays"] = {}
+    elif slip == "one sum less":
+        del body["header"]["arrays"]["train-labels.npy"]
+    elif slip == "no seal":
+        del body["sha256"]
+    path.write_text(json.dumps(body))
+    assert torch.equal(loaded(tmp_path).train.labels, before)
+    assert len(decodings) == 2
+
+
+def test_what_killed_processes_and_former_data_left_goes(tmp_path: Path) -> None:
+    """Found after kills while decoding: 180 MB stayed each time."""
+    path = write_folder(tmp_path / "mine") / "train/ant/0000.png"
+    loaded(tmp_path)
+    place = cached(tmp_path).parent
+    (place / "0123456789abcdef.partial").mkdir()
+    (place / "0123456789abcdef.partial/train-images.npy").write_bytes(b"half")
+    os.utime(path, ns=(1, 1))
+    loaded(tmp_path)
+    assert len([entry for entry in place.iterdir() if entry.name != "lock"]) == 1
+
+
+def test_the_cache_is_the_users_and_can_be_named() -> None:
+    assert cache_root({"SPARSE_SSL_CACHE": "/a", "XDG_CACHE_HOME": "/b"}) == Path("/a")
+    assert cache_root({"XDG_CACHE_HOME": "/b"}) == Path("/b/sparse-ssl-bench")
+    assert cache_root({}).is_relative_to(Path.home())
+
+
+def test_a_large_array_is_told_by_its_facts(
+    tmp_path: Path, decodings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "SUMMED_BYTES", 100)
+    write_folder(tmp_path / "mine")
+    loaded(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_checksum", lambda path: {}[path])
+        assert len(loaded(tmp_path).train.labels) == 12
+    assert len(decodings) == 1
+    os.utime(cached(tmp_path) / "train-images.npy", ns=(1, 1))
+    loaded(tmp_path)
+    assert len(decodings) == 2

@@ -1,6 +1,8 @@
 """Finding, verifying and loading data sets."""
 
+import dataclasses
 import os
+import re
 import urllib.error
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,20 @@ from torchvision.datasets import CIFAR10
 
 from bench.config.run import DataSpec
 from bench.data import dataset as data_dataset
-from bench.data import find, read
+from bench.data import find, read, subsets
 from bench.data.dataset import DataError
 from bench.data.images import canonical, fingerprint
+from bench.data.known import KNOWN
 from bench.tables import TABLES
 from tests.images_on_disk import packed, pixels_of, write_folder, write_official, write_split
 
 ALL = DataSpec(name="cifar10", train_images=0)
 REAL = os.environ.get("SPARSE_SSL_DATA")
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, name: str, **facts: Any) -> None:
+    """Make another content the published one."""
+    monkeypatch.setitem(KNOWN, name, dataclasses.replace(KNOWN[name], **facts))
 
 
 def loaded(root: Path, spec: DataSpec = ALL) -> data_dataset.Dataset:
@@ -85,21 +93,21 @@ def test_a_part_of_cifar100_is_not_taken_for_cifar100(tmp_path: Path) -> None:
 
 def test_an_image_folder_is_verified_by_its_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_folder(tmp_path / "cifar10")
-    monkeypatch.setattr(read, "FULL_COUNTS", (12, 6))
+    publish(monkeypatch, "cifar10", train_images=12, test_images=6)
     assert "NOT the published" in loaded(tmp_path).source
-    monkeypatch.setattr(read, "FULL_FINGERPRINTS", {"cifar10": loaded(tmp_path).fingerprint})
+    publish(monkeypatch, "cifar10", fingerprint=loaded(tmp_path).fingerprint)
     assert loaded(tmp_path).verified
     image = pixels_of(12, seed=1)[0]
     image[5, 7, 1] ^= 1
     Image.fromarray(image).save(tmp_path / "cifar10/train/ant/0000.png")
     assert not loaded(tmp_path).verified
-    monkeypatch.setattr(read, "FULL_COUNTS", (12, 6))
+    publish(monkeypatch, "cifar100", train_images=12, test_images=6)
     (tmp_path / "cifar10").rename(tmp_path / "cifar100")
     assert "only the official files" in loaded(tmp_path, DataSpec(name="cifar100", train_images=0)).source
 
 
 def test_subsets_are_the_first_and_validation_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_dataset, "VALIDATION_IMAGES", 5)
+    monkeypatch.setattr(subsets, "VALIDATION_IMAGES", 5)
     write_folder(tmp_path / "cifar10")
     everything = loaded(tmp_path).train.images
     assert len(everything) == 12
@@ -118,7 +126,7 @@ def test_subsets_are_the_first_and_validation_the_last(tmp_path: Path, monkeypat
 
 
 def test_fingerprint_covers_the_selection_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_dataset, "VALIDATION_IMAGES", 5)
+    monkeypatch.setattr(subsets, "VALIDATION_IMAGES", 5)
     write_folder(tmp_path / "cifar10")
     specs = [
         DataSpec(name="cifar10", train_images=count, evaluate_on=on)
@@ -129,7 +137,7 @@ def test_fingerprint_covers_the_selection_only(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_subset_other_than_its_index_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data_dataset, "SPLITS_DIR", tmp_path)
+    monkeypatch.setattr(subsets, "SPLITS_DIR", tmp_path)
     write_folder(tmp_path / "cifar10")
     images = canonical(pixels_of(12, seed=1), np.arange(12) % 3)
     index = tmp_path / "cifar10-train-4.txt"
@@ -142,24 +150,25 @@ def test_a_subset_other_than_its_index_file_is_an_error(tmp_path: Path, monkeypa
         loaded(tmp_path, spec)
 
 
-@pytest.mark.parametrize("path", sorted(data_dataset.SPLITS_DIR.glob("*.txt")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(subsets.SPLITS_DIR.glob("*.txt")), ids=lambda path: path.stem)
 def test_index_files_are_sorted(path: Path) -> None:
     listed = path.read_text().splitlines()
     assert len(listed) == int(path.stem.rpartition("-")[2])
     assert listed == sorted(listed)
-    assert all(len(line) == 16 for line in listed)
+    is_part = "-part-" in path.stem
+    assert all(re.fullmatch(r"[0-9a-f]{16}" + (r" \d{1,2}" if is_part else ""), line) for line in listed)
 
 
 @pytest.mark.parametrize("name", TABLES)
 @pytest.mark.parametrize("profile", ["smoke", "cpu"])
 def test_every_subset_of_a_table_has_an_index_file(name: str, profile: str) -> None:
     wanted = {run.data.train_images for run in TABLES[name](profile, "cifar10").cells}
-    assert all((data_dataset.SPLITS_DIR / f"cifar10-train-{count}.txt").exists() for count in wanted)
+    assert all((subsets.SPLITS_DIR / f"cifar10-train-{count}.txt").exists() for count in wanted)
 
 
 def test_train_and_validation_index_files_share_no_picture() -> None:
     train, validation = (
-        set((data_dataset.SPLITS_DIR / f"cifar10-{name}.txt").read_text().splitlines())
+        set((subsets.SPLITS_DIR / f"cifar10-{name}.txt").read_text().splitlines())
         for name in ("train-5120", "validation-5000")
     )
     assert not train & validation
@@ -206,10 +215,10 @@ def test_survey_reads_all_and_says_what_is_wrong(tmp_path: Path) -> None:
     broken = write_folder(tmp_path / "data" / "torn") / "train" / "bee" / "0001.png"
     broken.write_bytes(broken.read_bytes()[:100])
     found = {entry.name: entry for entry in read.survey(tmp_path / "data", tmp_path / "cache")}
-    assert list(found) == ["cifar10", "cifar100", "digits", "mine", "torn"]
+    assert list(found) == ["cifar10", "cifar100", "imagenet100", "digits", "mine", "torn"]
     assert not found["cifar10"].is_usable
     assert found["digits"].verified
-    assert found["mine"].is_usable
+    assert found["mine"].is_usable, found["mine"].note
     assert not found["mine"].verified
     assert not found["torn"].is_usable
     assert str(broken) in found["torn"].note
