@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hardware.cost.cost import Cost
 from hardware.cost.step import States, Step, step
@@ -56,12 +56,6 @@ def average(steps: Sequence[Step]) -> Step:
     """Return the mean step, for example over the points of a schedule: the cost of a run per step."""
     share = 1.0 / len(steps)
     return Step({name: sum((item.parts[name] for item in steps), Cost()).times(share) for name in steps[0].parts})
-
-
-def without_updates(workload: Workload) -> Workload:
-    """Return the network with a step in which no mask changes: after the last update, or of a dense run."""
-    spec = replace(workload.step, mask_update_period_steps=0, regrowth_needs_dense_gradient=False)
-    return replace(workload, step=spec)
 
 
 def uniform(workload: Workload, density: float, *, filters: bool = False) -> dict[str, State]:

@@ -15,8 +15,8 @@ from methods.gating.spatial import SpatialGate
 from methods.method import Facts, SparseMethod
 from methods.pruning.dense import Dense
 from methods.pruning.gradual import Gradual
-from methods.pruning.granet import GradualRegrow
-from methods.pruning.rigl import DropAndGrow
+from methods.pruning.granet import GraNet
+from methods.pruning.rigl import Rigl
 from methods.pruning.static import StaticMask
 from methods.pruning.synchronized import Synchronized
 from methods.setting import Setting
@@ -25,10 +25,10 @@ METHODS: dict[str, Callable[[Setting], SparseMethod]] = {
     "dense": Dense,
     "static_erk": partial(StaticMask, allocation=erk),
     "static_uniform": partial(StaticMask, allocation=uniform),
-    "set": partial(DropAndGrow, growth="random", replaces_step=False),
-    "rigl": partial(DropAndGrow, growth="gradient", replaces_step=True),
+    "set": partial(Rigl, growth="random", replaces_step=False),
+    "rigl": partial(Rigl, growth="gradient", replaces_step=True),
     "gradual": Gradual,
-    "granet": GradualRegrow,
+    "granet": GraNet,
     "synchronized": Synchronized,
 }
 

@@ -1,4 +1,4 @@
-"""Prune-and-regrow: some active weights, or blocks, of a layer make room for as many others."""
+"""Exchange: some active weights, or blocks, of a layer make room for as many others (prune-and-regrow)."""
 
 import math
 
@@ -11,7 +11,7 @@ from methods.granularity.element import Elementwise
 _ELEMENTWISE = Elementwise()
 
 
-def prune_and_regrow(
+def exchange(
     mask: Tensor, strength: Tensor, growth: Tensor, fraction: float, granularity: Granularity = _ELEMENTWISE
 ) -> Tensor:
     """Return a mask with as many ones as ``mask``, of which ``floor(fraction * ones)`` were chosen anew.

@@ -3,6 +3,7 @@
 import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch.optim import Optimizer
 
 from methods import masking
 from methods.branches import Branches
+from methods.history import History
 from methods.masking import Masks
 from methods.setting import Setting, require_elementwise, require_no_ramp, require_one_mask
 
@@ -52,7 +54,13 @@ class SparseMethod(abc.ABC):  # noqa: B024 (every moment has the same sensible d
 
     The loop calls, per optimizer step: ``before_forward``, forward and backward (``penalty`` is added to
     the loss), ``on_gradient`` once gradients are reduced, the optimizer, the target update, ``on_step``.
+
+    Attributes:
+        history: where a method notes each update; recorded, saved and restored here.
     """
+
+    def __init__(self) -> None:
+        self.history = History()
 
     @property
     def splits_branches(self) -> bool:
@@ -79,9 +87,10 @@ class SparseMethod(abc.ABC):  # noqa: B024 (every moment has the same sensible d
         """Return a scalar to add to the loss."""
         return torch.zeros(())
 
+    @final
     def facts(self) -> Facts:
-        """Return what is worth recording."""
-        return Facts()
+        """Return what is worth recording: the history."""
+        return Facts(update_steps=self.history.update_steps, curves=self.history.curves)
 
     def gate_facts(self, scored: Callable[[], Tensor]) -> GateFacts | None:  # noqa: ARG002
         """Return what the gates do on the scored images; None without gates.
@@ -91,16 +100,37 @@ class SparseMethod(abc.ABC):  # noqa: B024 (every moment has the same sensible d
         """
         return None
 
+    @final
     def export(self, encoder: nn.Module) -> nn.Module:
         """Return a plain copy of one branch's encoder, zeros baked in."""
-        return masking.export(encoder)
+        plain = masking.export(encoder)
+        self.part(plain)
+        return plain
 
+    def part(self, plain: nn.Module) -> None:  # noqa: B027
+        """Cut, in place, whatever ties a copy made for export to the other branch."""
+
+    @final
     def state_dict(self) -> dict[str, object]:
-        """Return what the masks cannot tell, as tensors, numbers, strings and containers of them."""
+        """Return what the masks cannot tell, as tensors, numbers, strings and containers of these."""
+        return {"history": self.history.state_dict(), **self.state()}
+
+    @final
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` returned."""
+        self.restore({name: value for name, value in state.items() if name != "history"})
+        self.history.load_state_dict(state["history"])
+
+    def state(self) -> dict[str, object]:
+        """Return what neither the masks nor the history can tell; nothing for most methods."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Restore what ``state_dict`` returned."""
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state`` returned.
+
+        Raises:
+            ValueError: there is something, but this method keeps nothing.
+        """
         if state:
             name = type(self).__name__
             raise ValueError(f"{name} keeps no state, but the checkpoint holds {sorted(state)}.")

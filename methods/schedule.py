@@ -47,6 +47,10 @@ class Schedule(abc.ABC):
     def __post_init__(self) -> None:
         if not 0 <= self.start_step <= self.end_step or self.every < 1:
             raise ValueError(f"{self}: it must hold that 0 <= start_step <= end_step and every >= 1.")
+        self._check()
+
+    def _check(self) -> None:  # noqa: B027
+        """Check what this kind of schedule alone asks of its values."""
 
     def is_due(self, step: int) -> bool:
         """Return whether masks are updated at ``step``."""
@@ -135,8 +139,7 @@ class CosineFraction(Ramp):
         ValueError: unless ``0 <= final <= initial <= 1``.
     """
 
-    def __post_init__(self) -> None:
-        Schedule.__post_init__(self)
+    def _check(self) -> None:
         if not 0.0 <= self.final <= self.initial <= 1.0:
             raise ValueError(f"{self}: a fraction falls from initial to final, both in [0, 1].")
 

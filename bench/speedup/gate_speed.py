@@ -69,7 +69,7 @@ def timing(channels: int, side: int, *, slice_channels: int, rate: float) -> Tim
     layer.eval()
     base = layer.base(maps).unflatten(1, (-1, slice_channels)).mean(2)
     gate.aim.copy_(gate.normalisation(base).flatten().quantile(1 - rate, interpolation="nearest"))
-    found, skipping = float(layer.decide(layer.base(maps)).mean()), Skipping(layer)
+    found, skipping = float(layer.decide(layer.gate, layer.base(maps)).mean()), Skipping(layer)
     return Timing(
         channels=channels,
         side=side,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.branches import Branches
-from methods.gating.control import GatedMethod
+from methods.gating.control import GatedMethod, Knob
 from methods.gating.convolution import GatedConv2d, install
 from methods.gating.gate import ALL_ON, Gate
 from methods.gating.layer import gated
@@ -61,10 +61,12 @@ class ChannelGate(GatedMethod):
         for encoder in (self.branches.online, self.branches.target):
             _aim(encoder, ALL_ON if self.setting.is_all_on else -self.probit(wanted))
 
-    def aims(self) -> dict[str, float]:
+    def knobs(self) -> dict[str, Knob]:
         """Return each branch's aim: a tied pair has one, but below an EMA statistics and deviations lag."""
-        aims = {"aim": _gates(self.branches.online)[0].aim.item()}
-        return aims if self.branches.tied else aims | {"aim_target": _gates(self.branches.target)[0].aim.item()}
+        knobs = {"aim": Knob(aim=_gates(self.branches.online)[0].aim.item())}
+        if not self.branches.tied:
+            knobs["aim_target"] = Knob(aim=_gates(self.branches.target)[0].aim.item())
+        return knobs
 
     def set_aims(self, aims: Mapping[str, float]) -> None:
         """Move the aims."""

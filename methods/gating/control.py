@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import final
 
 import torch
 import torch.distributed
@@ -14,7 +14,7 @@ from torch import Tensor
 from methods.branches import Branches
 from methods.gating.measure import Activity, Budget, Observed, maps, observe, training_share
 from methods.gating.setting import GateSetting, parse_slice, require_no_slices
-from methods.method import Facts, GateFacts, SparseMethod
+from methods.method import GateFacts, SparseMethod
 
 START_FRACTION = 0.25  # of the steps: before, weights and running statistics change too fast to be steered by (ours)
 TOLERANCE = 0.03  # relative: a measured reduction closer to the one asked for has met it
@@ -23,6 +23,19 @@ SETTLING_ROUNDS, SETTLED = 16, 0.005  # after the last step: so many more turns,
 FEWEST = 1e-3  # rates nearer to 0 or 1 are taken for this, so that a turn stays finite
 MAPPED_IMAGES = 6
 _NORMAL = NormalDist()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knob:
+    """What steers a branch.
+
+    Attributes:
+        aim: a threshold: the higher, the less is computed.
+        spread: the standard deviation of what is compared with it.
+    """
+
+    aim: float
+    spread: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +54,9 @@ class GatedMethod(SparseMethod):
     """
 
     def __init__(self, setting: GateSetting) -> None:
+        super().__init__()
         self.setting = setting
         self.branches: Branches
-        self._update_steps: list[int] = []
-        self._curves: dict[str, list[float]] = {}
 
     @property
     @abc.abstractmethod
@@ -60,19 +72,15 @@ class GatedMethod(SparseMethod):
         """Set the knobs for a first guess at ``wanted``, the share of the gated layers' MACs to execute."""
 
     @abc.abstractmethod
-    def aims(self) -> dict[str, float]:
-        """Return the knobs: ``aim``, and ``aim_target`` if the target has its own; none if nothing is steered.
-
-        An aim is a threshold: the higher, the less is computed.
-        """
+    def knobs(self) -> dict[str, Knob]:
+        """Return the knobs: ``aim``, and ``aim_target`` if the target has its own; none if nothing is steered."""
 
     @abc.abstractmethod
     def set_aims(self, aims: Mapping[str, float]) -> None:
-        """Set the knobs that ``aims`` returns."""
+        """Set the aims of the knobs, by the names of ``knobs``."""
 
-    def spread(self, name: str) -> float:  # noqa: ARG002 (an argument for others)
-        """Return the standard deviation of what is compared with the aim."""
-        return 1.0
+    def follow(self) -> None:
+        """Let gates of the target that follow the online ones take their step, after each step of the run."""
 
     def probit(self, share: float) -> float:
         """Return the quantile of the standard normal distribution at the rate that executes this share."""
@@ -118,8 +126,10 @@ class GatedMethod(SparseMethod):
         target = self.branches.online if self.branches.tied and not self.splits_branches else self.branches.target
         return observe(self.branches.online, target, images)
 
+    @final
     def on_step(self, step: int) -> None:
         """Measure and steer, when due: every so often after the first quarter, and after the last step."""
+        self.follow()
         has_begun = step + 1 >= START_FRACTION * self._total_steps
         is_due = (has_begun and (step + 1) % self._every == 0) or step == self._total_steps - 1
         if self.setting.is_all_on or not is_due:
@@ -129,14 +139,12 @@ class GatedMethod(SparseMethod):
             found = self._settled(found)
         else:
             self.set_aims(self._turned(found))
-        self._update_steps.append(step)
-        values = {
-            "held_out_reduction": found.reductions["aim"],
-            "held_out_reduction_target": found.reductions["aim_target"],
-            **self.aims(),
-        }
-        for name, value in values.items():
-            self._curves.setdefault(name, []).append(value)
+        self.history.add(
+            step,
+            held_out_reduction=found.reductions["aim"],
+            held_out_reduction_target=found.reductions["aim_target"],
+            **{name: knob.aim for name, knob in self.knobs().items()},
+        )
 
     def _measured(self) -> _Found:
         seen = self.observe(self._images)
@@ -159,20 +167,20 @@ class GatedMethod(SparseMethod):
         """Return better aims, as if what is compared with an aim were normal in one layer, whose turn is damped."""
         wanted = self.probit(self._wanted)
         return {
-            name: aim + DAMPING * self.spread(name) * (self.probit(found.shares[name]) - wanted)
-            for name, aim in self.aims().items()
+            name: knob.aim + DAMPING * knob.spread * (self.probit(found.shares[name]) - wanted)
+            for name, knob in self.knobs().items()
         }
 
     def _settled(self, found: _Found) -> _Found:
         """Steer on while nothing else moves any more: once an aim is too low and one too high, by halves."""
-        brackets = dict.fromkeys(self.aims(), (-math.inf, math.inf))
+        brackets = dict.fromkeys(self.knobs(), (-math.inf, math.inf))
         for _ in range(SETTLING_ROUNDS):
             if all(abs(found.reductions[name] / self.setting.reduction - 1) < SETTLED for name in brackets):
                 break
-            aims, turned = self.aims(), self._turned(found)
-            for name, aim in aims.items():
+            turned = self._turned(found)
+            for name, knob in self.knobs().items():
                 low, high = brackets[name]
-                bracket = (aim, high) if found.shares[name] > self._wanted else (low, aim)
+                bracket = (knob.aim, high) if found.shares[name] > self._wanted else (low, knob.aim)
                 brackets[name] = bracket if bracket[0] < bracket[1] else (-math.inf, math.inf)  # not always monotone
                 if math.isfinite(sum(brackets[name])):
                     turned[name] = sum(brackets[name]) / 2
@@ -216,21 +224,6 @@ class GatedMethod(SparseMethod):
             },
         )
 
-    def facts(self) -> Facts:
-        """Return when was measured on the held-out images, and what was found."""
-        return Facts(
-            update_steps=tuple(self._update_steps), curves={name: tuple(each) for name, each in self._curves.items()}
-        )
-
-    def state_dict(self) -> dict[str, object]:
-        """Return the history; knobs and tallies are buffers of the gated layers."""
-        return {"update_steps": list(self._update_steps), "curves": {k: list(v) for k, v in self._curves.items()}}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the history."""
-        self._update_steps = list(state["update_steps"])
-        self._curves = {name: list(values) for name, values in state["curves"].items()}
-
 
 def _weighted(budget: Budget, values: Mapping[str, float]) -> float:
     return sum(budget.layers[path] * value for path, value in values.items()) / budget.gated
@@ -246,4 +239,4 @@ def _overhead(activity: Activity, budget: Budget) -> int:
     return activity.overhead_macs + budget.predictors
 
 
-__all__ = ["TOLERANCE", "GateSetting", "GatedMethod", "parse_slice", "require_no_slices"]
+__all__ = ["TOLERANCE", "GateSetting", "GatedMethod", "Knob", "parse_slice", "require_no_slices"]

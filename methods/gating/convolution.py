@@ -4,7 +4,7 @@ Source: Hua et al. 2019 (Channel Gating Neural Networks) and the authors' ``CGCo
 after Meng's structured channel gating (``Conv2d_CG``). Contrastive Dual Gating (Meng et al. 2022) builds on both.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 import torch
@@ -16,6 +16,14 @@ from methods.gating.gate import ALL_ON, SLOPE, Gate
 from methods.gating.layer import Gated, replace
 
 Partition = Literal["blocks", "first"]
+Decide = Callable[[Gate, Tensor], Tensor]
+"""From a layer's gate and its base path to the gates of this pass, ``[N, slices, H, W]``."""
+
+
+def by_its_gate(gate: Gate, base: Tensor) -> Tensor:
+    """Decide as the layer's own gate does."""
+    gates: Tensor = gate(base)
+    return gates
 
 
 class GatedConv2d(Gated):
@@ -32,6 +40,7 @@ class GatedConv2d(Gated):
 
     Attributes:
         is_bypassed: true computes the dense convolution and decides nothing.
+        decide: who decides; the layer's own gate, unless somebody else is put here.
 
     Raises:
         ValueError: if the convolution is grouped, or its channels do not divide.
@@ -44,6 +53,7 @@ class GatedConv2d(Gated):
         self.groups = groups
         self.partition = partition
         self.is_bypassed = False
+        self.decide: Decide = by_its_gate
 
     def forward(self, images: Tensor) -> Tensor:
         """Return ``[N, out_channels, H', W']``."""
@@ -53,15 +63,10 @@ class GatedConv2d(Gated):
             self.note(on, on[:, 0, 0, 0], overhead_macs=0)
             return full
         base = self.base(images)
-        gates = self.decide(base)
+        gates = self.decide(self.gate, base)
         self.note(gates, self.share(gates), overhead_macs=self.gate.overhead_macs(base))
         mixed: Tensor = _Mix.apply(full, base, gates)
         return mixed
-
-    def decide(self, base: Tensor) -> Tensor:
-        """Return the gates of this pass."""
-        gates: Tensor = self.gate(base)
-        return gates
 
     def share(self, gates: Tensor) -> Tensor:
         """Return the executed share ``[N]``: ``1/G + (1 - 1/G) * rate``."""
@@ -164,4 +169,14 @@ class _Mix(torch.autograd.Function):
         return torch.where(wide, gradient, 0.0), torch.where(wide, 0.0, gradient), to_gates
 
 
-__all__ = ["ALL_ON", "SLOPE", "Gate", "GatedConv2d", "Partition", "block_convolutions", "check", "install"]
+__all__ = [
+    "ALL_ON",
+    "SLOPE",
+    "Gate",
+    "GatedConv2d",
+    "Partition",
+    "block_convolutions",
+    "by_its_gate",
+    "check",
+    "install",
+]

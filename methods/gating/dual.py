@@ -6,17 +6,17 @@ author's earlier public code. What follows is our reading (deviations 19 to 22 i
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 import torch
 from torch import Tensor, nn
 
-from methods import masking
 from methods.branches import Branches
-from methods.gating.control import GatedMethod
-from methods.gating.convolution import GatedConv2d, install
+from methods.gating.control import GatedMethod, Knob
+from methods.gating.convolution import GatedConv2d, by_its_gate, install
 from methods.gating.gate import ALL_ON, Gate
-from methods.gating.layer import gated, replace
+from methods.gating.layer import gated
 from methods.gating.setting import GateSetting
 
 GROUPS = 4  # with 2, which the author's scripts use, no ResNet-18 exceeds a reduction of 1.97
@@ -52,7 +52,7 @@ class DualGate(GatedMethod):
     def __init__(self, setting: GateSetting, *, target: Target) -> None:
         super().__init__(setting)
         self._target = target
-        self._decisions: list[deque[Tensor]] = []
+        self._single: list[SingleGate] = []
 
     @property
     def splits_branches(self) -> bool:
@@ -74,10 +74,10 @@ class DualGate(GatedMethod):
             if self._target is Target.SHARED:
                 layer.gate = online[path].gate
             elif self._target is Target.FOLLOWING and not self.setting.is_all_on:
-                decisions = deque[Tensor]()
-                self._decisions.append(decisions)
-                replace(branches.online, path, _Leader(online[path], online[path].gate, decisions))
-                replace(branches.target, path, _Follower(layer, online[path].gate, decisions))
+                single = SingleGate()
+                self._single.append(single)
+                layer.gate = online[path].gate
+                online[path].decide, layer.decide = single.lead, single.follow
             else:
                 layer.gate.deviation.requires_grad_(branches.tied and self._target is Target.OWN)
         if self.setting.is_all_on:
@@ -89,10 +89,10 @@ class DualGate(GatedMethod):
         _set_aim(self.branches.online, aim)
         _set_aim(self.branches.target, aim)
 
-    def aims(self) -> dict[str, float]:
+    def knobs(self) -> dict[str, Knob]:
         """Return the branches' aims; but those of a target that follows are not steered."""
-        aims = {"aim": _aim(self.branches.online)}
-        return aims | {"aim_target": _aim(self.branches.target)} if self._target is Target.OWN else aims
+        knobs = {"aim": Knob(aim=_aim(self.branches.online))}
+        return knobs | {"aim_target": Knob(aim=_aim(self.branches.target))} if self._target is Target.OWN else knobs
 
     def set_aims(self, aims: Mapping[str, float]) -> None:
         """Move the aims."""
@@ -101,8 +101,8 @@ class DualGate(GatedMethod):
             _set_aim(self.branches.target, aims["aim_target"])
 
     @torch.no_grad()
-    def on_step(self, step: int) -> None:
-        """Settle the target's thresholds; measure and steer, when due."""
+    def follow(self) -> None:
+        """Settle the target's thresholds."""
         if self._target in {Target.OWN, Target.AVERAGED}:
             online = _layers(self.branches.online)
             for path, layer in _layers(self.branches.target).items():
@@ -112,9 +112,8 @@ class DualGate(GatedMethod):
                         layer.gate.deviation.lerp_(online[path].gate.deviation, 1 - AVERAGING)
                 elif not self.branches.tied:
                     layer.gate.deviation.zero_()  # what the framework's EMA has just brought over
-        for decisions in self._decisions:
-            decisions.clear()  # of a framework whose target sees nothing
-        super().on_step(step)
+        for single in self._single:
+            single.decisions.clear()  # of a framework whose target sees nothing
 
     def penalty(self) -> Tensor:
         """Return ``PENALTY`` times the sum of squared deviations, each learned threshold once."""
@@ -122,42 +121,34 @@ class DualGate(GatedMethod):
         learned = dict.fromkeys(gate.deviation for gate in gates if gate.deviation.requires_grad)
         return PENALTY * torch.stack([deviation.square().sum() for deviation in learned]).sum()
 
-    def export(self, encoder: nn.Module) -> nn.Module:
-        """Return a plain copy of one branch's encoder with its own gates, for inference alone."""
-        plain = masking.export(encoder)
-        for path, layer in _layers(plain).items():
-            alone = GatedConv2d(layer.conv, layer.gate, groups=layer.groups, partition=layer.partition)
-            alone.is_bypassed = layer.is_bypassed
-            replace(plain, path, alone)
-        return plain
+    def part(self, plain: nn.Module) -> None:
+        """Leave every layer with its own gate."""
+        for layer in _layers(plain).values():
+            layer.decide = by_its_gate
 
 
-class _Leader(GatedConv2d):
-    """Tells its follower what it decides, pass by pass."""
-
-    def __init__(self, layer: GatedConv2d, gate: Gate, decisions: deque[Tensor]) -> None:
-        super().__init__(layer.conv, gate, groups=layer.groups, partition=layer.partition)
-        self._decisions = decisions
-
-    def decide(self, base: Tensor) -> Tensor:
-        gates = super().decide(base)
-        self._decisions.append(gates)
-        return gates
-
-
-class _Follower(GatedConv2d):
-    """Does in its n-th pass what its leader decided in its n-th: for the other view of the same images.
+@dataclass(slots=True)
+class SingleGate:
+    """One layer's decisions for both branches: the target's n-th pass does what the online encoder's n-th did.
 
     The frameworks pass the views that way round: online(view 0), target(view 1); and BYOL, being symmetric,
     online(view 0), online(view 1), target(view 1), target(view 0).
+
+    Attributes:
+        decisions: that the target has not taken over yet.
     """
 
-    def __init__(self, layer: GatedConv2d, gate: Gate, decisions: deque[Tensor]) -> None:
-        super().__init__(layer.conv, gate, groups=layer.groups, partition=layer.partition)
-        self._decisions = decisions
+    decisions: deque[Tensor] = field(default_factory=deque)
 
-    def decide(self, base: Tensor) -> Tensor:  # noqa: ARG002 (what its own view says does not count)
-        return self._decisions.popleft()
+    def lead(self, gate: Gate, base: Tensor) -> Tensor:
+        """Decide for the online encoder, and remember it."""
+        gates = by_its_gate(gate, base)
+        self.decisions.append(gates)
+        return gates
+
+    def follow(self, gate: Gate, base: Tensor) -> Tensor:  # noqa: ARG002 (what its own view says does not count)
+        """Take over the oldest decision."""
+        return self.decisions.popleft()
 
 
 def _layers(encoder: nn.Module) -> dict[str, GatedConv2d]:

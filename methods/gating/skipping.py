@@ -45,7 +45,7 @@ class Skipping(nn.Module):
         """
         layer, size = self.layer, self.layer.gate.slice_channels
         output = layer.base(images)
-        on = layer.decide(output) > 0
+        on = layer.decide(layer.gate, output) > 0
         slices = layer.gate.slices // self.groups
         for group, inputs in enumerate(self.inputs):
             pixels = _padded(layer.conv, images[:, inputs])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from methods.branches import Branches
-from methods.gating.control import GatedMethod
+from methods.gating.control import GatedMethod, Knob
 from methods.gating.convolution import block_convolutions
 from methods.gating.layer import gated, replace
 from methods.gating.mask_unit import MaskUnit
@@ -79,29 +79,19 @@ class SpatialGate(GatedMethod):
         for encoder in (self.branches.online, self.branches.target):
             _aim(encoder, 0.0)
 
-    def aims(self) -> dict[str, float]:
+    def knobs(self) -> dict[str, Knob]:
         """Return each branch's threshold of the logits.
 
         A tied pair has one threshold. The units of an EMA target lag behind, so that it needs one of its own.
         """
-        aims = {"aim": _units(self.branches.online)[0].aim.item()}
-        return aims if self.branches.tied else aims | {"aim_target": _units(self.branches.target)[0].aim.item()}
+        knobs = {"aim": _knob(self.branches.online)}
+        return knobs if self.branches.tied else knobs | {"aim_target": _knob(self.branches.target)}
 
     def set_aims(self, aims: Mapping[str, float]) -> None:
         """Move the thresholds."""
         _aim(self.branches.online, aims["aim"])
         if not self.branches.tied:
             _aim(self.branches.target, aims["aim_target"])
-
-    def spread(self, name: str) -> float:
-        """Return the standard deviation of the logits, those of all blocks taken for one normal distribution."""
-        encoder = self.branches.online if name == "aim" else self.branches.target
-        moments = torch.stack([unit.moments for unit in _units(encoder)]).mean(0)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(moments)  # ranks see other images, but must turn their knobs alike
-            moments /= torch.distributed.get_world_size()
-        mean, square = moments.tolist()
-        return math.sqrt(max(0.0, square - mean**2))
 
     def before_forward(self, step: int) -> None:
         """Say how far the run is, and seed the step's noise: a resumed run draws the same, each rank its own."""
@@ -149,6 +139,17 @@ class SpatialGate(GatedMethod):
 
 def _units(encoder: nn.Module) -> list[MaskUnit]:
     return [layer.unit for layer in _masked(encoder).values() if layer.unit is not None]
+
+
+def _knob(encoder: nn.Module) -> Knob:
+    """Return the threshold, and the spread of the logits: those of all blocks taken for one normal distribution."""
+    units = _units(encoder)
+    moments = torch.stack([unit.moments for unit in units]).mean(0)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(moments)  # ranks see other images, but must turn their knobs alike
+        moments /= torch.distributed.get_world_size()
+    mean, square = moments.tolist()
+    return Knob(aim=units[0].aim.item(), spread=math.sqrt(max(0.0, square - mean**2)))
 
 
 def _aim(encoder: nn.Module, aim: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from methods.gating.control import GatedMethod
+from methods.gating.control import GatedMethod, Knob
 from methods.gating.layer import Gated, gated
 from methods.gating.setting import GateSetting, require_no_slices
 
@@ -79,7 +79,7 @@ class CountedGates(GatedMethod):
     def share(self, kept: Mapping[str, int]) -> float:
         """Return the executed share of the gated MACs if the layers keep so many channels."""
 
-    def aims(self) -> dict[str, float]:
+    def knobs(self) -> dict[str, Knob]:
         """Return nothing: the shares are what they were computed to be."""
         return {}
 

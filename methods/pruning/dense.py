@@ -12,6 +12,7 @@ class Dense(SparseMethod):
     """
 
     def __init__(self, setting: Setting) -> None:
+        super().__init__()
         require_elementwise(setting, "dense")
         if setting.density != 1.0 or setting.gap:
             raise ValueError(

@@ -1,15 +1,12 @@
 """Gradual magnitude pruning (GMP): from dense to the final density along a cubic ramp."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from torch.optim import Optimizer
 
 from methods import masking, scores
 from methods.allocation import fitting, ranked
 from methods.branches import Branches
 from methods.granularity.select import select
-from methods.method import Facts, SparseMethod
+from methods.method import SparseMethod
 from methods.schedule import Cubic
 from methods.setting import Setting, require_one_mask
 
@@ -26,11 +23,10 @@ class Gradual(SparseMethod):
     """
 
     def __init__(self, setting: Setting) -> None:
+        super().__init__()
         require_one_mask(setting, "gradual")
         self._setting = setting
         self._final_level = setting.granularity.level(setting.density)
-        self._update_steps: list[int] = []
-        self._densities: list[float] = []
 
     def attach(self, branches: Branches, total_steps: int) -> None:
         """Plan the ramp; the masks stay ones until it starts.
@@ -57,19 +53,5 @@ class Gradual(SparseMethod):
             magnitudes = scores.magnitude(masking.latent(self._branches.online))
             masks = select(magnitudes, ranked(magnitudes, level, granularity), granularity)
             self._branches.write(masks, optimizer)
-            self._update_steps.append(step)
-            self._densities.append(granularity.density(level))
+            self.history.add(step, density=granularity.density(level))
         return True
-
-    def facts(self) -> Facts:
-        """Return the update steps and the density of each."""
-        return Facts(update_steps=tuple(self._update_steps), curves={"density": tuple(self._densities)})
-
-    def state_dict(self) -> dict[str, object]:
-        """Return the history; the masks are in the modules, and the schedule knows only the step."""
-        return {"update_steps": list(self._update_steps), "densities": list(self._densities)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the history."""
-        self._update_steps = list(state["update_steps"])
-        self._densities = list(state["densities"])

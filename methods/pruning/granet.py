@@ -1,22 +1,19 @@
 """Gradual pruning with regrowth (GraNet): a density ramp whose every update also exchanges weights."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch.optim import Optimizer
 
 from methods import masking, scores
 from methods.allocation import erk, global_
 from methods.branches import Branches
-from methods.exchange import prune_and_regrow
+from methods.exchange import exchange
 from methods.granularity.select import select
-from methods.method import Facts, SparseMethod
+from methods.method import SparseMethod
 from methods.schedule import CosineFraction, Cubic
 from methods.setting import Setting, require_elementwise, require_one_mask
 
 
-class GradualRegrow(SparseMethod):
+class GraNet(SparseMethod):
     """Prune the network's smallest active magnitudes along a cubic ramp; then exchange weights in each layer.
 
     Only active weights have a value and are ranked: what is dropped becomes 0, with its optimizer state, in both
@@ -42,14 +39,13 @@ class GradualRegrow(SparseMethod):
         prune_rate: float = 0.5,
         prune_rate_end: float = 0.005,
     ) -> None:
+        super().__init__()
         require_elementwise(setting, "granet")
         require_one_mask(setting, "granet")
         self._setting = setting
         self._initial_density = max(initial_density, setting.density)
         self._prune_rate = prune_rate
         self._prune_rate_end = min(prune_rate, prune_rate_end)
-        self._update_steps: list[int] = []
-        self._curves: dict[str, list[float]] = {"density": [], "exchanged_fraction": []}
 
     def attach(self, branches: Branches, total_steps: int) -> None:
         """Plan the ramp and draw the first masks."""
@@ -81,31 +77,10 @@ class GradualRegrow(SparseMethod):
             masks = select(strength, global_(strength, density), self._setting.granularity)
             if self._grows(step):
                 growth = scores.gradient_magnitude(branches.dense_gradient())
-                masks = {
-                    name: prune_and_regrow(mask, strength[name], growth[name], fraction) for name, mask in masks.items()
-                }
+                masks = {name: exchange(mask, strength[name], growth[name], fraction) for name, mask in masks.items()}
             branches.write(masks, optimizer, candidates="active")
-            self._update_steps.append(step)
-            self._curves["density"].append(density)
-            self._curves["exchanged_fraction"].append(fraction)
+            self.history.add(step, density=density, exchanged_fraction=fraction)
         return True
-
-    def facts(self) -> Facts:
-        """Return the update steps; for each, density and exchanged fraction."""
-        curves = {name: tuple(values) for name, values in self._curves.items()}
-        return Facts(update_steps=tuple(self._update_steps), curves=curves)
-
-    def state_dict(self) -> dict[str, object]:
-        """Return the history; the masks are in the modules, and the schedules know only the step."""
-        return {
-            "update_steps": list(self._update_steps),
-            "curves": {name: list(values) for name, values in self._curves.items()},
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the history."""
-        self._update_steps = list(state["update_steps"])
-        self._curves = {name: list(values) for name, values in state["curves"].items()}
 
     def _grows(self, step: int) -> bool:
         return self._density.is_due(step) and self._exchange.value(step) > 0.0

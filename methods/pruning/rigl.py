@@ -1,8 +1,7 @@
 """Dynamic sparse training at one density: SET and RigL. Weak weights make room for new ones, again and again."""
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,14 +10,14 @@ from torch.optim import Optimizer
 from methods import masking, scores
 from methods.allocation import erk
 from methods.branches import Branches
-from methods.exchange import prune_and_regrow
+from methods.exchange import exchange
 from methods.granularity.select import select
-from methods.method import Facts, SparseMethod
+from methods.method import SparseMethod
 from methods.schedule import CosineFraction, window
 from methods.setting import Setting, require_elementwise, require_no_ramp, require_one_mask
 
 
-class DropAndGrow(SparseMethod):
+class Rigl(SparseMethod):
     """Start from random ERK masks; in each layer drop the smallest magnitudes and grow as many weights.
 
     Only active weights have a value: what is dropped becomes 0, with its optimizer state, in both branches, and
@@ -50,6 +49,7 @@ class DropAndGrow(SparseMethod):
         fraction: float = 0.3,
         end_fraction: float = 0.75,
     ) -> None:
+        super().__init__()
         require_elementwise(setting, "drop-and-grow")
         require_no_ramp(setting, "drop-and-grow")
         require_one_mask(setting, "drop-and-grow")
@@ -58,8 +58,6 @@ class DropAndGrow(SparseMethod):
         self._replaces_step = replaces_step
         self._fraction = fraction
         self._end_fraction = end_fraction
-        self._update_steps: list[int] = []
-        self._fractions: list[float] = []
 
     def attach(self, branches: Branches, total_steps: int) -> None:
         """Plan the updates and draw the first masks."""
@@ -86,26 +84,12 @@ class DropAndGrow(SparseMethod):
         branches, fraction = self._branches, self._exchange.value(step)
         strength, growth = scores.magnitude(masking.latent(branches.online)), self._growth(step)
         masks = {
-            name: prune_and_regrow(mask, strength[name], growth[name], fraction)
+            name: exchange(mask, strength[name], growth[name], fraction)
             for name, mask in masking.read(branches.online).items()
         }
         branches.write(masks, optimizer, candidates="active")
-        self._update_steps.append(step)
-        self._fractions.append(fraction)
+        self.history.add(step, exchanged_fraction=fraction)
         return not self._replaces_step
-
-    def facts(self) -> Facts:
-        """Return the update steps and the fraction exchanged at each."""
-        return Facts(update_steps=tuple(self._update_steps), curves={"exchanged_fraction": tuple(self._fractions)})
-
-    def state_dict(self) -> dict[str, object]:
-        """Return the history; the masks are in the modules, and schedule and growth know only the step."""
-        return {"update_steps": list(self._update_steps), "fractions": list(self._fractions)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the history."""
-        self._update_steps = list(state["update_steps"])
-        self._fractions = list(state["fractions"])
 
     def _is_due(self, step: int) -> bool:
         return self._exchange.is_due(step) and self._exchange.value(step) > 0.0

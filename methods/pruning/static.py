@@ -36,6 +36,7 @@ class StaticMask(SparseMethod):
     """
 
     def __init__(self, setting: Setting, *, allocation: Allocation) -> None:
+        super().__init__()
         if setting.granularity.unit is None and allocation is not uniform:
             raise ValueError(
                 f"{setting.granularity.name} keeps as much in every layer, so there is nothing to allocate: "

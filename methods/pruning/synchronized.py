@@ -10,9 +10,9 @@ from torch.optim import Optimizer
 from methods import masking, scores
 from methods.allocation import erk, fitting, ranked
 from methods.branches import Branches
-from methods.exchange import prune_and_regrow
+from methods.exchange import exchange
 from methods.granularity.select import select
-from methods.method import Facts, SparseMethod
+from methods.method import SparseMethod
 from methods.overlap import overlap
 from methods.schedule import CosineFraction, Cubic
 from methods.scores import EmaMagnitude
@@ -65,14 +65,13 @@ class Synchronized(SparseMethod):
         prune_rate: float = 0.50,
         prune_rate_end: float = 0.005,
     ) -> None:
+        super().__init__()
         self._setting = setting
         self._final_level = setting.granularity.level(setting.density)
         self._initial_level = max(initial_density, self._final_level)
         self._momentum = momentum
         self._prune_rate = prune_rate if setting.granularity.is_whole else 0.0
         self._prune_rate_end = min(self._prune_rate, prune_rate_end)
-        self._update_steps: list[int] = []
-        self._curves: dict[str, list[float]] = {}
 
     @property
     def splits_branches(self) -> bool:
@@ -113,25 +112,14 @@ class Synchronized(SparseMethod):
             if not self._branches.tied:
                 self._averages["target"].update(masking.latent(self._branches.target))
 
-    def facts(self) -> Facts:
-        """Return the update steps; for each, densities, exchanged fraction and overlap of the two masks."""
-        curves = {name: tuple(values) for name, values in self._curves.items()}
-        return Facts(update_steps=tuple(self._update_steps), curves=curves)
+    def state(self) -> dict[str, object]:
+        """Return the averages; the masks are in the modules, and the schedule knows only the step."""
+        return {"averages": {name: average.state_dict() for name, average in self._averages.items()}}
 
-    def state_dict(self) -> dict[str, object]:
-        """Return averages and history; the masks are in the modules, and the schedule knows only the step."""
-        return {
-            "averages": {name: average.state_dict() for name, average in self._averages.items()},
-            "update_steps": list(self._update_steps),
-            "curves": {name: list(values) for name, values in self._curves.items()},
-        }
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore averages and history."""
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Restore the averages."""
         for name, average in self._averages.items():
             average.load_state_dict(state["averages"][name])
-        self._update_steps = list(state["update_steps"])
-        self._curves = {name: list(values) for name, values in state["curves"].items()}
 
     def _target_level(self, level: float) -> float:
         return min(1.0, level + self._setting.gap)
@@ -149,13 +137,19 @@ class Synchronized(SparseMethod):
         if self._grows(step):
             growth = scores.gradient_magnitude(branches.dense_gradient())
             online = {
-                name: prune_and_regrow(mask, online_scores[name], growth[name], fraction, granularity)
+                name: exchange(mask, online_scores[name], growth[name], fraction, granularity)
                 if granularity.fits(mask.shape)
                 else mask
                 for name, mask in online.items()
             }
         branches.write(online, optimizer, target=target)
-        self._record(step, level, fraction, online, target)
+        self.history.add(
+            step,
+            online_density=granularity.density(level),
+            target_density=granularity.density(self._target_level(level)),
+            exchanged_fraction=fraction,
+            **{f"overlap_{name}": value for name, value in asdict(overlap(online, target)).items()},
+        )
 
     def _erk(self, drawn: Mapping[str, torch.Tensor], level: float) -> masking.Masks:
         """Give each layer its share by ERK: of weights, blocks, filters or, with a pattern, of dense groups."""
@@ -171,14 +165,3 @@ class Synchronized(SparseMethod):
     def _largest(self, magnitudes: Mapping[str, torch.Tensor], level: float) -> masking.Masks:
         granularity = self._setting.granularity
         return select(magnitudes, ranked(magnitudes, level, granularity), granularity)
-
-    def _record(self, step: int, level: float, fraction: float, online: masking.Masks, target: masking.Masks) -> None:
-        self._update_steps.append(step)
-        point = {
-            "online_density": self._setting.granularity.density(level),
-            "target_density": self._setting.granularity.density(self._target_level(level)),
-            "exchanged_fraction": fraction,
-            **{f"overlap_{name}": value for name, value in asdict(overlap(online, target)).items()},
-        }
-        for name, value in point.items():
-            self._curves.setdefault(name, []).append(value)

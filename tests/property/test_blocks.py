@@ -15,7 +15,7 @@ from hardware.skipping.blocks import Blocks
 from methods import METHODS, masking, scores
 from methods.allocation import erk, global_, ranked, uniform
 from methods.branches import Branches
-from methods.exchange import prune_and_regrow
+from methods.exchange import exchange
 from methods.granularity.base import Granularity, WholeUnits, budget
 from methods.granularity.block import Block
 from methods.granularity.element import Elementwise
@@ -348,7 +348,7 @@ def test_synchronized_brings_units_back_that_only_the_dense_gradient_can_find(gr
     largest = select(means, ranked(means, level, granularity), granularity)
     grown = 0
     for name, mask in masking.read(pair.online).items():
-        assert torch.equal(mask, prune_and_regrow(largest[name], means[name], gradient[name], fraction, granularity))
+        assert torch.equal(mask, exchange(largest[name], means[name], gradient[name], fraction, granularity))
         grown += int(((mask == 1) & (largest[name] == 0)).sum())
     assert grown > 0
 
@@ -363,7 +363,7 @@ def test_regrowth_exchanges_whole_units_and_keeps_their_number(
     units = score.numel() // size
     mask = granularity.keep(torch.rand(score.shape, generator=generator), size * ((units + 1) // 2)).float()
     growth = torch.rand(score.shape, generator=generator)
-    after = prune_and_regrow(mask, score, growth, fraction, granularity)
+    after = exchange(mask, score, growth, fraction, granularity)
     assert kept_units({"": after}, granularity) == kept_units({"": mask}, granularity)
     dropped = kept_units({"": ((mask == 1) & (after == 0)).float()}, granularity)[""]
     assert dropped <= math.floor(fraction * ((units + 1) // 2))
@@ -371,7 +371,7 @@ def test_regrowth_exchanges_whole_units_and_keeps_their_number(
 
 def test_a_pattern_has_nothing_to_exchange() -> None:
     with pytest.raises(ValueError, match="2:4 has no units to exchange"):
-        prune_and_regrow(torch.ones(4, 4), torch.ones(4, 4), torch.ones(4, 4), 0.5, NofM(2, 4))
+        exchange(torch.ones(4, 4), torch.ones(4, 4), torch.ones(4, 4), 0.5, NofM(2, 4))
 
 
 @pytest.mark.parametrize("name", NAMES)

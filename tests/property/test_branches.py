@@ -13,7 +13,7 @@ from torch.optim import SGD, Optimizer
 from methods import METHODS, masking, scores
 from methods.allocation import erk, global_, uniform
 from methods.branches import Branches
-from methods.exchange import prune_and_regrow
+from methods.exchange import exchange
 from methods.granularity.base import budget
 from methods.granularity.element import Elementwise
 from methods.granularity.n_of_m import NofM
@@ -375,7 +375,7 @@ def test_synchronized_exchanges_online_weights_by_the_dense_gradient() -> None:
     assert not any(masking.is_watched(module) for module in pair.learners)
     density, fraction = (method.facts().curves[name][-1] for name in ("online_density", "exchanged_fraction"))
     expected = {
-        name: prune_and_regrow(mask, magnitudes[name], growth[name].abs(), fraction)
+        name: exchange(mask, magnitudes[name], growth[name].abs(), fraction)
         for name, mask in select(magnitudes, global_(magnitudes, density), Elementwise()).items()
     }
     assert overlap(expected, masking.read(pair.online)).agreement == 1.0

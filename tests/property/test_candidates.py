@@ -13,12 +13,12 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from methods import METHODS, masking, scores
 from methods.allocation import erk, global_
 from methods.branches import Branches
-from methods.exchange import prune_and_regrow
+from methods.exchange import exchange
 from methods.granularity.element import Elementwise
 from methods.granularity.select import select
 from methods.method import SparseMethod
-from methods.pruning.granet import GradualRegrow
-from methods.pruning.rigl import DropAndGrow
+from methods.pruning.granet import GraNet
+from methods.pruning.rigl import Rigl
 from methods.pruning.static import StaticMask
 from methods.schedule import CosineFraction, Cubic
 from methods.setting import Setting
@@ -46,7 +46,7 @@ def attached(
     return method, pair
 
 
-def exchange() -> CosineFraction:
+def cosine() -> CosineFraction:
     return CosineFraction(start_step=1, end_step=15, every=1, initial=0.3, final=0.0)
 
 
@@ -137,14 +137,12 @@ def test_growth_follows_the_dense_gradient_of_all_learners(name: str, tied: bool
     growth = masking.dense_gradient(*pair.learners)
     assert method.on_gradient(8, optimizer) is (name == "granet")
     assert not any(masking.is_watched(module) for module in (pair.online, pair.target))
-    fraction = exchange().value(8)
+    fraction = cosine().value(8)
     if name == "granet":
         fraction = CosineFraction.over(TOTAL, 0.30, 0.68, 1 / 40, initial=0.5, final=0.005).value(8)
         density = Cubic.over(TOTAL, 0.30, 0.68, 1 / 40, initial=0.5, final=0.2).value(8)
         masks = select(strength, global_(strength, density), Elementwise())
-    expected = {
-        layer: prune_and_regrow(mask, strength[layer], growth[layer].abs(), fraction) for layer, mask in masks.items()
-    }
+    expected = {layer: exchange(mask, strength[layer], growth[layer].abs(), fraction) for layer, mask in masks.items()}
     found = masking.read(pair.online)
     assert all(torch.equal(found[layer], mask) for layer, mask in expected.items())
     assert any(not torch.equal(found[layer], mask) for layer, mask in masks.items())
@@ -175,7 +173,7 @@ def test_set_grows_elsewhere_at_every_step_and_with_every_seed() -> None:
     seen = set()
     for seed, step in ((7, 4), (7, 5), (8, 4)):
         method, _ = attached(METHODS["set"], tied=True, seed=seed)
-        assert isinstance(method, DropAndGrow)
+        assert isinstance(method, Rigl)
         growth = method._growth(step)
         assert all(torch.equal(entry, growth[layer]) for layer, entry in method._growth(step).items())
         seen.add(str([entry.tolist() for entry in growth.values()]))
@@ -193,13 +191,13 @@ def test_rigl_takes_no_weight_step_when_it_changes_the_mask() -> None:
         if torch.equal(stem, pair.online.get_parameter("0.weight")):
             steps.append(step)
     assert tuple(steps) == method.facts().update_steps == tuple(range(1, 15))
-    assert method.facts().curves["exchanged_fraction"] == tuple(exchange().value(step) for step in range(1, 15))
+    assert method.facts().curves["exchanged_fraction"] == tuple(cosine().value(step) for step in range(1, 15))
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 20, 97, 320])
 def test_the_first_step_is_a_weight_step_and_the_last_quarter_is_calm(total: int) -> None:
     """A learning-rate schedule must not move before the optimizer has."""
-    method, pair = DropAndGrow(Setting(density=0.2, seed=0), growth="random", replaces_step=True), branches(tied=True)
+    method, pair = Rigl(Setting(density=0.2, seed=0), growth="random", replaces_step=True), branches(tied=True)
     method.attach(pair, total)
     optimizer = sgd(pair)
     assert method.on_gradient(0, optimizer)
@@ -210,7 +208,7 @@ def test_the_first_step_is_a_weight_step_and_the_last_quarter_is_calm(total: int
 
 def test_granet_drops_no_newcomer_before_an_inactive_weight() -> None:
     """Both are 0; a mask read off the weights (GraNet's code) loses what has just grown."""
-    method, pair = attached(partial(GradualRegrow, prune_rate=0.0), tied=True, density=0.5)
+    method, pair = attached(partial(GraNet, prune_rate=0.0), tied=True, density=0.5)
     masks = random_masks(pair.online, 0.5, torch.Generator().manual_seed(3))
     pair.write(masks)
     with torch.no_grad():
@@ -241,7 +239,7 @@ def test_granet_starts_from_erk_and_follows_the_ramp(tied: bool) -> None:  # noq
 def test_null_row_dropping_nothing_is_static(growth: str, tied: bool) -> None:  # noqa: FBT001
     """What is exported is the same, bit for bit; the latents are not: dropped ones are 0 in one of them."""
     exported = []
-    idle = partial(DropAndGrow, growth=growth, replaces_step=growth == "gradient", fraction=0.0)  # type: ignore[arg-type]
+    idle = partial(Rigl, growth=growth, replaces_step=growth == "gradient", fraction=0.0)  # type: ignore[arg-type]
     for build in (idle, partial(StaticMask, allocation=erk)):
         method, pair = attached(build, tied=tied)
         for _ in train(method, pair, sgd(pair), steps=range(TOTAL)):
@@ -252,7 +250,7 @@ def test_null_row_dropping_nothing_is_static(growth: str, tied: bool) -> None:  
 
 
 def test_null_row_granet_without_regrowth_never_brings_a_weight_back() -> None:
-    method, pair = attached(partial(GradualRegrow, prune_rate=0.0), tied=False)
+    method, pair = attached(partial(GraNet, prune_rate=0.0), tied=False)
     before = masking.read(pair.online)
     for _ in train(method, pair, sgd(pair), steps=range(TOTAL)):
         after = masking.read(pair.online)

@@ -102,7 +102,7 @@ def test_exact_opponents_execute_what_they_were_asked_for(name: str, *, tied: bo
     seen, budget = observe(branches.online, branches.target, images()), Budget.of(branches.online, (3, 32, 32))
     for each in (seen.online, seen.target):
         assert budget.reduction(each.share(budget), each.overhead_macs) == pytest.approx(1.75, rel=0.03)
-    assert method.aims() == {}
+    assert method.knobs() == {}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from methods import masking
-from methods.exchange import prune_and_regrow
+from methods.exchange import exchange
 from methods.scores import gradient_magnitude
 from tests.strategies import branches, images, loss_of, masked_encoder, random_masks, scores
 
@@ -29,7 +29,7 @@ def layers(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
 @given(layers(), st.floats(0.0, 1.0))
 def test_update_keeps_the_count_and_the_form(layer: tuple[Tensor, Tensor, Tensor], fraction: float) -> None:
     mask = layer[0]
-    after = prune_and_regrow(*layer, fraction)
+    after = exchange(*layer, fraction)
     assert int(after.sum()) == int(mask.sum())
     assert after.dtype == torch.float32
     assert after.shape == mask.shape
@@ -42,7 +42,7 @@ def test_the_weakest_active_go_and_the_strongest_inactive_come(
     layer: tuple[Tensor, Tensor, Tensor], fraction: float
 ) -> None:
     mask, strength, growth = (entry.reshape(-1).tolist() for entry in layer)
-    after = prune_and_regrow(*layer, fraction).reshape(-1).tolist()
+    after = exchange(*layer, fraction).reshape(-1).tolist()
     active = [index for index, entry in enumerate(mask) if entry]
     exchanged = math.floor(fraction * len(active))
     kept = sorted(active, key=lambda index: (-strength[index], index))[: len(active) - exchanged]
@@ -55,7 +55,7 @@ def test_the_weakest_active_go_and_the_strongest_inactive_come(
 @given(layers())
 def test_fraction_zero_changes_nothing(layer: tuple[Tensor, Tensor, Tensor]) -> None:
     mask = layer[0]
-    after = prune_and_regrow(*layer, 0.0)
+    after = exchange(*layer, 0.0)
     assert torch.equal(after, mask)
     assert after.data_ptr() != mask.data_ptr()
 
@@ -64,26 +64,24 @@ def test_fraction_zero_changes_nothing(layer: tuple[Tensor, Tensor, Tensor]) -> 
 def test_stale_values_of_inactive_weights_do_not_matter(layer: tuple[Tensor, Tensor, Tensor], fraction: float) -> None:
     mask, strength, growth = layer
     stale = torch.where(mask == 0, strength + 1000.0, strength)
-    assert torch.equal(
-        prune_and_regrow(mask, stale, growth, fraction), prune_and_regrow(mask, strength, growth, fraction)
-    )
+    assert torch.equal(exchange(mask, stale, growth, fraction), exchange(mask, strength, growth, fraction))
 
 
 def test_growth_of_a_full_layer_brings_the_same_weights_back() -> None:
     full = torch.ones(3, 4)
-    assert torch.equal(prune_and_regrow(full, torch.rand(3, 4), torch.rand(3, 4), 0.5), full)
+    assert torch.equal(exchange(full, torch.rand(3, 4), torch.rand(3, 4), 0.5), full)
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
 def test_fractions_outside_the_unit_interval_raise(fraction: float) -> None:
     with pytest.raises(ValueError, match="cannot exchange a fraction"):
-        prune_and_regrow(torch.ones(2, 2), torch.ones(2, 2), torch.ones(2, 2), fraction)
+        exchange(torch.ones(2, 2), torch.ones(2, 2), torch.ones(2, 2), fraction)
 
 
 def test_a_non_finite_gradient_raises() -> None:
     growth = torch.full((4, 4), float("inf"))
     with pytest.raises(ValueError, match="not finite"):
-        prune_and_regrow(torch.eye(4), torch.ones(4, 4), growth, 0.5)
+        exchange(torch.eye(4), torch.ones(4, 4), growth, 0.5)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

@@ -12,7 +12,18 @@ OUTSIDE = {"methods": {"torch"}, "hardware": {"numpy"}}  # bench: anything that 
 INSIDE = {"methods": {"methods"}, "hardware": {"hardware"}, "bench": {"bench", "methods", "hardware"}}
 # What method files share. They never import each other: a method is told by one file and this.
 SHARED = {
-    *("method", "branches", "setting", "masking", "granularity", "allocation", "schedule", "scores", "exchange"),
+    *(
+        "method",
+        "history",
+        "branches",
+        "setting",
+        "masking",
+        "granularity",
+        "allocation",
+        "schedule",
+        "scores",
+        "exchange",
+    ),
     *("overlap", "macs"),
 }
 SHARED_BY_GATES = {
