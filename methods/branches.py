@@ -19,11 +19,22 @@ class Branches:
         online: sees view 0, receives gradients, is exported.
         target: sees view 1: the EMA copy (BYOL, MoCo) or the tied twin (SimCLR, Barlow Twins).
         tied: True if both hold the same ``Parameter`` objects, each with its own mask buffers, and both are trained.
+
+    Raises:
+        ValueError: an encoder has no masks installed.
     """
 
     online: nn.Module
     target: nn.Module
     tied: bool
+
+    def __post_init__(self) -> None:
+        for name, encoder in (("online", self.online), ("target", self.target)):
+            if not masking.is_installed(encoder):
+                raise ValueError(
+                    f"{name} encoder: masks are not installed: call methods.masking.install(encoder) first, and make "
+                    "the target from the encoder after that."
+                )
 
     @property
     def learners(self) -> tuple[nn.Module, ...]:

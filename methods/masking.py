@@ -86,6 +86,11 @@ def install(encoder: nn.Module, layers: Collection[str] | None = None) -> None:
         parametrize.register_parametrization(module, "weight", _Multiply(module.get_parameter("weight")))
 
 
+def is_installed(encoder: nn.Module) -> bool:
+    """Return whether any layer has a mask."""
+    return any(isinstance(module, _Multiply) for module in encoder.modules())
+
+
 def twin(encoder: nn.Module, *, own_statistics: bool) -> nn.Module:
     """Return a second module on the same ``Parameter`` objects with masks of its own.
 

@@ -18,13 +18,14 @@ from methods.granularity.base import budget
 from methods.granularity.element import Elementwise
 from methods.granularity.n_of_m import NofM
 from methods.granularity.select import select
+from methods.history import History
 from methods.method import SparseMethod
 from methods.overlap import overlap
 from methods.pruning.static import StaticMask
 from methods.pruning.synchronized import Synchronized
 from methods.schedule import Cubic
 from methods.setting import Setting
-from tests.strategies import SIZES, branches, images, loss_of, random_masks, train
+from tests.strategies import SIZES, branches, images, loss_of, masked_encoder, random_masks, tiny_encoder, train
 
 TOTAL = 20
 RAMPS = ["gradual", "granet", "synchronized"]
@@ -455,3 +456,23 @@ def test_null_row_density_one_is_dense(name: str, tied: bool) -> None:  # noqa: 
             pass
         runs.append(everything(pair))
     assert runs[0] == runs[1]
+
+
+# What a user of the library forgets
+
+
+def test_forgetting_to_install_masks_says_so() -> None:
+    plain, masked = tiny_encoder(), masked_encoder()
+    with pytest.raises(ValueError, match=r"online encoder: masks are not installed: call methods.masking.install"):
+        Branches(plain, copy.deepcopy(plain), tied=False)
+    with pytest.raises(ValueError, match="target encoder: masks are not installed"):
+        Branches(masked, tiny_encoder(), tied=False)
+
+
+def test_a_history_takes_the_same_values_at_every_update() -> None:
+    history = History()
+    history.add(3, density=0.5)
+    history.add(4, density=0.25)
+    assert (history.update_steps, history.curves) == ((3, 4), {"density": (0.5, 0.25)})
+    with pytest.raises(ValueError, match="Note the same values at every update"):
+        history.add(5, fraction=0.1)
