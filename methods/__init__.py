@@ -13,6 +13,7 @@ from methods.gating.group import GroupGate
 from methods.gating.setting import GateSetting
 from methods.gating.spatial import SpatialGate
 from methods.method import Facts, SparseMethod
+from methods.options import build
 from methods.pruning.dense import Dense
 from methods.pruning.gradual import Gradual
 from methods.pruning.granet import GraNet
@@ -44,4 +45,4 @@ GATES: dict[str, Callable[[GateSetting], GatedMethod]] = {
     "spatial_gate": SpatialGate,
 }
 
-__all__ = ["GATES", "METHODS", "Branches", "Facts", "GateSetting", "Setting", "SparseMethod"]
+__all__ = ["GATES", "METHODS", "Branches", "Facts", "GateSetting", "Setting", "SparseMethod", "build"]

@@ -127,6 +127,8 @@ class SparsitySpec:
 
     Attributes:
         reduction: dense MACs over gated MACs, for methods that gate activations; 0 for those that do not.
+        options: parameters of the method's own and their values, sorted by name; only those that differ from its
+            defaults.
     """
 
     method: str
@@ -137,9 +139,14 @@ class SparsitySpec:
     end_fraction: float = 0.68
     period_fraction: float = 1 / 40
     reduction: float = 0.0
+    options: tuple[tuple[str, float | str], ...] = ()
 
     def __post_init__(self) -> None:
         named("sparsity", method=self.method, granularity=self.granularity)
+        object.__setattr__(self, "options", tuple((name, value) for name, value in self.options))  # lists, from JSON
+        names = [name for name, _ in self.options]
+        if names != sorted(set(names)):
+            raise RunError(f"sparsity.options names {names}: name each once, in alphabetical order.")
         fraction("sparsity", density=self.density, period_fraction=self.period_fraction)
         within("sparsity", 0.0, 1.0, gap=self.gap, start_fraction=self.start_fraction, end_fraction=self.end_fraction)
         if self.start_fraction > self.end_fraction:

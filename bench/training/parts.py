@@ -15,7 +15,7 @@ from bench.errors import RunError, unknown
 from bench.frameworks import FRAMEWORKS, Framework, Wiring
 from bench.training import encoders
 from bench.views.recipes import normalise
-from methods import GATES, METHODS, masking
+from methods import GATES, METHODS, build, masking
 from methods.gating.setting import GateSetting, parse_slice
 from methods.granularity import parse
 from methods.method import SparseMethod
@@ -92,7 +92,9 @@ def method_for(run: Run) -> SparseMethod:
     if name not in METHODS:
         gates = f"With a reduction (t1.50), from {', '.join(GATES)}."
         raise RunError(f"{run.cell}: {unknown('method', name, METHODS)} {gates}")
-    return METHODS[name](
+    return build(
+        METHODS,
+        name,
         Setting(
             density=sparsity.density,
             gap=sparsity.gap,
@@ -101,7 +103,8 @@ def method_for(run: Run) -> SparseMethod:
             end_fraction=sparsity.end_fraction,
             period_fraction=sparsity.period_fraction,
             seed=run.seed,
-        )
+        ),
+        sparsity.options,
     )
 
 
@@ -109,13 +112,16 @@ def _gates_for(run: Run) -> SparseMethod:
     sparsity = run.sparsity
     if sparsity.method not in GATES:
         raise RunError(f"{run.cell}: {unknown('gating method', sparsity.method, GATES)} Others take a density (d0.10).")
-    return GATES[sparsity.method](
+    return build(
+        GATES,
+        sparsity.method,
         GateSetting(
             reduction=sparsity.reduction,
             slice_channels=parse_slice(sparsity.granularity),
             period_fraction=sparsity.period_fraction,
             seed=run.seed,
-        )
+        ),
+        sparsity.options,
     )
 
 

@@ -66,6 +66,10 @@ def test_every_field_changes_the_name(part: str) -> None:
     value = getattr(RUN, part)
     for item in dataclasses.fields(value):
         old = getattr(value, item.name)
+        if old == ():
+            other = dataclasses.replace(value, **{item.name: (("fraction", 0.5),)})
+            assert dataclasses.replace(RUN, **{part: other}).run_id != RUN.run_id
+            continue
         if (part, item.name) in TOGETHER:
             continue
         changed = OTHER_TEXTS.get(item.name, f"{old}x") if isinstance(old, str) else old / 2 or 0.5
@@ -86,6 +90,15 @@ def test_fields_that_go_together_change_the_name() -> None:
         dataclasses.replace(RUN, sparsity=SparsitySpec(method="dual_gate", granularity="element", reduction=2.0)),
     ]
     assert len({run.run_id for run in (RUN, *others)}) == len(others) + 1
+
+
+def test_options_are_left_out_of_the_text_when_there_are_none_and_read_back_from_lists() -> None:
+    assert "options" not in RUN.canonical_text
+    given = [["momentum", 0.9], ["prune_rate", 0.25]]
+    sparsity = SparsitySpec(method="synchronized", options=given)  # type: ignore[arg-type]
+    assert sparsity.options == (("momentum", 0.9), ("prune_rate", 0.25))
+    with pytest.raises(ValueError, match="name each once, in alphabetical order"):
+        SparsitySpec(method="synchronized", options=sparsity.options[::-1])
 
 
 def test_names_of_different_seeds_differ() -> None:
