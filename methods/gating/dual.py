@@ -122,9 +122,10 @@ class DualGate(GatedMethod):
         return PENALTY * torch.stack([deviation.square().sum() for deviation in learned]).sum()
 
     def part(self, plain: nn.Module) -> None:
-        """Leave every layer with its own gate."""
+        """Leave every layer with its own gate, and without what it counted in training."""
         for layer in _layers(plain).values():
             layer.decide = by_its_gate
+            layer.tally.zero_()
 
 
 @dataclass(slots=True)
