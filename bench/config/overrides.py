@@ -17,6 +17,7 @@ NAMED_ELSEWHERE = {
     "sparsity.granularity": "by the cell's name",
     "sparsity.method": "by the cell's name",
 }
+OPTIONS = "sparsity.options"  # OPTIONS.NAME is a parameter of the method's own, which the method checks
 NOTHING = "none"  # the text of None
 
 
@@ -55,6 +56,8 @@ def changed(run: Run, changes: Changes) -> Run:
     types_of = {key: hint for key, _, hint in _leaves(run, "")}
     values = {}
     for key, text in changes.items():
+        if key.startswith(f"{OPTIONS}."):
+            types_of[key] = float | str
         if key not in types_of:
             raise RunError(unknown("setting", key, types_of))
         if key in NAMED_ELSEWHERE:
@@ -90,6 +93,8 @@ def _leaves(value: Any, prefix: str) -> Iterator[tuple[str, object, Any]]:
         entry = getattr(value, item.name)
         if dataclasses.is_dataclass(entry):
             yield from _leaves(entry, f"{prefix}{item.name}.")
+        elif f"{prefix}{item.name}" == OPTIONS:
+            yield from ((f"{OPTIONS}.{name}", given, float | str) for name, given in entry)
         else:
             yield f"{prefix}{item.name}", entry, hints[item.name]
 
@@ -101,6 +106,9 @@ def _rebuilt(value: Any, prefix: str, values: Mapping[str, object]) -> Any:
         path, entry = f"{prefix}{item.name}", getattr(value, item.name)
         if dataclasses.is_dataclass(entry):
             replaced[item.name] = _rebuilt(entry, f"{path}.", values)
+        elif path == OPTIONS:
+            given = {key.removeprefix(f"{OPTIONS}."): each for key, each in values.items() if key.startswith(OPTIONS)}
+            replaced[item.name] = tuple(sorted({**dict(entry), **given}.items()))
         elif path in values:
             replaced[item.name] = values[path]
     return dataclasses.replace(value, **replaced) if replaced else value
@@ -116,8 +124,12 @@ def _read(text: str, hint: Any) -> object:
     if origin in {typing.Union, types.UnionType}:
         if text.lower() == NOTHING and types.NoneType in kinds:
             return None
-        (kind,) = (each for each in kinds if each is not types.NoneType)
-        return _read(text, kind)
+        for kind in (each for each in kinds if each is not types.NoneType):
+            try:
+                return _read(text, kind)
+            except ValueError:
+                continue
+        raise ValueError(text)
     if origin is Literal:
         if text not in kinds:
             raise ValueError(text)
