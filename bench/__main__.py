@@ -1,5 +1,7 @@
 """The command line: ``python -m bench {table,run,data,...}``. Argument parsing only."""
 
+import os
+import signal
 import sys
 from typing import Annotated
 
@@ -35,13 +37,29 @@ STYLE = (tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff)
 def main() -> int:
     """Parse, act, and turn what the user can mend into one line and an exit code; a bug of ours keeps its traceback."""
     try:
-        return tyro.cli(Command, prog="python -m bench", config=STYLE).act()
+        code = tyro.cli(Command, prog="python -m bench", config=STYLE).act()
+        sys.stdout.flush()  # now, while what goes wrong can be told
     except (UserError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read has seen enough, as `head` does
+        _forget_the_output()
+        return 128 + signal.SIGPIPE
+    except OSError as error:  # a full disk, a folder that is a file or may not be written, ...
+        if error.filename is None:
+            _forget_the_output()
+        print(f"error: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         print("interrupted; the same command again continues where this one stopped", file=sys.stderr)
         return interrupt.exit_code if isinstance(interrupt, Interrupted) else 130
+    return code
+
+
+def _forget_the_output() -> None:
+    """Let what is left in the buffer go nowhere, so that Python does not complain while it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
 
 
 if __name__ == "__main__":

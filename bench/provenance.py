@@ -52,6 +52,14 @@ def git_state() -> dict[str, object]:
         return {"git_commit": "unknown", "git_dirty": True}
 
 
+def strangers() -> list[str]:
+    """Return the Python files of bench/ and methods/ that git does not know: they are part of what runs."""
+    try:
+        return _git("ls-files", "--others", "--exclude-standard", "--", "bench/*.py", "methods/*.py").splitlines()
+    except (OSError, subprocess.CalledProcessError):
+        return []  # outside a checkout: ``git_state`` calls that dirty
+
+
 def _git(*arguments: str) -> str:
     command = ["git", "-C", str(files.ROOT), *arguments]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603

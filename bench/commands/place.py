@@ -1,5 +1,6 @@
 """Options that commands share: where things lie, how many work, on which device."""
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +93,11 @@ class Place(OutAndData):
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise UsageError(f"--jobs {self.jobs}: at least one worker is needed.")
+        if not 0 <= self.checkpoint_seconds < math.inf:  # nan is neither
+            raise UsageError(
+                f"--checkpoint-seconds {self.checkpoint_seconds}: a number of seconds is needed, 0 or more; 0 writes "
+                "one after every step."
+            )
 
     @property
     def context(self) -> Context:
@@ -101,9 +107,9 @@ class Place(OutAndData):
             UsageError: there is no such device here.
         """
         context = Context(
-            runs_dir=self.runs_dir.resolve(),
-            data_dir=self.images_dir.resolve(),
-            cache_dir=self.cache_dir.resolve(),
+            runs_dir=self.runs_dir.absolute(),
+            data_dir=self.images_dir.absolute(),
+            cache_dir=self.cache_dir.absolute(),
             checkpoint_seconds=self.checkpoint_seconds,
             device=self.device,
         )

@@ -1,8 +1,12 @@
 """``record``: make a table's stored references with the committed code."""
 
+import dataclasses
+import datetime as dt
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
@@ -21,12 +25,16 @@ if TYPE_CHECKING:
 class Record:
     """Make a table's stored references with the committed code: seeds 0 and on.
 
+    Everything is trained anew, in a folder of this call's own under OUT/record: no record that lies elsewhere, made by
+    whatever hand, becomes a reference.
+
     Attributes:
         name: the table: cifar10, structured or gating.
         profile: size of the experiment: minutes on 2 cores, an hour a seed, or days on a GPU.
         cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern.
         seeds: runs per cell, at least 3.
         data: make references of this data set alone. Smoke's are of the table's own data set and of the stand-in.
+        resume: go on in the folder of an interrupted call, which named it. You vouch for what lies there.
         force: start even where this machine would take days.
         place: where to work.
     """
@@ -36,6 +44,7 @@ class Record:
     cells: Glob = "*"
     seeds: Annotated[int, arg(metavar="N")] = 5
     data: DataName = None
+    resume: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: a new folder)")] = None
     force: bool = False
     place: Place = field(default_factory=Place)
 
@@ -43,7 +52,7 @@ class Record:
         """Make them and return the exit code.
 
         Raises:
-            UsageError: no such table, tracked files differ from the commit, too few seeds, or days on a CPU unforced.
+            UsageError: no such table or folder, code that is not committed, too few seeds, or days on a CPU unforced.
         """
         from bench import provenance
         from bench.judging.verdict import MINIMUM_REFERENCES
@@ -53,16 +62,36 @@ class Record:
             raise UsageError(
                 "references come only from committed code, and tracked files differ from the commit. Commit first."
             )
+        strangers = provenance.strangers()
+        if strangers:
+            raise UsageError(
+                f"references come only from committed code, and git does not know {', '.join(strangers)}. Commit or "
+                "remove them first."
+            )
         if self.seeds < MINIMUM_REFERENCES:
             raise UsageError(f"--seeds {self.seeds}: a reference needs at least {MINIMUM_REFERENCES} seeds a cell.")
-        failures = [
-            failure
-            for images in self._data_names(table.data)
-            for failure in self._make(table(self.profile, images).select(self.cells))
-        ]
+        home = self._home()
+        try:
+            failures = [
+                failure
+                for images in self._data_names(table.data)
+                for failure in self._make(table(self.profile, images).select(self.cells), home)
+            ]
+        except KeyboardInterrupt:
+            print(f"to go on where this call stopped, add --resume {home}", file=sys.stderr)
+            raise
         for failure in failures:
             print(f"{failure.run_id}: {failure.reason}", file=sys.stderr)
         return 1 if failures else 0
+
+    def _home(self) -> Path:
+        """Return the folder of this call: one that is not there yet, or that of the call that is resumed."""
+        if self.resume is not None:
+            if not self.resume.is_dir():
+                raise UsageError(f"--resume {self.resume}: there is no such folder. Leave it out to start anew.")
+            return self.resume.absolute()
+        now = dt.datetime.now(dt.UTC).strftime("%Y%m%d-%H%M%S")
+        return (self.place.out / "record" / f"{now}-{os.getpid()}").absolute()
 
     def _data_names(self, of_table: str) -> Sequence[str]:
         if self.data is not None:
@@ -70,8 +99,8 @@ class Record:
         found = resolve_images(of_table, self.profile, self.place).name
         return (found, STAND_IN) if self.profile == "smoke" and found != STAND_IN else (found,)
 
-    def _make(self, spec: "TableSpec") -> "list[Failed]":
-        """Make and store the references of a table; return what failed."""
+    def _make(self, spec: "TableSpec", home: Path) -> "list[Failed]":
+        """Make the references of a table under ``home`` and store them; return what failed."""
         from bench.judging.references import REFERENCES, save_reference
         from bench.runs.outcomes import Failed
         from bench.runs.perform import perform
@@ -79,7 +108,7 @@ class Record:
 
         made, _ = perform(
             spec.runs(range(self.seeds)),
-            self.place.context,
+            dataclasses.replace(self.place.context, runs_dir=home / "runs"),
             jobs=self.place.jobs,
             force=self.force or self.profile != "paper",
         )

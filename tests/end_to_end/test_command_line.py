@@ -339,3 +339,15 @@ def test_what_is_there_can_be_listed(tmp_path: Path, pictures: Path, answer: Ans
     _, found, _ = answer("data", "--data-dir", str(pictures), "--out", str(tmp_path))
     assert "cifar10      folder     not verified" in found
     assert "digits       stand-in   verified" in found
+
+
+@pytest.mark.parametrize(
+    ("shell", "code", "errors"), [("| true", 141, ""), ("> /dev/full", 2, "error: standard output")]
+)
+def test_an_output_that_nobody_takes_is_no_traceback(shell: str, code: int, errors: str) -> None:
+    command = f"(sleep 0.1; {sys.executable} -m bench methods) {shell}; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stderr.startswith(errors)
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr

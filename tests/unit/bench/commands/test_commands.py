@@ -51,7 +51,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
     """Return the exit code of a command and its errors."""
 
     def act(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments, "--out", str(tmp_path)])
+        monkeypatch.setattr(sys, "argv", ["bench", arguments[0], "--out", str(tmp_path), *arguments[1:]])
         monkeypatch.delenv("SPARSE_SSL_DATA", raising=False)
         code = main()
         return code, capsys.readouterr().err
@@ -194,6 +194,41 @@ def test_references_of_smoke_are_of_the_images_and_of_their_stand_in(
     for name in recorded:
         records = [Record.load(path) for path in stored if path.parent.name == name]
         assert sorted(int(str(each.run["seed"])) for each in records) == [0, 1, 2]
+
+
+def test_a_record_that_lies_under_out_becomes_no_reference(
+    answer: Answer, trained: list[Run], references: Path, place: Place
+) -> None:
+    (forged,) = TABLES["cifar10"]("smoke", "digits").select("simclr/dense/*").runs([0])
+    made_up_record(forged, 99.99).save(RunFolder.of(place.context.runs_dir, forged).record)
+    arguments = ("record", "cifar10", "--data", "digits", "--cells", "simclr/dense/*", "--seeds", "3")
+    assert answer(*arguments)[0] == 0
+    assert forged in trained
+    stored = [Record.load(path) for path in references.glob("*/*/*/*.json")]
+    assert [record.metrics["linear_top1_percent"] for record in stored] == [50.0] * 3
+    code, errors = answer(*arguments, "--resume", "nowhere")
+    assert (code, "there is no such folder" in errors) == (2, True)
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1"])
+def test_seconds_between_checkpoints_are_a_number(seconds: str, answer: Answer) -> None:
+    code, errors = answer("run", "simclr/dense/-/d1.00", "--data", "digits", "--checkpoint-seconds", seconds)
+    assert code == 2
+    assert "a number of seconds is needed, 0 or more" in errors
+
+
+@pytest.mark.parametrize("kind", ["a file", "a loop", "too long"])
+def test_a_folder_for_results_that_cannot_be_is_said_in_a_line(kind: str, answer: Answer, tmp_path: Path) -> None:
+    out = tmp_path / ("x" * 300 if kind == "too long" else "out")
+    if kind == "a file":
+        out.touch()
+    elif kind == "a loop":
+        out.symlink_to(out)
+    code, errors = answer("run", "simclr/dense/-/d1.00", "--data", "digits", "--out", str(out))
+    assert code == 2
+    assert errors.startswith("error: ")
+    assert str(out) in errors
+    assert errors.count("\n") == 1
 
 
 def test_what_failed_is_no_reference(answer: Answer, references: Path, monkeypatch: pytest.MonkeyPatch) -> None:
