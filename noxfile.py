@@ -90,6 +90,12 @@ def accelerator_table(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["environment"])
+def report(session: nox.Session) -> None:
+    """Write everything that is known as one page, out/report.html: claims first. Trains nothing."""
+    python(session, "-m", "bench", "report", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
 def regression(session: nox.Session) -> None:
     """Rerun a few stored references and compare exactly."""
     python(session, "-m", "bench", "regression", *session.posargs)

@@ -14,6 +14,7 @@ from bench.commands.gate_speed import GateSpeed
 from bench.commands.methods import Methods
 from bench.commands.record import Record
 from bench.commands.regression import Regression
+from bench.commands.report import Report
 from bench.commands.run import Run
 from bench.commands.table import Table
 from bench.commands.workload import Workload
@@ -23,6 +24,7 @@ from bench.runs.interrupts import Interrupted
 Command = (
     Annotated[Table, subcommand("table")]
     | Annotated[Run, subcommand("run")]
+    | Annotated[Report, subcommand("report")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Methods, subcommand("methods")]
     | Annotated[GateSpeed, subcommand("gate-speed")]

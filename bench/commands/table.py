@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,6 +25,7 @@ from bench.runs.record import Record
 if TYPE_CHECKING:
     from bench.judging.claims import Claims
     from bench.judging.judged_table import JudgedTable
+    from bench.report.html import Drawing
     from bench.tables.spec import TableSpec
 
 Found = tuple[list[Outcome] | None, list[str]]
@@ -65,11 +66,21 @@ class Table:
             UsageError, RunError, DataError, RecordError, SettingsError: exit code 2, with the way out.
             KeyboardInterrupt: exit code 130.
         """
+        from bench.report import page, show, write
+
+        judged = self.judged()
+        laid_out = page(judged)
+        show(laid_out)
+        for path in (*write(judged, laid_out, self.place.tables_dir), *self._write_gate_maps(judged)):
+            print(f"wrote {path}", file=sys.stderr)
+        return judged.exit_code(strict=self.strict)
+
+    def judged(self) -> "JudgedTable":
+        """Run what is missing and judge it."""
         began = time.monotonic()
         from bench.judging.judge import assemble
         from bench.judging.references import load_references
         from bench.judging.tolerances import load_tolerances
-        from bench.report import page, show, write
 
         self.place.context  # noqa: B018  # no such device? Said at once
         images = self._images()
@@ -80,7 +91,7 @@ class Table:
         tolerances = load_tolerances(spec.name, spec.profile, spec.data)
         claims = self._claims(spec)
         outcomes, notes = self._stored(spec) if self.stored else self._made(spec)
-        judged = assemble(
+        return assemble(
             spec,
             outcomes,
             references=references,
@@ -91,11 +102,6 @@ class Table:
             banner=images.banner,
             wall_seconds=None if self.stored else time.monotonic() - began,  # of making it: reading takes no time
         )
-        laid_out = page(judged)
-        show(laid_out)
-        for path in (*write(judged, laid_out, self.place.tables_dir), *self._write_gate_maps(judged)):
-            print(f"wrote {path}", file=sys.stderr)
-        return judged.exit_code(strict=self.strict)
 
     @property
     def _fresh(self) -> Sequence[int]:
@@ -182,18 +188,24 @@ class Table:
         said = "; ".join(f"{line} in {count} of {len(own)} cells" for line, count in found.items())
         return [f"Settings that differ from the table's, so that it has no references: {said}."]
 
-    def _write_gate_maps(self, table: "JudgedTable") -> list[Path]:
+    def gate_maps(self, table: "JudgedTable") -> "Iterator[Drawing]":
         """Draw what the gates of each fresh run let through, where its maps lie under ``--out``."""
         import numpy as np
 
         from bench.report.gate_plots import gate_maps
+        from bench.report.html import Drawing
 
-        paths = []
         for record in table.records:
             found = RunFolder(self.place.runs_dir / record.run_id).masks
             if "gate_rate" in record.facts and found.exists():
+                title = f"{record.run_id}: where gates were on"
                 with np.load(found, allow_pickle=False) as arrays:
-                    picture = gate_maps(dict(arrays), f"{record.run_id}: where gates were on\n({table.spec.caption})")
-                paths.append(self.place.tables_dir / "gates" / f"{record.run_id}.png")
-                write_atomically(paths[-1], picture)
+                    content = gate_maps(dict(arrays), f"{title}\n({table.spec.caption})")
+                yield Drawing(name=record.run_id, title=title, content=content)
+
+    def _write_gate_maps(self, table: "JudgedTable") -> list[Path]:
+        paths = []
+        for drawing in self.gate_maps(table):
+            paths.append(self.place.tables_dir / "gates" / f"{drawing.name}.png")
+            write_atomically(paths[-1], drawing.content)
         return paths

@@ -1,6 +1,7 @@
 """A judged table as a value: everything that a report prints."""
 
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -125,6 +126,18 @@ class JudgedTable:
     def shown(self, row: Row) -> Sample:
         """Return a row's runs in the judged metric: the fresh ones, or the references where only these are shown."""
         return (row.references if self.shows_references else row.new)[self.tolerances.judged_metric]
+
+    def command(self, row: Row) -> str:
+        """Return what makes a row again: its fresh runs, or the first of its references, compared bit by bit."""
+        spec, cell = self.spec, shlex.quote(row.cell)
+        if self.shows_references:
+            return f"python -m bench regression {spec.name} --profile {spec.profile} --data {spec.data} --cells {cell}"
+        settings = "".join(f" --set {shlex.quote(each)}" for each in spec.settings)
+        seeds = max(1, self.shown(row).n)
+        return (
+            f"python -m bench table {spec.name} --profile {spec.profile} --data {spec.data} --cells {cell} "
+            f"--seeds {seeds}{settings}"
+        )
 
     @property
     def not_above_untrained(self) -> tuple[Row, ...]:

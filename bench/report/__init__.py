@@ -5,9 +5,8 @@ from pathlib import Path
 
 from bench.files import write_atomically
 from bench.judging.judged_table import JudgedTable
-from bench.report.cost_plot import accuracy_against_cost
-from bench.report.gate_plots import accuracy_against_reduction
-from bench.report.html import html
+from bench.report.drawings import drawings
+from bench.report.html import Drawing, page_html
 from bench.report.json import payload
 from bench.report.markdown import markdown
 from bench.report.page import Page, page
@@ -28,15 +27,16 @@ def write(table: JudgedTable, laid_out: Page, folder: Path) -> tuple[Path, ...]:
         folder: where the files go.
     """
     stem = table.spec.stem
-    paths = write_page(laid_out, payload(table), folder / stem)
-    drawing = folder / f"{stem}.svg"
-    write_atomically(drawing, accuracy_against_reduction(table) if table.has_gates else accuracy_against_cost(table))
-    return (*paths, drawing)
+    drawn = drawings(table)
+    paths = write_page(laid_out, payload(table), folder / stem, drawn)
+    path = folder / f"{stem}.svg"
+    write_atomically(path, drawn[0].content)
+    return (*paths, path)
 
 
-def write_page(laid_out: Page, numbers: str, stem: Path) -> tuple[Path, ...]:
+def write_page(laid_out: Page, numbers: str, stem: Path, drawn: tuple[Drawing, ...] = ()) -> tuple[Path, ...]:
     """Write a page as ``STEM.md`` and ``STEM.html``, and its numbers as ``STEM.json``; return the paths."""
-    contents = {"md": markdown(laid_out), "html": html(laid_out), "json": numbers}
+    contents = {"md": markdown(laid_out), "html": page_html(laid_out, drawn), "json": numbers}
     paths = {suffix: stem.with_name(f"{stem.name}.{suffix}") for suffix in contents}
     for suffix, content in contents.items():
         write_atomically(paths[suffix], content.encode())

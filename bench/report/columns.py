@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Iterable
 
+from bench.config.cell import parse_cell
 from bench.judging.claims import JudgedClaim
-from bench.judging.judged_table import METRICS, Row, Sample
-from bench.report.grid import ALWAYS_WIDE, NOTHING, Column
+from bench.judging.contrast import DENSE
+from bench.judging.judged_table import METRICS, JudgedTable, Row, Sample
+from bench.report.grid import ALWAYS_WIDE, HTML_ONLY, NOTHING, Column
 from bench.report.power import METRIC_TITLES
 
 CELL: Column[Row] = Column(title="cell", show=lambda row: row.cell)
 VERDICT: Column[Row] = Column(title="against our references", show=lambda row: row.judgement.verdict.value)
 
 
-def result_columns(judged_metric: str) -> Iterable[Column[Row]]:
+def result_columns(table: JudgedTable) -> Iterable[Column[Row]]:
     """Give the columns of the results, the metric that decides first."""
+    judged_metric = table.tolerances.judged_metric
     yield CELL
-    yield VERDICT
+    if not table.shows_references:
+        yield VERDICT
     yield from _metric_columns(judged_metric, rank=0)
     yield _number("vs dense, ± 95 %", _versus_dense)
     for metric in METRICS:
@@ -29,6 +33,7 @@ def result_columns(judged_metric: str) -> Iterable[Column[Row]]:
     yield _fact("effective rank", "effective_rank", rank=ALWAYS_WIDE, digits=1)
     yield _fact("weights in the emptiest layer", "emptiest_layer_weights", rank=ALWAYS_WIDE, digits=1)
     yield _fact("emptied layers", "layers_emptied", rank=ALWAYS_WIDE, digits=1)
+    yield Column(title="repeat it", show=table.command, rank=HTML_ONLY, is_command=True)
 
 
 def _metric_columns(metric: str, rank: int) -> Iterable[Column[Row]]:
@@ -46,7 +51,7 @@ def _metric_columns(metric: str, rank: int) -> Iterable[Column[Row]]:
 
 def _versus_dense(row: Row) -> str:
     if row.versus_dense is None:
-        return NOTHING
+        return "base" if parse_cell(row.cell).method == DENSE else NOTHING
     found = row.versus_dense.comparison
     return f"{found.difference:+.2f} ± {found.interval()[1] - found.difference:.2f}"
 

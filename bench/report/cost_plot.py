@@ -18,7 +18,11 @@ from bench.report.heading import seeds_drawn
 from bench.report.power import METRIC_TITLES
 from bench.report.svg import svg
 
-COSTS = {"macs_ratio": "MACs of inference / dense", "training_macs_ratio": "MACs of training / dense"}
+COSTS = {
+    "density_prunable": "density of prunable weights",
+    "macs_ratio": "MACs of inference / dense",
+    "training_macs_ratio": "MACs of training / dense",
+}
 _STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 _MARKS = "osD^vP*X<>hpd8"
 _DASHES = ("-", "--", ":", "-.")

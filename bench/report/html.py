@@ -1,70 +1,93 @@
-"""The report as one HTML file without scripts, styles from elsewhere, or pictures."""
+"""A report as one HTML file: its style, a few lines of script that sort, and its pictures are inside."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
 
 import jinja2
+from markupsafe import Markup, escape
 
+from bench.report.grid import Grid
 from bench.report.page import Page
 
-_TEMPLATE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{ page.title }}</title>
-<style>
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 110rem; padding: 0 1rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; }
-th, td { border-bottom: 1px solid #bbb; padding: .25rem .6rem; text-align: left; vertical-align: top; }
-.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.banner { border: 3px solid; font-weight: bold; padding: .6rem; }
-dl { display: grid; grid-template-columns: max-content auto; gap: .1rem 1rem; }
-dd { margin: 0; overflow-wrap: anywhere; }
-</style>
-</head>
-<body>
-<h1>{{ page.title }}</h1>
-<p>{{ page.lead }}</p>
-{% if page.banner %}<p class="banner" role="alert">!!! {{ page.banner }}</p>
-{% endif %}<dl>
-{% for name, value in page.heading %}<dt>{{ name }}</dt><dd>{{ value }}</dd>
-{% endfor %}</dl>
-{% macro grid(content, banner) %}<h2>{{ content.title }}</h2>
-<div class="scroll"><table>
-<thead><tr>{% for column in content.columns %}
-{{- '<th scope="col" class="number">' | safe if column.is_number else '<th scope="col">' | safe -}}
-{{ column.title }}</th>{% endfor %}</tr></thead>
-<tbody>
-{% if banner %}<tr><td class="banner" colspan="{{ content.columns | length }}">!!! {{ banner }}</td></tr>
-{% endif %}{% for row in content.rows %}<tr>{% for cell in row %}
-{%- if loop.first %}<th scope="row">{{ cell }}</th>
-{%- else %}<td{% if content.columns[loop.index0].is_number %} class="number"{% endif %}>{{ cell }}</td>
-{%- endif %}
-{%- endfor %}</tr>
-{% endfor %}</tbody>
-</table></div>
-{% endmacro %}{% macro listed(pairs) %}{% if pairs %}<ul>
-{% for name, value in pairs %}<li><code>{{ name }}</code>: {{ value }}</li>
-{% endfor %}</ul>
-{% endif %}{% endmacro %}{{ grid(page.results, page.banner) }}{% if page.alarms %}<ul>
-{% for line in page.alarms %}<li>{{ line }}</li>
-{% endfor %}</ul>
-{% endif %}{{ listed(page.reasons) -}}
-{{ grid(page.claims, "") }}{{ listed(page.claim_reasons) -}}
-<h2>What the verdicts are worth</h2>
-<ul>
-{% for line in page.worth %}<li>{{ line }}</li>
-{% endfor %}</ul>
-{% if page.notes %}<h2>Notes</h2>
-<ul>
-{% for line in page.notes %}<li>{{ line }}</li>
-{% endfor %}</ul>
-{% endif %}</body>
-</html>
-"""
-
-_ENVIRONMENT = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+WEB = Path(__file__).with_name("web")
 
 
-def html(page: Page) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawing:
+    """A picture inside the file.
+
+    Attributes:
+        name: of its file, without suffix.
+        title: what it shows; read out where it cannot be seen.
+        content: an SVG, or a PNG.
+    """
+
+    name: str
+    title: str
+    content: bytes
+
+    @property
+    def is_svg(self) -> bool:
+        """Whether it is a drawing of lines, which may be turned light on dark."""
+        return not self.content.startswith(b"\x89PNG")
+
+    @property
+    def uri(self) -> str:
+        """The picture as an address that needs no network. Apart from the page, as ids of drawings repeat."""
+        kind = "svg+xml" if self.is_svg else "png"
+        return f"data:image/{kind};base64,{base64.b64encode(self.content).decode()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """A table and what is drawn of it."""
+
+    page: Page
+    drawings: tuple[Drawing, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything that one file shows.
+
+    Attributes:
+        title: of the file.
+        lead: its first line.
+        claims: of all tables together, above them; None where the one table shows its own.
+        claim_reasons: (claim, verdict and reason) pairs.
+        sections: a table each.
+        drawings: of the modelled machines.
+    """
+
+    title: str
+    lead: str
+    sections: tuple[Section, ...]
+    claims: Grid | None = None
+    claim_reasons: tuple[tuple[str, str], ...] = ()
+    drawings: tuple[Drawing, ...] = ()
+
+
+def page_html(page: Page, drawings: tuple[Drawing, ...] = ()) -> str:
+    """Return a single table as a whole document."""
+    return html(Report(title=page.title, lead=page.lead, sections=(Section(page=page, drawings=drawings),)))
+
+
+def html(report: Report) -> str:
     """Return the report as a whole document; every value is escaped."""
-    return _ENVIRONMENT.from_string(_TEMPLATE).render(page=page)
+    style, script = (Markup((WEB / name).read_text(encoding="utf-8")) for name in ("style.css", "sort.js"))  # noqa: S704
+    return _ENVIRONMENT.get_template("report.html").render(report=report, style=style, script=script)
+
+
+def _breakable(name: str) -> Markup:
+    """Let a long name break after its slashes."""
+    return Markup("/<wbr>").join(map(escape, name.split("/")))
+
+
+_ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(WEB),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    keep_trailing_newline=True,
+)
+_ENVIRONMENT.filters["breakable"] = _breakable

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from bench.report.grid import Grid
+from bench.report.grid import ALWAYS_WIDE, Grid
 from bench.report.page import Page
 
 
@@ -29,10 +29,16 @@ def markdown(page: Page) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _grid(grid: Grid, warning: str) -> str:
+def _grid(whole: Grid, warning: str) -> str:
+    grid = whole.up_to(ALWAYS_WIDE)
     rows = [[warning] + [""] * (len(grid.columns) - 1)] if warning else []
     rows += (list(map(_escaped, row)) for row in grid.rows)
     return table([(column.title, column.is_number) for column in grid.columns], rows)
+
+
+def titled_grid(grid: Grid) -> str:
+    """Return a grid under its title."""
+    return f"## {grid.title}\n\n{_grid(grid, '')}\n"
 
 
 def table(heads: Iterable[tuple[str, bool]], rows: Iterable[Iterable[str]]) -> str:

@@ -4,11 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bench.config.cell import framework_of
 from bench.judging.claims import JudgedClaim
 from bench.judging.judged_table import JudgedTable
 from bench.judging.verdict import Judgement
 from bench.report.alarms import alarms
-from bench.report.columns import CLAIM_COLUMNS, VERDICT, result_columns
+from bench.report.columns import CLAIM_COLUMNS, result_columns
 from bench.report.grid import Grid, grid
 from bench.report.heading import cost, heading
 from bench.report.power import worth
@@ -54,7 +55,6 @@ class Page:
 def page(table: JudgedTable) -> Page:
     """Lay out a judged table."""
     small = _SMALL.get(table.spec.profile)
-    columns = result_columns(table.tolerances.judged_metric)
     return Page(
         title=table.spec.title,
         lead=_lead(table),
@@ -62,13 +62,14 @@ def page(table: JudgedTable) -> Page:
         heading=heading(table),
         results=grid(
             "Results: top-1 accuracy in percent, mean ± sd (runs)",
-            (column for column in columns if not (table.shows_references and column is VERDICT)),
+            result_columns(table),
             table.rows,
+            group=lambda row: framework_of(row.cell),
         ),
         alarms=tuple(alarms(table)),
         reasons=tuple(_reasons(table)),
         claims=grid("Claims: what the papers say, in our runs", CLAIM_COLUMNS, table.claims),
-        claim_reasons=tuple((item.claim.name, _claim_reason(item)) for item in table.claims),
+        claim_reasons=tuple((item.claim.name, claim_reason(item)) for item in table.claims),
         worth=tuple(worth(table)),
         notes=(cost(table), *([small] if small else []), *table.notes),
     )
@@ -105,7 +106,7 @@ def _reason(judgement: Judgement) -> str:
     return f"{judgement.verdict.value}: {judgement.reason}" if judgement.reason else judgement.verdict.value
 
 
-def _claim_reason(item: JudgedClaim) -> str:
+def claim_reason(item: JudgedClaim) -> str:
     """Say why, then list every pair that was compared."""
     pairs = "; ".join(
         f"{pair.left} - {pair.right} = {pair.comparison.difference:+.2f} (n = {pair.comparison.new_runs})"

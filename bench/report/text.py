@@ -70,12 +70,11 @@ def _fitting(grid: Grid, banner: str, console: Console) -> Table:
 
 def _table(grid: Grid, banner: str, rank: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    shown = [index for index, column in enumerate(grid.columns) if column.rank <= rank]
-    for index in shown:
-        column = grid.columns[index]
+    shown = grid.up_to(rank)
+    for column in shown.columns:
         table.add_column(column.title, justify="right" if column.is_number else "left", overflow="fold")
     if banner:
-        table.add_row(Text("!!! " + banner.partition(":")[0]), *[""] * (len(shown) - 1))
-    for row in grid.rows:
-        table.add_row(*(Text(row[index], style=_STYLES.get(row[index], "")) for index in shown))
+        table.add_row(Text("!!! " + banner.partition(":")[0]), *[""] * (len(shown.columns) - 1))
+    for row in shown.rows:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     return table

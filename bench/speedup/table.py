@@ -70,7 +70,12 @@ def page(found: Sequence[Line], judged: Sequence[JudgedRatio], notes: Sequence[s
             ("networks", "; ".join(sorted({_network(line.course) for line in found}))),
             *((preset, _described(machine)) for preset, machine in machines.items()),
         ),
-        results=grid("Results: a training step beside the dense one on the same machine", _COLUMNS, found),
+        results=grid(
+            "Results: a training step beside the dense one on the same machine",
+            _COLUMNS,
+            found,
+            group=lambda line: line.course.branches,
+        ),
         alarms=(),
         reasons=(),
         claims=grid("Claims: what the papers say, in this model", _CLAIM_COLUMNS, judged),

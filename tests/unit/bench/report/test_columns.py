@@ -91,6 +91,10 @@ def test_every_column_of_the_results_shows_what_it_names() -> None:
         "effective rank": "27.5",
         "weights in the emptiest layer": "3.0",
         "emptied layers": "2.0",
+        "repeat it": (
+            "python -m bench table cifar10 --profile smoke --data cifar10 --cells simclr/gradual/element/d0.10 "
+            "--seeds 2"
+        ),
     }
 
 
