@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from bench.config.framework import BYOLSpec, SimCLRSpec
-from bench.config.run import DataSpec, EncoderSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
+from bench.config.run import UNTRAINED, DataSpec, EncoderSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
 from bench.judging.claims import Claim, Claims
 from bench.judging.tolerances import Tolerances
 from bench.judging.verdict import Margin
@@ -29,7 +29,13 @@ def made_up_run(
         data=DataSpec(name="cifar10", train_images=5120),
         encoder=EncoderSpec(name="resnet-9", width=0.125),
         views=ViewSpec(pipeline="batched-v1", recipe="simclr"),
-        optimizer=OptimizerSpec(name="sgd", learning_rate=0.06, weight_decay=5e-4, batch_images=64, epochs=5),
+        optimizer=OptimizerSpec(
+            name="sgd",
+            learning_rate=0.06,
+            weight_decay=5e-4,
+            batch_images=64,
+            epochs=0 if method == UNTRAINED else 5,
+        ),
         seed=seed,
     )
 

@@ -94,6 +94,6 @@ def test_nothing_is_cut_off_and_heads_sort(page: str, tmp_path: Path, width: int
     assert min(found["pictures"]) > 100
 
 
-def test_the_page_needs_no_network_and_no_colour(page: str) -> None:
+def test_the_page_needs_no_network_and_knows_the_dark(page: str) -> None:
     assert 'src="http' not in page
     assert "prefers-color-scheme: dark" in page
