@@ -10,12 +10,15 @@ from tyro.conf import subcommand
 
 from bench.commands.accelerator import Accelerator
 from bench.commands.data import Data
+from bench.commands.diff import Diff
 from bench.commands.gate_speed import GateSpeed
 from bench.commands.methods import Methods
 from bench.commands.record import Record
 from bench.commands.regression import Regression
 from bench.commands.report import Report
 from bench.commands.run import Run
+from bench.commands.runs import Runs
+from bench.commands.show import Show
 from bench.commands.table import Table
 from bench.commands.workload import Workload
 from bench.errors import UserError
@@ -25,6 +28,9 @@ Command = (
     Annotated[Table, subcommand("table")]
     | Annotated[Run, subcommand("run")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Show, subcommand("show")]
+    | Annotated[Runs, subcommand("runs")]
+    | Annotated[Diff, subcommand("diff")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Methods, subcommand("methods")]
     | Annotated[GateSpeed, subcommand("gate-speed")]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bench.config import overrides
 from bench.config.run import Run
+from bench.runs.folder import RunFolder
 from bench.runs.record import Record
 
 _SHOWN_FACTS = {
@@ -28,13 +29,10 @@ def numbers(record: Record) -> dict[str, str]:
 
 def result_line(record: Record, runs_dir: Path) -> str:
     """Return the result and the files of one run, in one line."""
-    folder = runs_dir / record.run_id
-    files = ",".join(sorted(path.name for path in folder.glob("[!.]*.*") if path.suffix in _KEPT))
+    folder = RunFolder(runs_dir / record.run_id)
+    files = ",".join(path.name for path in folder.files())
     results = ", ".join(f"{title} {value}" for title, value in numbers(record).items())
-    return f"{record.run_id}: {results}; {folder}/{{{files}}}"
-
-
-_KEPT = {".json", ".npz", ".safetensors"}
+    return f"{record.run_id}: {results}; {folder.path}/{{{files}}}"
 
 
 def sweep_lines(made: Mapping[str, Record], runs: Sequence[Run], keys: Sequence[str]) -> list[str]:

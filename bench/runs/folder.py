@@ -65,6 +65,11 @@ class RunFolder:
         for path in [*self.path.glob(".*"), self.progress]:
             path.unlink(missing_ok=True)
 
+    def files(self) -> tuple[Path, ...]:
+        """Return what the run has left, in the order of the names; lock and progress are nobody's result."""
+        left = (path for path in self.path.glob("*") if not path.name.startswith("."))
+        return tuple(sorted(path for path in left if path not in {self.path / "lock", self.progress}))
+
     def finished(self) -> Record | None:
         """Return the record if the present code made it; ``None`` if there is none or other code made it.
 
@@ -77,6 +82,19 @@ class RunFolder:
         if record.run_id != self.path.name:
             raise RecordError(f"{self.record}: is the record of {record.run_id}. Move it back or delete it.")
         return record if record.provenance.get("source_digest") == source_digest() else None
+
+    def is_held(self) -> bool:
+        """Return whether a process is at the run now; the lock is tried, and let go of at once."""
+        file = self.path / "lock"
+        if not file.exists():
+            return False
+        lock = FileLock(file, blocking=False, fallback_to_soft=False, is_singleton=False, thread_local=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            return True
+        lock.release()
+        return False
 
     def set_aside(self, why: str) -> None:
         """Rename the record, so that the run is made again and the old numbers stay."""
