@@ -47,7 +47,7 @@ def main() -> int:
     try:
         code = tyro.cli(Command, prog="python -m bench", config=STYLE).act()
         sys.stdout.flush()  # now, while what goes wrong can be told
-    except (UserError, ValueError) as error:
+    except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read has seen enough, as `head` does

@@ -1,9 +1,7 @@
 """``gate-speed``: how long a gated layer takes when it really skips."""
 
 from dataclasses import dataclass
-from typing import Annotated
-
-from tyro.conf import arg
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,10 +9,10 @@ class GateSpeed:
     """Time gated layers of ResNet-18's shapes: dense, masked as in training, and really skipping.
 
     Attributes:
-        slice_channels: output channels that share a gate; at most 16, a quarter of the narrowest layer.
+        slice_channels: output channels that share a gate; 1, 2, 4, 8 or 16, a quarter of the narrowest layer.
     """
 
-    slice_channels: Annotated[int, arg(metavar="N")] = 16
+    slice_channels: Literal[1, 2, 4, 8, 16] = 16
 
     def act(self) -> int:
         """Print times beside saved MACs; return the exit code."""

@@ -52,12 +52,14 @@ class Record:
         """Make them and return the exit code.
 
         Raises:
-            UsageError: no such table or folder, code that is not committed, too few seeds, or days on a CPU unforced.
+            UsageError: no such table, folder or device, code that is not committed, too few seeds, or days on a CPU
+                unforced.
         """
         from bench import provenance
         from bench.judging.verdict import MINIMUM_REFERENCES
 
         table = find_table(self.name)
+        self.place.context  # noqa: B018  # no such device? Said at once
         if provenance.git_state()["git_dirty"]:
             raise UsageError(
                 "references come only from committed code, and tracked files differ from the commit. Commit first."

@@ -40,7 +40,7 @@ class Regression:
         """Repeat the first stored seed of the cells, judge it against all of them, and return the exit code.
 
         Raises:
-            UsageError: no such table.
+            UsageError: no such table or device.
         """
         from bench.judging.claims import load_claims
         from bench.judging.judge import assemble
@@ -49,8 +49,9 @@ class Regression:
         from bench.report import page, show
         from bench.runs.perform import perform
 
+        context = self.place.context  # no such device? Said at once
         spec = self._chosen()
-        outcomes, notes = perform(spec.runs([0]), self.place.context, jobs=self.place.jobs, force=True)
+        outcomes, notes = perform(spec.runs([0]), context, jobs=self.place.jobs, force=True)
         judged = assemble(
             spec,
             outcomes,

@@ -174,7 +174,7 @@ def _without_statistics(
     if broken:
         reason = f"{'; '.join(broken)}. Numbers moved: re-record, and say why."
         return Judgement(verdict=Verdict.DEVIATES, reason=reason)
-    if spec.settings:
+    if len(kept) < MINIMUM_REFERENCES and spec.settings:
         reason = f"References are of the table's own settings; here {', '.join(spec.settings)}."
         return Judgement(verdict=Verdict.NO_REFERENCE, reason=reason)
     if len(kept) < MINIMUM_REFERENCES:

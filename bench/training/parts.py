@@ -14,7 +14,7 @@ from bench.data.dataset import Dataset
 from bench.errors import RunError, unknown
 from bench.frameworks import FRAMEWORKS, Framework, Wiring
 from bench.training import encoders
-from bench.views.recipes import normalise
+from bench.views import recipes
 from methods import GATES, METHODS, build, masking
 from methods.gating.setting import GateSetting, parse_slice
 from methods.granularity import parse
@@ -43,10 +43,11 @@ def check(run: Run, dataset: Dataset) -> None:
     """
     spec, images = run.optimizer, len(dataset.train.images)
     try:
+        recipes.build(run.views, seed=run.seed, images=images)
         framework, method = framework_for(run), method_for(run)
         framework.require(batch_images=spec.batch_images, train_images=images)
         method.attach(framework.branches, spec.epochs * run.steps_per_epoch(images))
-        method.hold_out(normalise(dataset.held_out.images[:2]))  # two tell what gates cost: what can be reached
+        method.hold_out(recipes.normalise(dataset.held_out.images[:2]))  # two tell what gates cost: what can be reached
     except RunError:
         raise
     except ValueError as error:

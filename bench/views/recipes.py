@@ -16,6 +16,7 @@ from lightly.transforms import SimCLRTransform, SimSiamTransform, VICRegTransfor
 from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
 
 from bench.config.run import ViewSpec
+from bench.errors import RunError, unknown
 from bench.views.base import SIZE, View, Views
 from bench.views.batched import BatchedViews
 from bench.views.lightly import LightlyViews
@@ -94,10 +95,10 @@ def build(spec: ViewSpec, *, seed: int, images: int) -> Views:
         images: how many the train split has.
 
     Raises:
-        ValueError: no such recipe.
+        RunError: no such recipe.
     """
     if spec.recipe not in RECIPES:
-        raise ValueError(f"view recipe {spec.recipe!r} is unknown. Choose from {', '.join(RECIPES)}.")
+        raise RunError(unknown("setting views.recipe:", spec.recipe, RECIPES))
     if spec.pipeline == "lightly":
         return LightlyViews(LIGHTLY[spec.recipe](), seed=seed)
     return BatchedViews(RECIPES[spec.recipe], seed=seed, images=images)
