@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.config.framework import FrameworkSpec
 from bench.config.run import Run
 from bench.errors import UserError
 from bench.files import write_atomically
@@ -75,9 +76,12 @@ def run_of(record: Record, path: Path) -> Run:
     hints = typing.get_type_hints(Run)
     try:
         parts: dict[str, Any] = {
-            name: hints[name](**value) if isinstance(value, dict) else value for name, value in record.run.items()
+            name: hints[name](**value) if isinstance(value, dict) else value
+            for name, value in record.run.items()
+            if name != "framework"
         }
-        run = Run(**parts)
+        spec, constants = FrameworkSpec.chosen_by(record.run["framework"])  # type: ignore[arg-type]
+        run = Run(**(parts | {"framework": spec(**constants)}))
     except (TypeError, KeyError) as error:
         raise RecordError(f"{path}: made by other code ({error}). Delete it; the run is then made again.") from error
     if run.run_id != record.run_id:
