@@ -5,7 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from bench.errors import UserError
+
 BATCH = 64  # images of one forward pass; changes no number
+
+
+class NotFiniteError(UserError):
+    """There is nothing to score."""
 
 
 @torch.no_grad()
@@ -17,3 +23,21 @@ def features(
     device = next(encoder.parameters()).device
     parts = [encoder(normalise(part.to(device))).float().cpu() for part in images.split(batch)]
     return torch.cat(parts)
+
+
+def require_finite(numbers: Tensor, what: str) -> None:
+    """Refuse numbers that are not finite: a probe would make a score of about chance from them.
+
+    Args:
+        numbers: features, or what was fitted on them.
+        what: they are, for the message.
+
+    Raises:
+        NotFiniteError: one of them is not.
+    """
+    bad = int((~torch.isfinite(numbers)).sum())
+    if bad:
+        raise NotFiniteError(
+            f"{bad} of {numbers.numel()} numbers of {what} are not finite: the encoder diverged, and gets no score. "
+            "Lower the learning rate, or use precision 32-true."
+        )

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from bench.config.run import ViewSpec
 from bench.data.dataset import Split
+from bench.evaluation.features import require_finite
 from bench.views import recipes
 
 LBFGS_PROTOCOL = "L-BFGS logistic regression, C = 1, standardised cached features, last epoch"
@@ -29,12 +30,7 @@ def linear_probe(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Ten
 
     Features are standardised with the bank's statistics; L2 strength C = 1, solved to convergence by L-BFGS,
     so that the probe adds no seed and no schedule of its own.
-
-    Raises:
-        ValueError: a feature is not finite.
     """
-    if not (torch.isfinite(bank).all() and torch.isfinite(queries).all()):
-        raise ValueError("linear_probe: features are not finite: the encoder diverged.")
     scaler = StandardScaler().fit(bank.numpy().astype(np.float64))
     probe = LogisticRegression(C=1.0, solver="lbfgs", max_iter=2000, tol=1e-4)
     probe.fit(scaler.transform(bank.numpy().astype(np.float64)), bank_labels.numpy())
@@ -58,6 +54,9 @@ def sgd_probe(
         labels: classes ``[Q]``.
         seed: of the layer's first weights, of order and views.
         epochs: over the pictures; even.
+
+    Raises:
+        NotFiniteError: a view had features that are not finite.
     """
     encoder.eval()
     device = next(encoder.parameters()).device
@@ -80,6 +79,7 @@ def sgd_probe(
             loss.backward()
             optimizer.step()
             schedule.step()
+    require_finite(layer.weight.detach(), "the linear layer trained on augmented views")
     with torch.no_grad():
         predicted = layer(queries.to(device)).argmax(dim=1).cpu()
     return int((predicted == labels).sum())

@@ -28,12 +28,17 @@ def scores(
         encoder: exported.
         queries: its features ``[N, F]`` of the test split, if they are known.
         tick: called after every batch of images.
+
+    Raises:
+        NotFiniteError: a feature is not finite.
     """
     spec = run.evaluation
     images = [dataset.train.images, *([dataset.test.images] if queries is None else [])]
     with told(encoder, tick, "scoring", total=sum(math.ceil(len(each) / features.BATCH) for each in images)):
         bank, *rest = [features.features(encoder, each, normalise=normalise) for each in images]
     queries = rest[0] if queries is None else queries
+    features.require_finite(bank, "the training images' features")
+    features.require_finite(queries, "the scored images' features")
     labels = dataset.train.labels, dataset.test.labels
     tick(0, 0, "probing")
     neighbours = knn.knn(

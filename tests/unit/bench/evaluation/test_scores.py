@@ -1,13 +1,16 @@
+import dataclasses
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from bench.data.dataset import Split
-from bench.evaluation import features, knn, linear
+from bench.data.dataset import Dataset, Split
+from bench.evaluation import features, knn, linear, scores
 from bench.views.recipes import normalise
+from tests.tiny import tiny_run
 
 
 def clusters(seed: int, per_class: int, classes: int = 3) -> tuple[Tensor, Tensor]:
@@ -32,9 +35,13 @@ def brute_force(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tens
 def test_knn_is_the_weighted_cosine_vote() -> None:
     bank, bank_labels = clusters(0, 40)
     queries, labels = clusters(1, 30)
-    found = knn.knn(bank, bank_labels, queries, labels, neighbours=7, temperature=0.1)
-    assert found == brute_force(bank, bank_labels, queries, labels, 7, 0.1)
-    assert 30 < found < 90  # neither chance nor trivial: the majority class alone has 30 of 90
+    counts = []
+    for neighbours, temperature in ((1, 0.1), (12, 0.1), (12, 0.3)):
+        found = knn.knn(bank, bank_labels, queries, labels, neighbours=neighbours, temperature=temperature)
+        assert found == brute_force(bank, bank_labels, queries, labels, neighbours, temperature)
+        assert 30 < found < 90  # neither chance nor trivial: the majority class alone has 30 of 90
+        counts.append(found)
+    assert len(set(counts)) == 3  # so that each of the two numbers matters
 
 
 def test_knn_never_asks_for_more_than_a_tenth_of_the_bank() -> None:
@@ -66,11 +73,58 @@ def test_the_probe_separates_what_is_linearly_separable() -> None:
     assert linear.linear_probe(separable, bank_labels, separable, bank_labels) == len(bank)
 
 
-def test_the_probe_refuses_features_that_are_not_finite() -> None:
-    bank, labels = clusters(0, 10)
-    bank[3, 2] = torch.nan
-    with pytest.raises(ValueError, match="not finite"):
-        linear.linear_probe(bank, labels, bank, labels)
+def noise(seed: int, images: int) -> Split:
+    """Return images of noise, with labels that nothing but themselves can tell."""
+    generator = torch.Generator().manual_seed(seed)
+    return Split(
+        images=torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=generator),
+        labels=torch.randint(0, 10, (images,), generator=generator),
+    )
+
+
+class Looking(torch.nn.Module):
+    """Returns some pixels, times a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.scale * images[:, :, ::4, ::4].flatten(1)
+
+
+def scored(probe: Literal["lbfgs", "sgd"], encoder: torch.nn.Module, queries: Tensor | None = None) -> dict[str, float]:
+    run = tiny_run("simclr", "dense")
+    run = dataclasses.replace(run, evaluation=dataclasses.replace(run.evaluation, probe=probe))
+    images = Dataset(
+        name="noise",
+        classes=tuple("0123456789"),
+        train=noise(0, 120),
+        test=noise(1, 120),
+        held_out=noise(2, 0),
+        fingerprint="",
+        source="",
+        verified=False,
+    )
+    return scores.scores(run, images, encoder, queries)[0]
+
+
+@pytest.mark.parametrize("probe", ["lbfgs", "sgd"])
+def test_labels_that_only_a_leak_can_know_are_not_known(probe: Literal["lbfgs", "sgd"]) -> None:
+    """Whoever fits on a scored image, or has it in the bank, finds its label: 192 pixels tell 120 images apart."""
+    for name, percent in scored(probe, Looking()).items():
+        assert percent < 25, name  # chance is 10
+
+
+@pytest.mark.parametrize("probe", ["lbfgs", "sgd"])
+def test_what_is_not_finite_gets_no_score_whatever_the_protocol(probe: Literal["lbfgs", "sgd"]) -> None:
+    encoder = Looking()
+    with pytest.raises(features.NotFiniteError, match="of the scored images' features are not finite"):
+        scored(probe, encoder, torch.full((120, 192), torch.inf))
+    with torch.no_grad():
+        encoder.scale.fill_(torch.nan)
+    with pytest.raises(features.NotFiniteError, match="of the training images' features are not finite"):
+        scored(probe, encoder)
 
 
 def test_features_come_from_evaluation_mode_and_leave_statistics_alone() -> None:
