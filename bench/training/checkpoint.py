@@ -1,6 +1,11 @@
-"""Checkpoints that survive a kill at any moment and refuse to continue another run."""
+"""Checkpoints that survive a kill at any moment, tell a flipped bit, and refuse to continue another run.
 
+The file: a line with the SHA-256 of all that follows; a line of JSON that says whose it is; torch's archive.
+"""
+
+import hashlib
 import io
+import json
 import pickle
 from pathlib import Path
 
@@ -8,11 +13,15 @@ import torch
 
 from bench import files, provenance
 from bench.config.run import Run
+from bench.errors import UserError
 
 State = dict[str, object]
 
+_MAGIC = b"sparse-ssl checkpoint 1 sha256="
+_LONGEST_IDENTITY = 1 << 20  # bytes; a line longer than this is no identity
 
-class CheckpointError(Exception):
+
+class CheckpointError(UserError):
     """A checkpoint that cannot be read, or that belongs to another run."""
 
 
@@ -27,62 +36,101 @@ def save(path: Path, run: Run, data_fingerprint: str, env_class: str, state: Sta
         state: nested dictionaries and lists of tensors, numbers and strings: all that ``weights_only`` reads.
     """
     stream = io.BytesIO()
-    torch.save({"identity": _identity(run, data_fingerprint, env_class), "state": state}, stream)
-    payload = stream.getvalue()
-    torch.load(io.BytesIO(payload), weights_only=True)
-    files.write_atomically(path, payload)
+    torch.save(state, stream)
+    archive = stream.getvalue()
+    torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
+    identity = _identity(run, data_fingerprint, env_class)
+    payload = json.dumps(identity, sort_keys=True).encode() + b"\n" + archive
+    digest = hashlib.sha256(payload).hexdigest().encode()
+    files.write_atomically(path, _MAGIC + digest + b"\n" + payload)
 
 
 def load(path: Path, run: Run, data_fingerprint: str, env_class: str) -> State | None:
-    """Return the state, or ``None`` if there is none, or if other code, data or environment wrote it.
+    """Return the state, on the CPU, or ``None`` if there is none, or if other code, data or environment wrote it.
 
     Raises:
-        CheckpointError: the file is unreadable, or belongs to another run.
+        CheckpointError: the file is damaged, or belongs to another run.
     """
     if not path.exists():
         return None
-    identity, state = _read(path)
+    identity, archive = _read(path)
     expected = _identity(run, data_fingerprint, env_class)
     if identity["run"] != expected["run"]:
         raise CheckpointError(
             f"{path}: belongs to another run ({identity['run']}), not to {run.run_id}. "
             "Checkpoints must stay in the folder of their run: move it back or delete it."
         )
-    return state if identity == expected else None
+    if identity != expected:
+        return None
+    try:
+        state: State = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise _damaged(path, str(error)) from error
+    return state
 
 
 def is_of_other_code(path: Path) -> bool:
     """Return whether a checkpoint is there that other code wrote, so that its run starts anew.
 
-    Tensors stay on the disk. Of an unreadable one nothing is known here: its run fails, and says why.
+    Only the header is read. Of a damaged one nothing is known here: its run fails, and says why.
     """
     try:
-        return path.exists() and _read(path, mmap=True)[0]["source_digest"] != provenance.source_digest()
-    except CheckpointError:
+        with path.open("rb") as file:
+            file.readline(len(_MAGIC) + 65)
+            return _parsed(file.readline(_LONGEST_IDENTITY), path)["source_digest"] != provenance.source_digest()
+    except (OSError, CheckpointError):
         return False
 
 
-def _read(path: Path, *, mmap: bool = False) -> tuple[dict[str, str], State]:
-    """Return identity and state.
+def discard_damaged(path: Path) -> None:
+    """Delete a checkpoint that is not, byte for byte, what was written; leave any other one alone."""
+    try:
+        if path.exists():
+            _read(path)
+    except CheckpointError:
+        path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> tuple[dict[str, str], bytes]:
+    """Return the identity and torch's archive, once every byte is known to be as it was written.
 
     Raises:
-        CheckpointError: the file is unreadable.
+        CheckpointError: a byte is not.
     """
     try:
-        body = torch.load(path, weights_only=True, mmap=mmap)
-        return body["identity"], body["state"]
-    except (
-        OSError,
-        RuntimeError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-        pickle.UnpicklingError,
-    ) as error:
-        raise CheckpointError(
-            f"{path}: not a readable checkpoint ({error}). Delete it; the run then starts anew."
-        ) from error
+        first, _, payload = path.read_bytes().partition(b"\n")
+    except OSError as error:
+        raise _damaged(path, str(error)) from error
+    if not first.startswith(_MAGIC):
+        raise _damaged(path, "it does not begin as one")
+    if first != _MAGIC + hashlib.sha256(payload).hexdigest().encode():
+        raise _damaged(path, "its SHA-256 is not the one it was written with")
+    identity, _, archive = payload.partition(b"\n")
+    return _parsed(identity, path), archive
+
+
+def _parsed(line: bytes, path: Path) -> dict[str, str]:
+    """Return the identity that a line of JSON holds.
+
+    Raises:
+        CheckpointError: it holds none.
+    """
+    try:
+        identity = json.loads(line)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(identity, dict) or identity.keys() != _FIELDS or set(map(type, identity.values())) != {str}:
+        raise _damaged(path, "it does not say whose it is")
+    return identity
+
+
+def _damaged(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path}: a damaged checkpoint: {why}. Delete this file, or give --restart, and the run starts anew."
+    )
+
+
+_FIELDS = {"run", "source_digest", "env_class", "data_fingerprint"}
 
 
 def _identity(run: Run, data_fingerprint: str, env_class: str) -> dict[str, str]:
