@@ -1,7 +1,10 @@
 """Runs small enough for tests: seconds, on the embedded digits."""
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
+
+from torch import Tensor
 
 from bench.config.framework import (
     BarlowTwinsSpec,
@@ -16,6 +19,10 @@ from bench.config.run import DataSpec, EncoderSpec, OptimizerSpec, Run, Sparsity
 from bench.data import dataset
 from bench.ticks import Tick, silent
 from bench.training import loop, parts
+from bench.training.exported import Exported, exported
+from bench.training.facts import facts
+from bench.training.mask_file import maps, packed
+from bench.training.state import Training
 
 FRAMEWORKS = {
     "simclr": SimCLRSpec(hidden_dim=16, output_dim=16, temperature=0.2),
@@ -72,11 +79,28 @@ def dataset_of(run: Run, cache: Path) -> dataset.Dataset:
     return dataset.load(run.data, None, cache)
 
 
-def pretrained(run: Run, folder: Path, tick: Tick = silent) -> loop.Pretrained:
-    return loop.pretrain(
-        run,
-        dataset_of(run, folder / "cache"),
-        folder / "checkpoint.pt",
-        fabric=parts.fabric_for(run),
-        tick=tick,
+@dataclass(frozen=True, kw_only=True)
+class Pretrained(Exported):
+    """A trained run with all that is exact about it."""
+
+    trained: Training
+    facts: dict[str, object]
+    masks: dict[str, Tensor]
+
+
+def pretrained(run: Run, folder: Path, tick: Tick = silent) -> Pretrained:
+    images, fabric = dataset_of(run, folder / "cache"), parts.fabric_for(run)
+    return ended(run, images, loop.pretrain(run, images, folder / "checkpoint.pt", fabric=fabric, tick=tick))
+
+
+def ended(run: Run, images: dataset.Dataset, trained: Training) -> Pretrained:
+    """Return what a job makes of a trained run, less its scores."""
+    made = exported(trained, images.test.images)
+    return Pretrained(
+        encoder=made.encoder,
+        target=made.target,
+        gates=made.gates,
+        trained=trained,
+        facts=facts(run, images, trained, made),
+        masks=trained.masks | packed("final", trained.framework) | maps(made.gates, images),
     )

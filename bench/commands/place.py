@@ -81,6 +81,8 @@ class Place(OutAndData):
     Attributes:
         jobs: worker processes, of one thread each.
         checkpoint_seconds: time between two checkpoints of a run; changes no number.
+        restart: start a run anew if its checkpoint is damaged, instead of leaving it out.
+        encoders: keep the trained encoder of each run beside its record.
         device: where to train: cpu, cuda, or auto for a GPU where there is one. The jobs share it.
     """
 
@@ -88,6 +90,8 @@ class Place(OutAndData):
         default_factory=lambda: len(os.sched_getaffinity(0))
     )
     checkpoint_seconds: Annotated[float, arg(metavar="SECONDS")] = 10.0
+    restart: bool = False
+    encoders: bool = True
     device: Literal["cpu", "cuda", "auto"] = "cpu"
 
     def __post_init__(self) -> None:
@@ -111,6 +115,8 @@ class Place(OutAndData):
             data_dir=self.images_dir.absolute(),
             cache_dir=self.cache_dir.absolute(),
             checkpoint_seconds=self.checkpoint_seconds,
+            restarts=self.restart,
+            keeps_encoders=self.encoders,
             device=self.device,
         )
         context.require_device()

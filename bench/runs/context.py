@@ -11,10 +11,12 @@ class Context:
     """What every worker is told. It changes no number, so it is not part of ``Run``.
 
     Attributes:
-        runs_dir: holds a folder RUN_ID per run, with ``record.json``, ``masks.npz`` and ``checkpoint.pt``.
+        runs_dir: holds a folder per run, a ``RunFolder``.
         data_dir: where the images lie.
         cache_dir: decoded images.
         checkpoint_seconds: wall time between two checkpoints.
+        restarts: whether a run whose checkpoint is damaged starts anew, instead of failing.
+        keeps_encoders: whether trained encoders stay beside their records.
         device: ``cpu``, ``cuda`` or ``auto``: a GPU where there is one.
     """
 
@@ -22,6 +24,8 @@ class Context:
     data_dir: Path
     cache_dir: Path
     checkpoint_seconds: float = 10.0
+    restarts: bool = False
+    keeps_encoders: bool = True
     device: str = "cpu"
 
     @property

@@ -46,6 +46,11 @@ class RunFolder:
         return self.path / "masks.npz"
 
     @property
+    def encoder(self) -> Path:
+        """The trained encoder, unless it was left out."""
+        return self.path / "encoder.safetensors"
+
+    @property
     def checkpoint(self) -> Path:
         """All that a run needs to go on; gone once it is finished."""
         return self.path / "checkpoint.pt"

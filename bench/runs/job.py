@@ -1,7 +1,7 @@
 """One run from data to record: what a worker of the pool does."""
 
 import datetime as dt
-import io
+import hashlib
 import math
 import os
 import platform
@@ -9,7 +9,6 @@ import resource
 import sys
 import time
 
-import numpy as np
 import torch
 
 from bench import files, provenance
@@ -22,7 +21,9 @@ from bench.runs.context import Context
 from bench.runs.folder import RunFolder
 from bench.runs.record import Record
 from bench.ticks import Tick
-from bench.training import loop, parts
+from bench.training import checkpoint, encoder_file, loop, mask_file, parts
+from bench.training.exported import exported
+from bench.training.facts import facts
 
 
 def perform(run: Run, context: Context, tick: Tick) -> Record:
@@ -40,6 +41,8 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
     folder = RunFolder.of(context.runs_dir, run)
     dataset = data_dataset.load(run.data, context.data_dir, context.cache_dir)
     fabric = parts.fabric_for(run, device=context.device)
+    if context.restarts:
+        checkpoint.discard_damaged(folder.checkpoint)
     trained = loop.pretrain(
         run,
         dataset,
@@ -49,16 +52,21 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
         checkpoint_seconds=context.checkpoint_seconds,
     )
     trained_cpu = time.process_time()
-    metrics, counts = scores(run, dataset, trained.encoder, trained.features, tick)
-    if trained.target is not None:
-        is_one = trained.target is trained.encoder
-        of_target = metrics if is_one else scores(run, dataset, trained.target, None, tick)[0]
+    ended = exported(trained, dataset.test.images, tick)
+    metrics, counts = scores(run, dataset, ended.encoder, ended.features, tick)
+    if ended.target is not None:
+        is_one = ended.target is ended.encoder
+        of_target = metrics if is_one else scores(run, dataset, ended.target, None, tick)[0]
         counts |= {f"{name}_target": percent for name, percent in of_target.items()}
+    masks = trained.masks | mask_file.packed("final", trained.framework) | mask_file.maps(ended.gates, dataset)
+    files.write_atomically(folder.masks, mask_file.written(masks))
+    folder.encoder.unlink(missing_ok=True)  # of an earlier record that was dropped
+    kept = _keep_encoder(run, folder, ended.encoder, dataset.test.images.shape[-1]) if context.keeps_encoders else {}
     made = Record(
         run_id=run.run_id,
         run=record.plain(run),
         metrics=metrics,
-        facts=trained.facts | counts,
+        facts=facts(run, dataset, trained, ended) | counts,
         provenance={
             "source_digest": provenance.source_digest(),
             "env_class": parts.env_class_for(run, fabric),
@@ -67,23 +75,26 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
             "started": started.isoformat(timespec="seconds"),
             "wall_seconds": round(time.monotonic() - clock, 2),
             "train_cpu_seconds": round(trained.cpu_seconds, 2),
-            "cpu_seconds": round(
-                trained.cpu_seconds + trained.measuring_cpu_seconds + time.process_time() - trained_cpu, 2
-            ),
+            "cpu_seconds": round(trained.cpu_seconds + time.process_time() - trained_cpu, 2),
             "startup_cpu_seconds": round(cpu, 2),
             "peak_memory_bytes": _peak_memory_bytes(),
             "step_milliseconds": None if math.isnan(trained.step_milliseconds) else round(trained.step_milliseconds, 3),
             "data_source": dataset.source,
             "data_verified": dataset.verified,
         }
+        | kept
         | commit,
     )
-    packed = io.BytesIO()
-    np.savez_compressed(packed, allow_pickle=False, **{name: bits.numpy() for name, bits in trained.masks.items()})
-    files.write_atomically(folder.masks, packed.getvalue())
     made.save(folder.record)
     folder.checkpoint.unlink(missing_ok=True)
     return made
+
+
+def _keep_encoder(run: Run, folder: RunFolder, encoder: torch.nn.Module, pixels: int) -> dict[str, object]:
+    """Write the scored encoder and return what the record says about the file."""
+    payload = encoder_file.packed(run, encoder, pixels=pixels)
+    files.write_atomically(folder.encoder, payload)
+    return {"encoder_sha256": hashlib.sha256(payload).hexdigest(), "encoder_bytes": len(payload)}
 
 
 def _peak_memory_bytes() -> int:

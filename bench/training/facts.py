@@ -3,11 +3,11 @@
 import hashlib
 
 import numpy as np
-from torch import Tensor, nn
 
 from bench.config.run import Run
 from bench.data.dataset import Dataset
 from bench.frameworks import Framework
+from bench.training.exported import Exported
 from bench.training.state import Training
 from methods import macs, masking
 from methods.granularity import element, parse
@@ -20,7 +20,7 @@ def shape(dataset: Dataset) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def facts(run: Run, dataset: Dataset, training: Training, encoder: nn.Module) -> dict[str, object]:
+def facts(run: Run, dataset: Dataset, training: Training, made: Exported) -> dict[str, object]:
     """Gather what is exact about the run. Counts are of weights, MACs of one image."""
     framework, facts, spec = training.framework, training.method.facts(), run.optimizer
     online, target = masking.counts(framework.online), masking.counts(framework.target)
@@ -43,28 +43,21 @@ def facts(run: Run, dataset: Dataset, training: Training, encoder: nn.Module) ->
         "training_macs_ratio": training.training_macs.ratio if training.step else 0.0,
         "mask_digest": masking.digest(framework.online),
         "mask_digest_target": masking.digest(framework.target),
-        "weights_digest": masking.weights_digest(encoder),
+        "weights_digest": masking.weights_digest(made.encoder),
         "loss_digest": hashlib.sha256(losses.tobytes()).hexdigest(),
         "loss_curve": [round(float(loss), 6) for loss in losses[:: max(1, training.step // 50)]],
         "curves": {name: [round(value, 6) for value in values] for name, values in facts.curves.items()},
         **_left_dense(run, framework),
+        **_of_gates(framework, made.gates),
     }
 
 
-def gate_facts(framework: Framework, gates: GateFacts | None) -> dict[str, object]:
+def _of_gates(framework: Framework, gates: GateFacts | None) -> dict[str, object]:
     """Return what gates change about a run's facts: MACs are no longer those of the masks."""
     if gates is None:
         return {}
     ratio = framework.passes.training_ratio(gates.online_share, gates.target_share)
     return {**gates.facts, "training_macs_ratio": ratio}
-
-
-def maps(gates: GateFacts | None, dataset: Dataset) -> dict[str, Tensor]:
-    """Return gate maps as bytes, ``gates/BRANCH/LAYER``, and the images they belong to, ``gates/images``."""
-    if gates is None:
-        return {}
-    packed_maps = {f"gates/{name}": (255 * each).round().byte().cpu() for name, each in gates.maps.items()}
-    return packed_maps | {"gates/images": dataset.test.images[: len(next(iter(packed_maps.values())))]}
 
 
 def _left_dense(run: Run, framework: Framework) -> dict[str, object]:

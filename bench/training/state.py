@@ -1,5 +1,7 @@
 """Everything that changes from step to step, and so everything that a checkpoint holds."""
 
+import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +23,20 @@ class TrainingError(Exception):
 
 @dataclass(slots=True, kw_only=True)
 class Training:
-    """Everything that changes from step to step, and so everything that a checkpoint holds."""
+    """Everything that changes from step to step, and so everything that a checkpoint holds.
+
+    Attributes:
+        framework: the encoder pair and its heads.
+        method: what masks or gates them.
+        optimizer: moves their latents.
+        scheduler: of the learning rate.
+        training_macs: sums them up.
+        step: optimizer steps taken.
+        losses: one a step.
+        masks: packed, ``POINT/BRANCH/LAYER`` to uint8, of the points that lie behind.
+        cpu_seconds: CPU time of all steps, over all processes that continued the run.
+        step_seconds: wall time of each step of this process; the only thing here that no checkpoint holds.
+    """
 
     framework: Framework
     method: SparseMethod
@@ -32,6 +47,12 @@ class Training:
     losses: list[float] = field(default_factory=list)
     masks: dict[str, Tensor] = field(default_factory=dict)
     cpu_seconds: float = 0.0
+    step_seconds: list[float] = field(default_factory=list)
+
+    @property
+    def step_milliseconds(self) -> float:
+        """Median wall time of an optimizer step of this process; nan if it took none."""
+        return 1e3 * statistics.median(self.step_seconds) if self.step_seconds else math.nan
 
     def state(self) -> checkpoint.State:
         """Return tensors, numbers, strings and containers of them."""

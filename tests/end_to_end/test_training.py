@@ -1,6 +1,7 @@
 """Every framework with every method: trains, is exact about its masks, resumes bit by bit."""
 
 import dataclasses
+import io
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,21 +13,24 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from bench import provenance
+from bench.config.framework import BYOLSpec, MoCoSpec
 from bench.config.run import Run
-from bench.frameworks import FRAMEWORKS
-from bench.runs import record
+from bench.frameworks import FRAMEWORKS, Framework
+from bench.frameworks.simclr import SimCLR
 from bench.ticks import Phase, Tick
-from bench.training import checkpoint, loop
+from bench.training import checkpoint
 from bench.training import parts as training_parts
 from bench.training.checkpoint import CheckpointError
 from bench.training.state import TrainingError
+from bench.views.batched import BatchedViews
 from methods import METHODS
 from methods.branches import Branches
 from methods.granularity.base import budget
 from methods.granularity.select import parse
 from methods.pruning.synchronized import Synchronized
 from methods.scores import EmaMagnitude
-from tests.tiny import dataset_of, pretrained, tiny_run
+from tests.tiny import Pretrained, dataset_of, pretrained, tiny_run
 
 CELLS = [(framework, method) for framework in FRAMEWORKS for method in METHODS]
 
@@ -66,7 +70,7 @@ def test_a_run_ends_at_exactly_its_density_and_an_interrupted_one_with_the_same_
     is_exact(run, continued)
 
 
-def is_exact(run: Run, trained: loop.Pretrained) -> None:
+def is_exact(run: Run, trained: Pretrained) -> None:
     """Check densities and the exported zeros."""
     method = run.sparsity.method
     total = trained.facts["prunable_weights"]
@@ -266,7 +270,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:
         pretrained(run, tmp_path, stop_at(3))
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match="a damaged checkpoint"):
         pretrained(run, tmp_path)
 
 
@@ -274,7 +278,7 @@ def test_a_checkpoint_of_other_code_is_not_continued(tmp_path: Path, monkeypatch
     run = tiny_run("simclr", "dense")
     with pytest.raises(KeyboardInterrupt):
         pretrained(run, tmp_path, stop_at(3))
-    monkeypatch.setattr(record, "source_digest", lambda: "other code")
+    monkeypatch.setattr(provenance, "source_digest", lambda: "other code")
     steps: list[int] = []
     pretrained(run, tmp_path, lambda done, *_: steps.append(done))
     assert steps[0] == 1
@@ -296,8 +300,63 @@ def test_a_checkpoint_holds_a_shared_weight_once(tmp_path: Path) -> None:
     run = tiny_run("simclr", "synchronized", gap=0.3)
     with pytest.raises(KeyboardInterrupt):
         pretrained(run, tmp_path, stop_at(10))
-    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]["framework"]
+    archive = (tmp_path / "checkpoint.pt").read_bytes().split(b"\n", 2)[2]
+    state = torch.load(io.BytesIO(archive), weights_only=True)["framework"]
     owned = {name for name in state if name.startswith("target.")}
     assert owned
     # Of the twin of a method with two masks: its masks and its running statistics, but no weight.
     assert all(name.endswith((".mask", ".running_mean", ".running_var", ".num_batches_tracked")) for name in owned)
+
+
+def test_every_epoch_shows_every_image_once_in_an_order_of_its_own_and_each_branch_its_view(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[int, list[int], tuple[Tensor, Tensor]]] = []
+    seen: list[tuple[Tensor, Tensor]] = []
+    make, look = BatchedViews.views, SimCLR.loss
+
+    def views(self: BatchedViews, images: Tensor, samples: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        made.append((epoch, samples.tolist(), make(self, images, samples, epoch)))
+        return made[-1][2]
+
+    def loss(self: SimCLR, view0: Tensor, view1: Tensor, labels: Tensor) -> Tensor:
+        seen.append((view0, view1))
+        return look(self, view0, view1, labels)
+
+    monkeypatch.setattr(BatchedViews, "views", views)
+    monkeypatch.setattr(SimCLR, "loss", loss)
+    pretrained(tiny_run("simclr", "dense", epochs=3), tmp_path)
+    orders = [[sample for epoch, samples, _ in made if epoch == each for sample in samples] for each in range(3)]
+    assert all(sorted(order) == list(range(96)) for order in orders)
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    assert len(seen) == len(made) == 12
+    for (_, _, pair), given in zip(made, seen, strict=True):
+        assert all(torch.equal(*each) for each in zip(pair, given, strict=True))
+        assert not torch.equal(*given)
+
+
+@pytest.mark.parametrize("framework", ["byol", "moco"])
+def test_the_target_follows_the_online_encoder_after_every_step(
+    framework: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tiny_run(framework, "dense", epochs=1)
+    assert isinstance(run.framework, BYOLSpec | MoCoSpec)
+    run = dataclasses.replace(run, framework=dataclasses.replace(run.framework, ema_start=0.75, ema_end=0.75))
+    pairs, make = list[Framework](), training_parts.framework_for
+    online, target = list[Tensor](), list[Tensor]()
+
+    def framework_for(run: Run, *, gather: bool) -> Framework:
+        pairs.append(make(run, gather=gather))
+        return pairs[-1]
+
+    def look(*_: object) -> None:
+        latent = "layer1.0.conv1.parametrizations.weight.original"
+        for kept, module in ((online, pairs[0].online), (target, pairs[0].target)):
+            kept.append(module.get_parameter(latent).detach().clone())
+
+    monkeypatch.setattr(training_parts, "framework_for", framework_for)
+    pretrained(run, tmp_path, look)
+    assert len(target) == 4
+    for before, after, followed in zip(target, target[1:], online[1:], strict=False):
+        torch.testing.assert_close(after, 0.75 * before + 0.25 * followed)
+        assert not torch.equal(after, before)

@@ -22,7 +22,8 @@ from bench.ticks import silent
 from bench.training import loop
 from bench.training import parts as training_parts
 from methods import GATES
-from tests.tiny import dataset_of, gated_run, tiny_run
+from tests import tiny
+from tests.tiny import Pretrained, dataset_of, gated_run, tiny_run
 
 RANKS = 2
 GATHERING = ("simclr", "moco", "barlow_twins", "vicreg")
@@ -43,10 +44,10 @@ def ended(run: Run, folder: Path, fabric: Fabric) -> dict[str, Any]:
     return facts | {"weights": hashlib.sha256(weights).hexdigest(), "world_size": fabric.world_size}
 
 
-def trained_by(fabric: Fabric, run: Run, folder: Path) -> loop.Pretrained:
+def trained_by(fabric: Fabric, run: Run, folder: Path) -> Pretrained:
     dataset = dataset_of(run, folder / f"cache{fabric.global_rank}")
     path = folder / run.run_id / "checkpoint.pt"
-    return loop.pretrain(run, dataset, path, fabric=fabric, tick=silent)
+    return tiny.ended(run, dataset, loop.pretrain(run, dataset, path, fabric=fabric, tick=silent))
 
 
 def gradients(framework: str, folder: Path, fabric: Fabric) -> list[list[float]]:
