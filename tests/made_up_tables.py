@@ -1,6 +1,7 @@
 """Small made-up tables: what a judge and a report need, without any training."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 from bench.config.framework import BYOLSpec, SimCLRSpec
@@ -8,13 +9,14 @@ from bench.config.run import UNTRAINED, DataSpec, EncoderSpec, OptimizerSpec, Ru
 from bench.judging.claims import Claim, Claims
 from bench.judging.tolerances import Tolerances
 from bench.judging.verdict import Margin
-from bench.runs.record import Record, plain
+from bench.runs.record import Record
 from bench.tables.spec import TableSpec
 
 FRAMEWORKS = {
     "simclr": SimCLRSpec(hidden_dim=64, output_dim=128, temperature=0.2),
     "byol": BYOLSpec(hidden_dim=64, output_dim=128, prediction_dim=64, ema_start=0.9, ema_end=1.0),
 }
+TEST_IMAGES = 100_000  # so that percentages of three decimals are counts
 LINEAR = "linear_top1_percent"
 
 
@@ -51,8 +53,7 @@ def made_up_record(
     """Return a record with every fact the judge reads; ``facts`` and ``provenance`` replace some."""
     kept = round(1000 * run.sparsity.density)
     return Record(
-        run_id=run.run_id,
-        run=plain(run),
+        run=run,
         metrics={LINEAR: linear, "knn_top1_percent": knn},
         facts={
             "data_fingerprint": "feed",
@@ -71,6 +72,9 @@ def made_up_record(
             "prunable_weights": 1000,
             "samples_seen": 25600,
             "training_macs_ratio": 0.5 + run.sparsity.density / 2,
+            "test_images": TEST_IMAGES,
+            "knn_correct": round(knn * TEST_IMAGES / 100),
+            "linear_correct": round(linear * TEST_IMAGES / 100) if math.isfinite(linear) else 0,
             "update_steps": [120, 130],
             "weights_digest": f"weights-{run.seed}",
             **(facts or {}),

@@ -1,7 +1,6 @@
 """From outcomes and references to a judged table; pure, so that the same records can be judged again."""
 
 import dataclasses
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -126,15 +125,6 @@ def _owners(spec: TableSpec, records: Sequence[Record]) -> dict[str, str]:
     return {dataclasses.replace(run, seed=seed).run_id: run.cell for run in spec.cells for seed in seeds}
 
 
-def _setting(run: Mapping[str, object]) -> str:
-    """Return a run without its seed and without what is off, as a text: a new knob is off in every older run."""
-
-    def on(value: object) -> object:
-        return {key: on(entry) for key, entry in value.items() if entry} if isinstance(value, Mapping) else value
-
-    return json.dumps(on({key: value for key, value in run.items() if key != "seed"}), sort_keys=True)
-
-
 def _by_cell(spec: TableSpec, outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
     found: dict[str, list[Outcome]] = {name: [] for name in spec.names}
     owners = _owners(spec, [item for item in outcomes if isinstance(item, Record)])
@@ -213,9 +203,10 @@ def _design(
     new = {cell: _numbers(fresh[cell], metric) for cell in cells}
     old = {cell: _numbers(kept[cell], metric) for cell in cells}
     margins = {cell: tolerances.margin(framework_of(cell)) for cell in cells}
-    settings: defaultdict[str, dict[str, list[float]]] = defaultdict(dict)
+    settings: defaultdict[str, dict[Run, list[float]]] = defaultdict(dict)
     for item in references:
-        settings[_framework_of(item)].setdefault(_setting(item.run), []).append(item.metrics[metric])
+        setting = dataclasses.replace(item.run, seed=0)
+        settings[setting.framework.name].setdefault(setting, []).append(item.metrics[metric])
     pools: dict[str, str] = {}
     spreads: dict[str, Spread] = {}
     for framework in dict.fromkeys(map(framework_of, cells)):
@@ -235,12 +226,6 @@ def _design(
         alpha=tolerances.alpha,
         pools=pools,
     )
-
-
-def _framework_of(record: Record) -> str:
-    framework = record.run["framework"]
-    assert isinstance(framework, Mapping)
-    return str(framework["name"])
 
 
 def _numbers(records: Sequence[Record], metric: str) -> list[float]:
@@ -271,4 +256,4 @@ def _has_missed(record: Record, tolerances: Tolerances) -> bool:
 
 
 def _seed(record: Record) -> int:
-    return int(str(record.run["seed"]))
+    return record.run.seed

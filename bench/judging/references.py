@@ -1,10 +1,17 @@
-"""Our own stored runs: read, checked against their seal, and written by ``nox -s record`` alone."""
+"""Our own stored runs: read, checked against their seal, and written by ``nox -s record`` alone.
+
+What is trusted: the references, as version control holds them; their seal finds an edit by accident. A user's records
+are the user's own: they are checked against themselves (types, the name, percentages against counts) and against the
+references (exact facts; a fresh seed has weights of its own), so that a slip or a mixed-up folder is found. Whoever
+forges all of a record can print any number, and deceives nobody but who trusts that computer.
+"""
 
 import hashlib
 import json
 from pathlib import Path
 
 from bench.files import ROOT, write_atomically
+from bench.reading import read_json
 from bench.runs.record import Record, RecordError
 
 REFERENCES = ROOT / "results" / "references"
@@ -32,10 +39,9 @@ def save_reference(root: Path, table: str, profile: str, data: str, record: Reco
     Raises:
         RecordError: the seed belongs to users' runs.
     """
-    seed = record.run["seed"]
-    if not isinstance(seed, int) or not 0 <= seed < FIRST_USER_SEED:
+    if record.run.seed >= FIRST_USER_SEED:
         raise RecordError(
-            f"{record.run_id}: seed {seed} cannot be a reference. References take seeds 0 to "
+            f"{record.run_id}: seed {record.run.seed} cannot be a reference. References take seeds 0 to "
             f"{FIRST_USER_SEED - 1}, so that a user's runs are fresh."
         )
     body = json.loads(record.text)
@@ -51,16 +57,19 @@ def load_reference(path: Path) -> Record:
     Raises:
         RecordError: the file is unreadable, lies under another name, is of other data, or was edited.
     """
-    record = Record.load(path)
-    body = json.loads(path.read_text(encoding="utf-8"))
-    if body.get("seal") != seal(body):
+    try:
+        body = read_json(path)
+    except ValueError as error:
+        raise RecordError(f"{path}: not a readable reference ({error}). Restore it from version control.") from None
+    if not isinstance(body, dict) or body.get("seal") != seal(body):
         raise RecordError(
             f"{path}: the content does not match its seal, so the file was edited. References change only "
             "through `nox -s record`; restore this one from version control."
         )
-    if path.stem != record.run_id or path.parent.name != _data_name(record):
+    record = Record.read(body, path)
+    if path.stem != record.run_id or path.parent.name != record.run.data.name:
         raise RecordError(
-            f"{path}: holds {record.run_id} on {_data_name(record)}. A reference lies at "
+            f"{path}: holds {record.run_id} on {record.run.data.name}. A reference lies at "
             "TABLE/PROFILE/DATA/RUN_ID.json; restore it from version control."
         )
     return record
@@ -73,8 +82,3 @@ def load_references(table: str, profile: str, data: str, root: Path = REFERENCES
         RecordError: one of them cannot be trusted.
     """
     return tuple(map(load_reference, sorted((root / table / profile / data).glob("*.json"))))
-
-
-def _data_name(record: Record) -> str:
-    data = record.run["data"]
-    return str(data["name"]) if isinstance(data, dict) else "unknown data"

@@ -45,7 +45,7 @@ def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
 
 def seeds_drawn(table: JudgedTable) -> str:
     """Return the seeds of the runs that the table is made of: fresh ones, else the references."""
-    return f"seeds {_seeds([int(str(record.run['seed']))] for record in table.records)}"
+    return f"seeds {_seeds([record.run.seed] for record in table.records)}"
 
 
 def _held_out(run: Run) -> str:

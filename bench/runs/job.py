@@ -16,7 +16,6 @@ from bench.config.run import Run
 from bench.data import dataset as data_dataset
 from bench.evaluation.scores import scores
 from bench.provenance import git_state
-from bench.runs import record
 from bench.runs.context import Context
 from bench.runs.folder import RunFolder
 from bench.runs.record import Record
@@ -63,8 +62,7 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
     folder.encoder.unlink(missing_ok=True)  # of an earlier record that was dropped
     kept = _keep_encoder(run, folder, ended.encoder, dataset.test.images.shape[-1]) if context.keeps_encoders else {}
     made = Record(
-        run_id=run.run_id,
-        run=record.plain(run),
+        run=run,
         metrics=metrics,
         facts=facts(run, dataset, trained, ended) | counts,
         provenance={

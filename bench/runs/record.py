@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-import typing
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,28 @@ from bench.config.framework import FrameworkSpec
 from bench.config.run import Run
 from bench.errors import UserError
 from bench.files import write_atomically
+from bench.reading import read_json, structured
 
 SCHEMA = 1
+WAY_OUT = "Delete it; the run is then made again."
+# Facts and provenance that others compute with, where a record has them. The rest is shown or compared as it stands.
+_COUNTS = (
+    *("dense_macs", "gate_overhead_macs", "kept_weights", "kept_weights_target", "knn_correct", "linear_correct"),
+    *("optimizer_steps", "prunable_weights", "samples_seen", "test_images", "train_images"),
+)
+_NUMBERS = (
+    *("density_encoder", "density_prunable", "gate_rate", "gate_rate_target", "macs_ratio", "reduction"),
+    *("reduction_asked", "reduction_target", "training_macs_ratio"),
+)
+KINDS: Mapping[str, Any] = {
+    **dict.fromkeys(_COUNTS, int),
+    **dict.fromkeys(_NUMBERS, float),
+    **dict.fromkeys(("data_fingerprint", "env_class", "source_digest", "weights_digest"), str),
+    **dict.fromkeys(("kept_per_layer", "kept_per_layer_target"), Mapping[str, int]),
+    **dict.fromkeys(("gate_rate_per_layer", "gate_rate_per_layer_target"), Mapping[str, float]),
+    **dict.fromkeys(("update_steps", "loss_curve"), tuple[float, ...]),
+    "sources": Mapping[str, str],
+}
 
 
 class RecordError(UserError):
@@ -25,23 +45,26 @@ class Record:
     """One finished run.
 
     Attributes:
-        run_id: the run's name, also its file's.
-        run: the run as nested plain values, all fields written out.
+        run: what was run; its ``run_id`` is also the file's name.
         metrics: percentages, e.g. ``knn_top1_percent``, ``linear_top1_percent``.
         facts: exact properties: counts, densities, MACs, digests, curves.
         provenance: where, when and with which code; never compared, except ``source_digest`` and ``env_class``.
     """
 
-    run_id: str
-    run: Mapping[str, object]
+    run: Run
     metrics: Mapping[str, float]
     facts: Mapping[str, object]
     provenance: Mapping[str, object]
 
     @property
+    def run_id(self) -> str:
+        """The run's name."""
+        return self.run.run_id
+
+    @property
     def text(self) -> str:
         """The record as JSON with sorted keys and a final newline."""
-        body = {"schema": SCHEMA} | dataclasses.asdict(self)
+        body = {"schema": SCHEMA, "run_id": self.run_id} | dataclasses.asdict(self)
         return json.dumps(body, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
     def save(self, path: Path) -> None:
@@ -50,48 +73,73 @@ class Record:
 
     @classmethod
     def load(cls, path: Path) -> "Record":
-        """Read a record.
+        """Read a record. A knob that is younger than the record is off, its default.
 
         Raises:
-            RecordError: the file is missing, is not JSON, or lacks a field.
+            RecordError: the file is missing, is no record, or contradicts itself: its name is not that of its
+                settings, or a percentage not that of its counts.
         """
         try:
-            body = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            body = read_json(path)
+        except ValueError as error:
+            raise RecordError(f"{path}: not a readable record ({error}). {WAY_OUT}") from None
+        return cls.read(body, path)
+
+    @classmethod
+    def read(cls, body: object, path: Path) -> "Record":
+        """Return the record that the content of a file at ``path`` stands for.
+
+        Raises:
+            RecordError: as ``load`` does.
+        """
+        if not isinstance(body, dict) or body.get("schema") != SCHEMA:
+            raise RecordError(f"{path}: not a record of schema {SCHEMA}. {WAY_OUT}")
+        file = structured(_File, body, str(path), _unreadable)
+        for name, values in (("facts", file.facts), ("provenance", file.provenance)):
+            for key in KINDS.keys() & values.keys():
+                structured(KINDS[key], values[key], f"{path}: {name}.{key}", _unreadable)
+        record = cls(run=file.run, metrics=file.metrics, facts=file.facts, provenance=file.provenance)
+        if record.run_id != file.run_id:
             raise RecordError(
-                f"{path}: not a readable record ({error}). Delete it; the run is then made again."
-            ) from error
-        names = [item.name for item in dataclasses.fields(cls)]
-        if not isinstance(body, dict) or body.get("schema") != SCHEMA or not set(names) <= set(body):
-            raise RecordError(f"{path}: not a record of schema {SCHEMA}. Delete it; the run is then made again.")
-        return cls(**{name: body[name] for name in names})
+                f"{path}: its settings are those of {record.run_id}, but it says {file.run_id}. {WAY_OUT}"
+            )
+        _check_percentages(record, path)
+        return record
 
 
-def run_of(record: Record, path: Path) -> Run:
-    """Return the run that a record at ``path`` is of.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """The layout of a record's file; references also hold their seal."""
+
+    schema: int
+    run_id: str
+    run: Run
+    metrics: Mapping[str, float]
+    facts: Mapping[str, object]
+    provenance: Mapping[str, object]
+    seal: str | None = None
+
+
+def _unreadable(message: str) -> RecordError:
+    return RecordError(f"{message} {WAY_OUT}")
+
+
+def _check_percentages(record: Record, path: Path) -> None:
+    """Demand that each metric is 100 x correct / total, of the counts beside it.
 
     Raises:
-        RecordError: it was made by code with other settings.
+        RecordError: it is not, or there are no such counts.
     """
-    hints = typing.get_type_hints(Run)
-    try:
-        parts: dict[str, Any] = {
-            name: hints[name](**value) if isinstance(value, dict) else value
-            for name, value in record.run.items()
-            if name != "framework"
-        }
-        spec, constants = FrameworkSpec.chosen_by(record.run["framework"])  # type: ignore[arg-type]
-        run = Run(**(parts | {"framework": spec(**constants)}))
-    except (TypeError, KeyError) as error:
-        raise RecordError(f"{path}: made by other code ({error}). Delete it; the run is then made again.") from error
-    if run.run_id != record.run_id:
-        raise RecordError(
-            f"{path}: its settings are those of {run.run_id}, but it says {record.run_id}. Delete it; the run is "
-            "then made again."
-        )
-    return run
-
-
-def plain(run: Run) -> dict[str, object]:
-    """Return the run as nested plain values, defaults included."""
-    return dataclasses.asdict(run)
+    total = record.facts.get("test_images")
+    for name, percent in record.metrics.items():
+        counted = f"{name.removesuffix('_top1_percent')}_correct"
+        correct = record.facts.get(counted)
+        if not isinstance(correct, int) or not isinstance(total, int) or not 0 <= correct <= total or not total:
+            raise RecordError(
+                f"{path}: metrics.{name} has no counts to bear it: facts.{counted} is {correct!r}, facts.test_images "
+                f"{total!r}. {WAY_OUT}"
+            )
+        if not math.isclose(percent, 100 * correct / total, rel_tol=1e-12):
+            raise RecordError(
+                f"{path}: metrics.{name} is {percent}, but {counted} / test_images is {correct} / {total}. {WAY_OUT}"
+            )

@@ -15,7 +15,7 @@ import torch
 
 from bench.config.run import Run, SparsitySpec
 from bench.runs.folder import RunFolder
-from bench.runs.record import Record, RecordError, run_of
+from bench.runs.record import Record, RecordError
 from bench.speedup import trace
 from bench.speedup.timeline import POINTS, Course, Moment, States, course_of, periods_of
 from bench.training import parts
@@ -37,8 +37,7 @@ def courses(runs_dir: Path, cells: str) -> Iterator[Course]:
     chosen: dict[Run, tuple[Run, Record, Path]] = {}
     for folder in RunFolder.recorded(runs_dir):
         record = Record.load(folder.record)
-        run = run_of(record, folder.record)
-        key = dataclasses.replace(run, seed=0)
+        run, key = record.run, dataclasses.replace(record.run, seed=0)
         if fnmatch.fnmatchcase(run.cell, cells) and (key not in chosen or run.seed < chosen[key][0].seed):
             chosen[key] = (run, record, folder.masks)
     for run, record, path in chosen.values():
@@ -48,7 +47,7 @@ def courses(runs_dir: Path, cells: str) -> Iterator[Course]:
 
 def left_out(runs_dir: Path, cells: str) -> tuple[str, ...]:
     """Return a note on the cells whose runs are no rows, if there are any."""
-    runs = [run_of(Record.load(folder.record), folder.record) for folder in RunFolder.recorded(runs_dir)]
+    runs = [Record.load(folder.record).run for folder in RunFolder.recorded(runs_dir)]
     found = sorted({run.cell for run in runs if run.sparsity.method in NOT_MODELLED})
     matching = fnmatch.filter(found, cells)
     why = "the machines skip what a gate per pixel and slice of output channels closes, and these gates are others"

@@ -32,7 +32,7 @@ SHARED_BY_GATES = {
 # The rooms of bench, from the ground up: the story of one cell. A room imports from itself or an earlier one, and no
 # module in a circle.
 ROOMS = (
-    {"errors", "files", "streams", "ticks"},
+    {"errors", "files", "reading", "streams", "ticks"},
     {"provenance"},
     {"config"},
     {"data"},

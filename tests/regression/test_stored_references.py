@@ -16,7 +16,7 @@ from bench.judging.judged_table import JudgedTable
 from bench.judging.references import FIRST_USER_SEED, REFERENCES, load_references
 from bench.judging.tolerances import load_tolerances
 from bench.judging.verdict import MINIMUM_REFERENCES, Verdict
-from bench.runs.record import Record, plain
+from bench.runs.record import Record
 from bench.tables import TABLES
 from bench.tables.spec import TableSpec
 
@@ -26,11 +26,7 @@ LEAST_REFERENCES = {"cifar10": 5}  # of the other tables: what a verdict needs
 
 
 def _of_cell(run: Run, references: Sequence[Record]) -> list[Record]:
-    return [item for item in references if item.run_id == dataclasses.replace(run, seed=_seed(item)).run_id]
-
-
-def _seed(record: Record) -> int:
-    return int(str(record.run["seed"]))
+    return [item for item in references if item.run_id == dataclasses.replace(run, seed=item.run.seed).run_id]
 
 
 @functools.cache
@@ -42,7 +38,7 @@ def _loaded(place: tuple[str, str, str]) -> tuple[TableSpec, tuple[Record, ...],
     for run in spec.runs(range(FIRST_USER_SEED, FIRST_USER_SEED + PROFILES[profile].seeds)):
         stored = _of_cell(run, references)
         means = {name: math.fsum(item.metrics[name] for item in stored) / len(stored) for name in stored[0].metrics}
-        fresh[run.cell] = dataclasses.replace(stored[0], run_id=run.run_id, run=plain(run), metrics=means)
+        fresh[run.cell] = dataclasses.replace(stored[0], run=run, metrics=means)
     return spec, references, fresh
 
 
@@ -88,9 +84,7 @@ def test_the_smoke_table_shows_training_and_mask_updates() -> None:
     for framework, gain in {"simclr": 4.0, "moco": 4.0, "byol": 4.0, "barlow_twins": 2.0}.items():
         assert mean(f"{framework}/dense/*") - mean(f"{framework}/untrained/*") > gain
     for item in references:
-        sparsity = item.run["sparsity"]
-        assert isinstance(sparsity, dict)
-        method, updates, steps = sparsity["method"], item.facts["update_steps"], item.facts["optimizer_steps"]
+        method, updates, steps = item.run.sparsity.method, item.facts["update_steps"], item.facts["optimizer_steps"]
         assert isinstance(updates, list)
         assert isinstance(steps, int)
         assert steps >= (0 if method == "untrained" else 200)

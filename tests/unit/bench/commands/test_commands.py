@@ -193,7 +193,7 @@ def test_references_of_smoke_are_of_the_images_and_of_their_stand_in(
     assert {path.parent.parent for path in stored} == {references / "cifar10" / profile}
     for name in recorded:
         records = [Record.load(path) for path in stored if path.parent.name == name]
-        assert sorted(int(str(each.run["seed"])) for each in records) == [0, 1, 2]
+        assert sorted(each.run.seed for each in records) == [0, 1, 2]
 
 
 def test_a_record_that_lies_under_out_becomes_no_reference(

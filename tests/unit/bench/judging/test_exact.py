@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from bench.judging.exact import SAME_WITH_EVERY_SEED, repetitions, violations
@@ -84,13 +86,7 @@ def test_another_class_of_machine_need_not_give_the_same_bits() -> None:
 
 def test_a_missing_fact_is_a_violation() -> None:
     facts = {name: fact for name, fact in REFERENCE.facts.items() if name not in {"update_steps", "mask_digest"}}
-    record = type(REFERENCE)(
-        run_id=REFERENCE.run_id,
-        run=REFERENCE.run,
-        metrics=REFERENCE.metrics,
-        facts=facts,
-        provenance=REFERENCE.provenance,
-    )
+    record = dataclasses.replace(REFERENCE, facts=facts)
     lines = violations(record, [REFERENCE])
     assert [line.partition(":")[0] for line in lines] == ["mask_digest", "update_steps"]
     assert len(violations(record, [record])) == 1  # also where the reference lacks it: not compared is not passed

@@ -109,23 +109,6 @@ def test_references_made_with_other_settings_do_not_count() -> None:
     assert "settings changed since the reference simclr-gradual-element-d0.10-s0-" in judgement.reason
 
 
-def test_a_knob_that_was_added_since_does_not_orphan_references() -> None:
-    # A reference written before a field existed lacks it; its name does not change, as the field is off.
-    def older(record: Record) -> Record:
-        framework = record.run["framework"]
-        assert isinstance(framework, dict)
-        known = {name: value for name, value in framework.items() if name != "queue_size"}
-        return dataclasses.replace(record, run={**record.run, "framework": known})
-
-    table = _assembled(
-        [*DENSE_NEW, *SPARSE_NEW], [older(DENSE_REFERENCES[0]), *DENSE_REFERENCES[1:], *SPARSE_REFERENCES]
-    )
-    assert _verdicts(table) == [Verdict.REPRODUCED] * 2
-    assert table.design is not None
-    assert {item.reference_runs for item in table.design.comparisons.values()} == {5}
-    assert {item.spread.degrees for item in table.design.comparisons.values()} == {8}
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 100.1])
 def test_a_metric_that_is_no_percentage_is_a_failure(value: float) -> None:
     table = _assembled([*DENSE_NEW, *made_up_records(SPARSE, [value], first_seed=100)])

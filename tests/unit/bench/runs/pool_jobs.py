@@ -42,8 +42,7 @@ def a_run(seed: int, method: str = "dense") -> Run:
 
 def saved(run: Run, folder: Path, source: str | None = None, images: str = IMAGES) -> Record:
     record = Record(
-        run_id=run.run_id,
-        run={},
+        run=run,
         metrics={},
         facts={
             "process": os.getpid(),

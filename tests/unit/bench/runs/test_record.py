@@ -1,0 +1,151 @@
+import dataclasses
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.judging.references import REFERENCES
+from bench.runs.record import KINDS, Record, RecordError
+from tests.made_up_tables import made_up_record, made_up_run
+
+RUN = made_up_run("gradual", density=0.125, seed=100)
+RECORD = made_up_record(
+    dataclasses.replace(RUN, sparsity=dataclasses.replace(RUN.sparsity, options=(("depth", 3), ("form", "round")))),
+    51.25,
+)
+BODY = json.loads(RECORD.text)
+# A record of each table; cifar10's are older than the knobs of gates; all hold the constants of every framework.
+OLD = [next(iter(sorted(folder.glob("*/cifar10/*.json")))) for folder in sorted(REFERENCES.iterdir())]
+
+
+@functools.cache
+def _body(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _written(folder: Path, body: object) -> Path:
+    path = folder / "record.json"
+    path.write_text(json.dumps(body))
+    return path
+
+
+def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
+    RECORD.save(tmp_path / "record.json")
+    assert Record.load(tmp_path / "record.json") == RECORD
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.parents[2].name)
+def test_an_old_record_is_read_and_its_young_knobs_are_off(path: Path) -> None:
+    record, old = Record.load(path), _body(path)
+    assert record.run.run_id == path.stem == old["run_id"]
+    assert (record.metrics, record.facts, record.provenance) == (old["metrics"], old["facts"], old["provenance"])
+    for part, entries in old["run"].items():
+        value = getattr(record.run, part)
+        if isinstance(entries, dict):
+            plain = dataclasses.asdict(value)
+            assert {key: entry for key, entry in entries.items() if entry is not None} == {
+                key: plain[key] for key, entry in entries.items() if entry is not None
+            }
+        else:
+            assert value == entries
+
+
+def _drop(body: Any) -> None:
+    del body["run"]["seed"]
+
+
+def _set(*keys: str, to: object) -> Callable[[Any], None]:
+    def change(body: Any) -> None:
+        for key in keys[:-1]:
+            body = body[key]
+        body[keys[-1]] = to
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_drop, "run.seed is missing"),
+        (_set("run", to="text"), "run is 'text'; it must be a table"),
+        (_set("run", "seed", to="3"), "run.seed is '3'; it must be an integer"),
+        (_set("run", "seed", to=True), "run.seed is True; it must be an integer"),
+        (_set("run", "seed", to=101), "its settings are those of .*-s101-.*, but it says .*-s100-"),
+        (_set("run", "sparsity", "density", to=2.0), r"sparsity.density is 2.0; it must lie in \(0, 1\]"),
+        (_set("run", "sparsity", "colour", to=1), "run.sparsity has unknown entries colour"),
+        (_set("run", "framework", "name", to="simclrr"), "framework 'simclrr' is unknown. Did you mean 'simclr'"),
+        (_set("run", "framework", "queue_size", to=3), "run.framework has unknown entries queue_size"),
+        (_set("run", "optimizer", "name", to="adam"), "run.optimizer.name is 'adam'; it must be one of sgd, lars"),
+        (_set("metrics", "knn_top1_percent", to="40"), r"metrics\[knn_top1_percent\] is '40'; it must be a number"),
+        (_set("metrics", "knn_top1_percent", to=99.99), "metrics.knn_top1_percent is 99.99, but .* 40000 / 100000"),
+        (_set("metrics", "other_top1_percent", to=1.0), "metrics.other_top1_percent has no counts to bear it"),
+        (_set("facts", "knn_correct", to=100_001), "metrics.knn_top1_percent has no counts"),
+        (_set("facts", "test_images", to=0), "has no counts to bear it"),
+        (_set("facts", "kept_weights", to="many"), "facts.kept_weights: it is 'many'; it must be an integer"),
+        (_set("facts", "kept_per_layer", to={"conv1": 0.5}), r"facts.kept_per_layer: \[conv1\] is 0.5"),
+        (_set("facts", to=[]), r"facts is \[\]; it must be a table"),
+        (_set("provenance", "env_class", to=7), "provenance.env_class: it is 7; it must be a text"),
+        (_set("schema", to=2), "not a record of schema 1"),
+        (_set("colour", to=2), "unknown entries colour"),
+    ],
+)
+def test_a_broken_record_names_its_file_and_its_field(
+    tmp_path: Path, change: Callable[[Any], None], message: str
+) -> None:
+    body = json.loads(RECORD.text)
+    change(body)
+    with pytest.raises(RecordError, match=message) as raised:
+        Record.load(_written(tmp_path, body))
+    assert "record.json" in str(raised.value)
+    assert "Delete it; the run is then made again." in str(raised.value)
+
+
+def _read(path: Path) -> None:
+    try:
+        record = Record.load(path)
+    except RecordError as error:
+        assert "record.json" in str(error)  # noqa: PT017
+    else:
+        assert record.run_id == record.run.run_id
+
+
+anything = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+
+
+@anything
+@given(payload=st.binary(max_size=60))
+def test_any_bytes_are_a_record_or_refused(tmp_path: Path, payload: bytes) -> None:
+    (tmp_path / "record.json").write_bytes(payload)
+    _read(tmp_path / "record.json")
+
+
+@anything
+@given(place=st.floats(0.0, 1.0), patch=st.binary(max_size=3))
+def test_any_patched_or_truncated_record_is_a_record_or_refused(tmp_path: Path, place: float, patch: bytes) -> None:
+    payload = RECORD.text.encode()
+    at = round(place * len(payload))
+    (tmp_path / "record.json").write_bytes(payload[:at] + patch + (payload[at + len(patch) :] if patch else b""))
+    _read(tmp_path / "record.json")
+
+
+@anything
+@given(
+    part=st.sampled_from(["run", "metrics", "facts", "provenance"]),
+    key=st.sampled_from(sorted([*KINDS, *BODY["run"], *BODY["metrics"]])),
+    entry=st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.just([])
+    | st.just({}),
+)
+def test_a_field_of_any_kind_is_read_or_refused(tmp_path: Path, part: str, key: str, entry: object) -> None:
+    body = json.loads(RECORD.text)
+    body[part][key] = entry
+    _read(_written(tmp_path, body))
