@@ -9,9 +9,10 @@ from tyro.conf import UseAppendAction, arg
 from bench.commands.place import Out
 from bench.commands.result import aligned
 from bench.config import overrides
+from bench.config.run import Run
 from bench.errors import UsageError, unknown
 from bench.runs.find import FoundRun, State, every
-from bench.runs.record import Record, run_of
+from bench.runs.record import Record
 
 _NOTHING = "-"
 _METRICS = {"linear": "linear_top1_percent", "kNN": "knn_top1_percent"}
@@ -43,7 +44,7 @@ class Runs:
         for found in every(self.place.runs_dir):
             if found.state is State.FINISHED:
                 record = Record.load(found.folder.record)
-                settings = _settings(record, found)
+                settings = _settings(record.run)
                 if all(_matches(settings, key, text) for key, text in wanted.items()):
                     results = [f"{record.metrics[name]:.2f}" for name in _METRICS.values()]
                     rows.append([settings["cell"], settings["seed"], *results, *_ends(found)])
@@ -60,8 +61,7 @@ class Runs:
         return 0
 
 
-def _settings(record: Record, found: FoundRun) -> dict[str, str]:
-    run = run_of(record, found.folder.record)
+def _settings(run: Run) -> dict[str, str]:
     values = {key: overrides.text_of(value) for key, value in overrides.settings(run).items()}
     return {"cell": run.cell, **values}
 

@@ -14,7 +14,7 @@ from bench.config.run import Run
 from bench.files import write_atomically
 from bench.runs import find
 from bench.runs.folder import RunFolder
-from bench.runs.record import Record, run_of
+from bench.runs.record import Record
 
 _BUDGETS = {  # fact or entry of the provenance -> what it is
     "density_prunable": "density of the prunable weights",
@@ -57,7 +57,7 @@ class Show:
         """
         folder = find.named(self.run, self.place.runs_dir)
         record = Record.load(folder.record)
-        run = run_of(record, folder.record)
+        run = record.run
         print(f"{run.cell}, seed {run.seed}: {record.run_id}")
         print(*_section("results", numbers(record)), sep="\n")
         print(*_section("settings", _texts(overrides.settings(run))), sep="\n")

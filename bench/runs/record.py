@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.config.framework import FrameworkSpec
 from bench.config.run import Run
 from bench.errors import UserError
 from bench.files import write_atomically
