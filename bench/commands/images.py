@@ -1,15 +1,20 @@
 """Whose images a command works on: the data set that was asked for, or its stand-in."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bench.commands.place import OutAndData
 from bench.config.run import STAND_IN
 from bench.runs.folder import RunFolder
 
 if TYPE_CHECKING:
+    from bench.data.known import Content
     from bench.tables.spec import TableSpec
+
+
+PlaceT = TypeVar("PlaceT", bound=OutAndData)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +24,29 @@ class Images:
     name: str
     banner: str = ""
     note: str = ""
+
+
+def located(named: str, place: PlaceT) -> tuple[str, PlaceT]:
+    """Return a data set's name and where it lies, of a name or of a path (which holds a slash).
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    from bench.data import find
+
+    name, data_dir = find.place_of(named, place.data_dir)
+    return name, dataclasses.replace(place, data_dir=data_dir)
+
+
+def content_of(name: str, place: OutAndData) -> "Content":
+    """Return what a data set holds: as published, if it is known by name; else counted in its folder.
+
+    Raises:
+        DataError: it is neither known nor there.
+    """
+    from bench.data import find, known
+
+    return known.known_content(name) or find.content(find.find(name, place.images_dir))
 
 
 def resolve_images(name: str, profile: str, place: OutAndData) -> Images:

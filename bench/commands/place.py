@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ProfileName = Literal["smoke", "cpu", "paper"]
 Glob = Annotated[str, arg(metavar="PATTERN")]
 TableName = Annotated[str, arg(metavar="TABLE")]
-DataName = Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: the table's own)")]
+DataName = Annotated[str | None, arg(metavar="NAME|PATH", help_behavior_hint="(default: the table's own)")]
 
 
 @dataclass(frozen=True, kw_only=True)

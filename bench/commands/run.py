@@ -1,5 +1,6 @@
 """``run``: one cell with one seed, or a sweep over settings of it."""
 
+import dataclasses
 import itertools
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from bench.commands.cell import run_of_cell
 from bench.commands.changes import OtherSettings
+from bench.commands.images import content_of, located
 from bench.commands.place import Place, ProfileName
 from bench.commands.result import result_line, sweep_lines
 from bench.config import overrides
@@ -26,7 +28,7 @@ class Run:
         cell: FRAMEWORK/METHOD/GRANULARITY/POINT, e.g. simclr/synchronized/element/d0.10+g0.30; `methods` lists names.
         profile: size of the experiment: minutes on 2 cores, an hour a seed, or days on a GPU.
         seed: decides everything that is random.
-        data: cifar10, cifar100, digits, or the name of an image folder under the data directory.
+        data: cifar10, cifar100, imagenet100, digits, an image folder's name under the data directory, or its path.
         vary: make a run for each of these values of a setting, e.g. optimizer.learning_rate=0.03,0.06,0.12 or
             seed=0,1,2, and print a table; repeat it for every combination with another setting.
         json: print the whole record instead of the line.
@@ -38,7 +40,7 @@ class Run:
     cell: Positional[Annotated[str, arg(metavar="CELL")]]
     profile: ProfileName = "smoke"
     seed: Annotated[int, arg(metavar="N")] = 0
-    data: Annotated[str, arg(metavar="NAME")] = "cifar10"
+    data: Annotated[str, arg(metavar="NAME|PATH")] = "cifar10"
     vary: UseAppendAction[Annotated[tuple[str, ...], arg(metavar="KEY=A,B,...")]] = ()
     json: bool = False
     force: bool = False
@@ -52,11 +54,18 @@ class Run:
             DataError, RunError: a run cannot be built.
             UsageError: it would take days on a CPU, and there is no ``force``; or there is no such device.
         """
-        runs = self._runs()
+        name, place = located(self.data, self.place)
+        return dataclasses.replace(self, data=name, place=place).carry_out()
+
+    def carry_out(self) -> int:
+        """Make what is missing; the data set is named, and ``place`` has it."""
+        runs, notes = self._runs()
         context = self.place.context
         from bench.data import dataset
         from bench.training import parts
 
+        for note in notes:
+            print(note, file=sys.stderr)
         for run in runs:
             parts.check(run, dataset.load(run.data, context.data_dir, context.cache_dir))
         failed = False
@@ -79,16 +88,20 @@ class Run:
             raise UsageError("--vary: the same setting twice. Give all its values at once, as KEY=A,B,C.")
         return values
 
-    def _runs(self) -> list[Setting]:
-        """Return the runs that are asked for, each once, those of equal data together."""
-        run = self.other.applied(run_of_cell(self.cell, profile=self.profile, data=self.data, seed=self.seed))
+    def _runs(self) -> tuple[list[Setting], tuple[str, ...]]:
+        """Return the runs that are asked for, each once, those of equal data together, and notes on the data."""
+        from bench.data import fit
+
+        of_profile = run_of_cell(self.cell, profile=self.profile, data=self.data, seed=self.seed)
+        content = content_of(self.data, self.place)
+        run, notes = self.other.applied(fit.fitted(of_profile, content)), fit.remarks(of_profile.data, content)
         varied = self._varied
         twice = sorted(varied.keys() & self.other.changes.keys())
         if twice:
             raise UsageError(f"{', '.join(twice)}: set and varied. Do one of both.")
         combinations = (dict(zip(varied, each, strict=True)) for each in itertools.product(*varied.values()))
         runs = dict.fromkeys(overrides.changed(run, each) for each in combinations)
-        return sorted(runs, key=lambda each: [*{item.data: None for item in runs}].index(each.data))
+        return sorted(runs, key=lambda each: [*{item.data: None for item in runs}].index(each.data)), notes
 
     def _perform(self, runs: Sequence[Setting], made: dict[str, Record]) -> bool:
         """Make runs of equal data, add their records, and return whether one failed."""

@@ -1,7 +1,6 @@
 """``table``: make what is missing, judge it, show it."""
 
 import dataclasses
-import functools
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from bench.commands.changes import OtherSettings
-from bench.commands.images import Images, resolve_images, stored_images
+from bench.commands.images import Images, content_of, located, resolve_images, stored_images
 from bench.commands.place import DataName, Glob, Place, ProfileName, TableName, find_table
 from bench.config import overrides
 from bench.config.profiles import PROFILES
@@ -40,7 +39,7 @@ class Table:
         profile: size of the experiment: minutes on 2 cores, an hour a seed, or days on a GPU.
         cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern, e.g. 'simclr/*'.
         seeds: fresh runs per cell, with seeds from 100 on.
-        data: another data set than the table's own, e.g. cifar100 for the table gating.
+        data: another data set than the table's own: cifar100, own images by name or path; see `run --help`.
         stored: train nothing; judge what lies under --out, else show the stored references.
         strict: verdicts of INCONCLUSIVE fail too.
         force: start even where this machine would take days.
@@ -77,6 +76,10 @@ class Table:
 
     def judged(self) -> "JudgedTable":
         """Run what is missing and judge it."""
+        if self.data is not None:
+            name, place = located(self.data, self.place)
+            if name != self.data:
+                return dataclasses.replace(self, data=name, place=place).judged()
         began = time.monotonic()
         from bench.judging.judge import assemble
         from bench.judging.references import load_references
@@ -84,7 +87,7 @@ class Table:
 
         self.place.context  # noqa: B018  # no such device? Said at once
         images = self._images()
-        whole = find_table(self.name)(self.profile, images.name)
+        whole, fits = self._whole(images.name)
         spec = self._spec(images.name)
         # Before the training that they are to judge:
         references = load_references(spec.name, spec.profile, spec.data)
@@ -98,7 +101,7 @@ class Table:
             tolerances=tolerances,
             claims=claims,
             claimed=whole.names,
-            notes=[*self._differences(whole, spec), *notes, *([images.note] if images.note else [])],
+            notes=[*fits, *self._differences(whole, spec), *notes, *([images.note] if images.note else [])],
             banner=images.banner,
             wall_seconds=None if self.stored else time.monotonic() - began,  # of making it: reading takes no time
         )
@@ -116,15 +119,23 @@ class Table:
     def _images(self) -> Images:
         asked = self.data or find_table(self.name).data
         if self.stored:
-            table = self._spec if self.other.changes else functools.partial(find_table(self.name), self.profile)
+            table = self._spec if self.other.changes else lambda images: self._whole(images)[0]
             return stored_images(table, asked, self.profile, self._fresh, self.place)
         return resolve_images(asked, self.profile, self.place)
+
+    def _whole(self, images: str) -> tuple["TableSpec", tuple[str, ...]]:
+        """Return all cells on some images, and what these change about the profile."""
+        from bench.data import fit
+
+        table, content = find_table(self.name), content_of(images, self.place)
+        notes = fit.remarks(table.build(self.profile, images).cells[0].data, content)
+        return table(self.profile, images, content), notes
 
     def _spec(self, images: str) -> "TableSpec":
         """Return the requested cells on some images."""
         if "seed" in self.other.changes:
             raise UsageError("--set seed: a table's seeds are counted by --seeds.")
-        spec = find_table(self.name)(self.profile, images).select(self.cells)
+        spec = self._whole(images)[0].select(self.cells)
         return spec.changed(self.other.changes) if self.other.changes else spec
 
     def _claims(self, spec: "TableSpec") -> "Claims":

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from bench.data.cifar import CIFAR_CLASSES
 from bench.data.digits import NOTE
 from bench.data.images import DataError
-from bench.data.known import KNOWN, class_list
+from bench.data.known import KNOWN, Content, class_list, known_content
 from bench.data.tree import Tree
 
 SECONDS_WITHOUT_AN_ANSWER = 20.0
@@ -66,7 +66,7 @@ def find(name: str, data_dir: Path | None) -> Found:
     return Found(name=name, kind="missing", note=f"nothing of that name in {data_dir}", is_usable=False)
 
 
-def place_of(named: str, data_dir: Path) -> tuple[str, Path]:
+def place_of(named: str, data_dir: Path | None) -> tuple[str, Path | None]:
     """Return the data set's name and data directory where a user gave one or a path; a path holds a separator.
 
     Raises:
@@ -80,31 +80,20 @@ def place_of(named: str, data_dir: Path) -> tuple[str, Path]:
     return folder.name, folder.parent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
-    """What a data set holds, told without reading an image.
-
-    Attributes:
-        classes: how many.
-        train_images: in the train split.
-        pixels: side of its images; 0 where it is known by looking alone.
-    """
-
-    classes: int
-    train_images: int
-    pixels: int = 0
-
-
 def content(found: Found) -> Content:
     """Return what a data set holds: as published, if it is known by name; else counted in its folder.
 
     Raises:
-        DataError: the tree is not as it should be.
+        DataError: it is neither known nor there, or its tree is not as it should be.
     """
-    if found.name in KNOWN:
-        known = KNOWN[found.name]
-        return Content(classes=known.classes, train_images=known.train_images, pixels=known.pixels)
-    assert found.path is not None, "only the stand-in and missing data sets have no path"
+    known = known_content(found.name)
+    if known is not None:
+        return known
+    if found.path is None:
+        raise DataError(
+            f"data set {found.name!r}: {found.note}. Known are {', '.join(KNOWN)}; own images lie as "
+            f"{found.name}/{{train,test}}/CLASS/FILE in a folder that --data-dir names, or --data is their path."
+        )
     tree = tree_of(found.name, found.path)
     return Content(classes=len(tree.classes()), train_images=len(tree.files("train")))
 

@@ -64,7 +64,7 @@ def _square(path: str, side: int) -> tuple[Bytes, str]:
         if image.size != (side, side):
             raise DataError(
                 f"{path}: {image.width}x{image.height} pixels, {side}x{side} are wanted. Images of other sizes are "
-                f"resized while they are loaded, and the files stay as they are: --image-size {side}. A data set that "
-                "is known by name is taken as published: give yours another name."
+                f"resized while they are loaded, and the files stay as they are: --set data.image_size={side}. Data "
+                "that is known by name is taken as published: give yours another name."
             )
         return np.asarray(image.convert("RGB")), image.mode

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bench.config.run import STAND_IN
 
+OWN_PIXELS = 32  # side that own images are made unless a run says otherwise: what the CIFAR stem wants
 CLASS_LISTS = Path(__file__).resolve().parent / "classes"
 
 
@@ -83,6 +84,34 @@ KNOWN: dict[str, KnownData] = {
         is_embedded=True,
     ),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a data set holds, told without reading an image.
+
+    Attributes:
+        classes: how many.
+        train_images: in the train split.
+        pixels: side of its images; 0 where it is known by looking alone.
+    """
+
+    classes: int
+    train_images: int
+    pixels: int = 0
+
+
+def known_content(name: str) -> Content | None:
+    """Return what a data set that is known by name holds as published; None for others."""
+    if name not in KNOWN:
+        return None
+    known = KNOWN[name]
+    return Content(classes=known.classes, train_images=known.train_images, pixels=known.pixels)
+
+
+def title_of(name: str) -> str:
+    """Return a data set's name for people."""
+    return KNOWN[name].title if name in KNOWN else name
 
 
 def class_list(name: str) -> tuple[str, ...]:

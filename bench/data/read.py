@@ -10,12 +10,11 @@ from bench.data.find import Found, find, tree_of
 from bench.data.image_files import ImageFiles
 from bench.data.image_folder import ImageFolder
 from bench.data.images import DataError, Decoded, fingerprint
-from bench.data.known import KNOWN
+from bench.data.known import KNOWN, OWN_PIXELS
 from bench.data.notice import notice
 from bench.data.resized_folder import ResizedFolder
 
 VERIFIED = "fingerprint verified"
-OWN_PIXELS = 32  # side that own images are made unless a run says otherwise: what the CIFAR stem wants
 SURVEYED_IMAGES = 20_000  # larger folders of images of any size are read when a run asks for them
 
 

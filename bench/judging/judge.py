@@ -64,7 +64,8 @@ def assemble(
     kept = {run.cell: [item for item in references if owners.get(item.run_id) == run.cell] for run in spec.cells}
     fresh = {cell: [item for item in found if isinstance(item, Record)] for cell, found in by_cell.items()}
     decided = {
-        run.cell: _without_statistics(run, by_cell[run.cell], kept[run.cell], references, spec) for run in spec.cells
+        run.cell: _without_statistics(run, by_cell[run.cell], kept[run.cell], references, spec, tolerances)
+        for run in spec.cells
     }
     compared = [cell for cell, judgement in decided.items() if judgement is None]
     design = _design(compared, fresh, kept, references, tolerances)
@@ -150,7 +151,12 @@ def _checked(record: Record, cell: str) -> Record | Failed:
 
 
 def _without_statistics(
-    run: Run, outcomes: Sequence[Outcome], kept: Sequence[Record], references: Sequence[Record], spec: TableSpec
+    run: Run,
+    outcomes: Sequence[Outcome],
+    kept: Sequence[Record],
+    references: Sequence[Record],
+    spec: TableSpec,
+    tolerances: Tolerances,
 ) -> Judgement | None:
     """Return the judgement of a cell that cannot, or need not, be compared by its metric; else None."""
     failed = [f"seed {item.seed}: {item.reason}" for item in outcomes if isinstance(item, Failed)]
@@ -164,9 +170,19 @@ def _without_statistics(
     if broken:
         reason = f"{'; '.join(broken)}. Numbers moved: re-record, and say why."
         return Judgement(verdict=Verdict.DEVIATES, reason=reason)
+    return _without_references(run, kept, references, spec, tolerances)
+
+
+def _without_references(
+    run: Run, kept: Sequence[Record], references: Sequence[Record], spec: TableSpec, tolerances: Tolerances
+) -> Judgement | None:
+    """Return the judgement of a cell that there is nothing to compare with; else None."""
     if len(kept) < MINIMUM_REFERENCES and spec.settings:
         reason = f"References are of the table's own settings; here {', '.join(spec.settings)}."
         return Judgement(verdict=Verdict.NO_REFERENCE, reason=reason)
+    if not tolerances.is_set:
+        reason = f"Nothing in the tolerances says what counts as the same on {spec.data}."
+        return Judgement(verdict=Verdict.NOT_JUDGED, reason=reason)
     if len(kept) < MINIMUM_REFERENCES:
         table = f"{spec.name} --profile {spec.profile} --data {spec.data}"
         return _other_settings(run, references) or no_reference(len(kept), table)

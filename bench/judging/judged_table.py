@@ -161,7 +161,8 @@ class JudgedTable:
     def exit_code(self, *, strict: bool = False) -> int:
         """Return 0 if some cell was judged and none DEVIATES, FAILED or NOT_RUN, or if references are shown; else 1.
 
-        Runs with other settings than the table's have no references: none of their cells need be judged.
+        Runs with other settings than the table's have no references, and own images no tolerances: none of their
+        cells need be judged.
 
         Args:
             strict: INCONCLUSIVE cells and a blind judge (a missed positive control) fail too.
@@ -171,5 +172,6 @@ class JudgedTable:
         verdicts = {row.judgement.verdict for row in self.rows}
         bad = {Verdict.DEVIATES, Verdict.FAILED, Verdict.NOT_RUN} | ({Verdict.INCONCLUSIVE} if strict else set())
         is_blind = strict and bool(self.control_missed)
-        judged_none = not self.spec.settings and not any(verdict.is_judged for verdict in verdicts)
+        can_judge = self.tolerances.is_set and not self.spec.settings
+        judged_none = can_judge and not any(verdict.is_judged for verdict in verdicts)
         return int(bool(verdicts & bad) or is_blind or judged_none)

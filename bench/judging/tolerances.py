@@ -20,7 +20,7 @@ class Tolerances:
         judged_metric: the one metric that decides; the others are shown.
         alpha: level of each one-sided test.
         equal_spread_alpha: below this p-value of Brown and Forsythe's test the spread is not pooled.
-        margins: framework -> metric -> margin.
+        margins: framework -> metric -> margin; none at all where nobody has said what counts as the same.
         reduction_within: relative; a measured reduction of MACs closer to the one asked for has met it.
     """
 
@@ -29,6 +29,11 @@ class Tolerances:
     equal_spread_alpha: float
     margins: Mapping[str, Mapping[str, Margin]]
     reduction_within: float
+
+    @property
+    def is_set(self) -> bool:
+        """Whether anything says what counts as the same; else rows are shown and not judged."""
+        return bool(self.margins)
 
     def margin(self, framework: str) -> Margin:
         """Return the margin of the judged metric.
@@ -46,11 +51,10 @@ class Tolerances:
 
 
 def load_tolerances(table: str, profile: str, data: str, path: Path = TOLERANCES) -> Tolerances:
-    """Read the file, all of it strictly, and return one table's tolerances.
+    """Read the file, all of it strictly, and return one table's tolerances; own images have none.
 
     Raises:
-        SettingsError: the file is unreadable, lacks the table, or has unknown, missing, repeated or
-            impossible entries.
+        SettingsError: the file is unreadable, or has unknown, missing, repeated or impossible entries.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -66,11 +70,14 @@ def load_tolerances(table: str, profile: str, data: str, path: Path = TOLERANCES
             raise SettingsError(f"{path}: {'/'.join(key)} appears twice. Merge the entries.")
         known[key] = _tolerances(reader, reduction_within)
     document.close()
-    wanted = (table, profile, data)
-    if wanted not in known:
-        there = ", ".join("/".join(key) for key in known)
-        raise SettingsError(f"{path}: nothing for {'/'.join(wanted)}; there is {there}. Add a [[table]].")
-    return known[wanted]
+    unset = Tolerances(
+        judged_metric="linear_top1_percent",
+        alpha=0.05,
+        equal_spread_alpha=0.01,
+        margins={},
+        reduction_within=reduction_within,
+    )
+    return known.get((table, profile, data), unset)
 
 
 def _tolerances(reader: Reader, reduction_within: float) -> Tolerances:

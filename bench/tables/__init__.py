@@ -1,8 +1,11 @@
 """Each paper table as data."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench.data.fit import fitted
+from bench.data.known import Content, known_content
 from bench.tables import cifar10, gating, structured
 from bench.tables.spec import TableSpec
 
@@ -21,9 +24,16 @@ class Table:
     build: Callable[[str, str], TableSpec]
     regression_cells: tuple[str, ...]
 
-    def __call__(self, profile: str, data: str) -> TableSpec:
-        """Return the table at a profile's size on a data set."""
-        return self.build(profile, data)
+    def __call__(self, profile: str, data: str, content: Content | None = None) -> TableSpec:
+        """Return the table at a profile's size on a data set.
+
+        Args:
+            profile: a key of the profiles.
+            data: the data set's name.
+            content: of a data set that is not known by name: its classes and counts.
+        """
+        spec, there = self.build(profile, data), content or known_content(data)
+        return dataclasses.replace(spec, cells=tuple(fitted(run, there) for run in spec.cells)) if there else spec
 
 
 TABLES: dict[str, Table] = {

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from bench.config.profiles import PROFILES, Profile
 from bench.config.run import STAND_IN, UNTRAINED, SparsitySpec
+from bench.data.known import title_of
 from bench.tables.spec import TableSpec
 
 NAME = "cifar10"
@@ -55,7 +56,7 @@ def table(profile: str, data: str) -> TableSpec:
     cells += [size.run("supervised", point, data) for point in points if point.method in SUPERVISED]
     return TableSpec(
         name=NAME,
-        title="Sparse contrastive learning on CIFAR-10: accuracy at equal density",
+        title=f"Sparse contrastive learning on {title_of(data if is_whole else DATA)}: accuracy at equal density",
         profile=profile,
         data=data,
         cells=tuple(cells),

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from bench.config.profiles import PROFILES
 from bench.config.run import STAND_IN, UNTRAINED, Run, SparsitySpec
+from bench.data.known import title_of
 from bench.tables.spec import TableSpec
 
 NAME = "gating"
 DATA = "cifar10"
-TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", STAND_IN: "the stand-in"}
 REDUCTIONS = (1.25, 1.50, 1.75, 2.25)  # 2.25: the largest reported for dual gating on CIFAR
 ABLATIONS = ("dual_gate_averaged", "shared_gate", "single_gate", "ungated_target")
 OPPONENTS = ("channel_gate", "feature_boosting", "group_gate", "spatial_gate")
@@ -78,7 +78,7 @@ def table(profile: str, data: str) -> TableSpec:
     size = SIZES[profile]
     return TableSpec(
         name=NAME,
-        title=f"Gated activations on {TITLES.get(data, data)}: accuracy against the reduction of MACs",
+        title=f"Gated activations on {title_of(data)}: accuracy against the reduction of MACs",
         profile=profile,
         data=data,
         cells=tuple(

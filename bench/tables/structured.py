@@ -3,7 +3,8 @@
 import dataclasses
 
 from bench.config.profiles import PROFILES, Profile
-from bench.config.run import UNTRAINED, SparsitySpec
+from bench.config.run import STAND_IN, UNTRAINED, SparsitySpec
+from bench.data.known import title_of
 from bench.tables.spec import TableSpec
 
 NAME = "structured"
@@ -39,9 +40,10 @@ def table(profile: str, data: str) -> TableSpec:
         for granularity in GRANULARITIES
         for method in SPARSE
     ]
+    on = title_of(DATA if data == STAND_IN else data)
     return TableSpec(
         name=NAME,
-        title="Structured sparsity on CIFAR-10: accuracy at equal density, by the shape of the zeros",
+        title=f"Structured sparsity on {on}: accuracy at equal density, by the shape of the zeros",
         profile=profile,
         data=data,
         cells=tuple(size.run(framework, point, data) for framework in FRAMEWORKS for point in points),

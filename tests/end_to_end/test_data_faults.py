@@ -189,7 +189,7 @@ def test_a_truncated_jpeg_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "rule"),
     [
-        (large, r"64x48 pixels, 32x32 are wanted\. .*the files stay as they are: --image-size 32"),
+        (large, r"64x48 pixels, 32x32 are wanted\. .*the files stay as they are: --set data.image_size=32"),
         (see_through, r"mode RGBA\. .* without transparency.*another folder"),
         (deep, r"mode I;16\. .*another folder"),
         (see_through_palette, r"mode P with transparency\. .* without transparency.*another folder"),

@@ -14,7 +14,7 @@ from bench.config.run import DataSpec
 from bench.data import dataset as data_dataset
 from bench.data import find, image_file, resized_folder
 from bench.data.images import DataError
-from bench.data.known import KNOWN, class_list
+from bench.data.known import KNOWN, Content, class_list
 
 SIDE = 24
 SPEC = DataSpec(name="mine", train_images=0, image_size=SIDE)
@@ -112,7 +112,7 @@ def test_a_path_names_a_data_set_and_its_content_is_counted(tmp_path: Path) -> N
     root = write_varied(tmp_path / "mine")
     name, data_dir = find.place_of(str(root), Path("elsewhere"))
     assert (name, data_dir) == ("mine", tmp_path)
-    assert find.content(find.find(name, data_dir)) == find.Content(classes=2, train_images=20)
+    assert find.content(find.find(name, data_dir)) == Content(classes=2, train_images=20)
     assert find.place_of("cifar10", tmp_path) == ("cifar10", tmp_path)
     with pytest.raises(DataError, match=r"no such folder\. It is to hold train/CLASS"):
         find.place_of(str(tmp_path / "nowhere"), tmp_path)

@@ -4,7 +4,7 @@ import pytest
 
 from bench.config.profiles import PROFILES
 from bench.judging.settings import Reader, SettingsError
-from bench.judging.tolerances import load_tolerances
+from bench.judging.tolerances import Tolerances, load_tolerances
 from bench.tables import TABLES
 
 TABLE = """
@@ -24,10 +24,10 @@ sd_floor_points = 0.5
 """
 
 
-def _load(folder: Path, text: str) -> None:
+def _load(folder: Path, text: str) -> Tolerances:
     path = folder / "tolerances.toml"
     path.write_text(text)
-    load_tolerances("cifar10", "smoke", "cifar10", path)
+    return load_tolerances("cifar10", "smoke", "cifar10", path)
 
 
 def test_a_table_is_read(tmp_path: Path) -> None:
@@ -54,7 +54,6 @@ def test_a_table_is_read(tmp_path: Path) -> None:
         ("delta_points = 2", "delta_points = true", "must be a number"),
         ("alpha = 0.05", "alpha = 0.5", r"must lie in \(0, 0.5\)"),
         ('name = "cifar10"', 'name = ""', "must be a text"),
-        ('profile = "smoke"', 'profile = "cpu"', "nothing for cifar10/smoke/cifar10"),
         ("[[table]]", "alpha = 0.1\n[[table]]", "unknown entries alpha"),
         ("reduction_within = 0.02\n", "", "reduction_within is missing"),
         ("[[table.margin]]", "[table.margin]", "array of tables"),
@@ -65,6 +64,11 @@ def test_a_slip_of_the_pen_is_an_error(tmp_path: Path, old: str, new: str, messa
     assert old in TABLE
     with pytest.raises(SettingsError, match=message):
         _load(tmp_path, TABLE.replace(old, new, 1))
+
+
+def test_own_images_have_no_tolerances(tmp_path: Path) -> None:
+    assert _load(tmp_path, TABLE).is_set
+    assert not _load(tmp_path, TABLE.replace('profile = "smoke"', 'profile = "cpu"')).is_set
 
 
 def test_repeated_tables_and_margins_are_errors(tmp_path: Path) -> None:
