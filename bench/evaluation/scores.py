@@ -8,6 +8,7 @@ from bench.config.run import Run
 from bench.data import dataset as data_dataset
 from bench.evaluation import features, knn
 from bench.evaluation import linear as evaluation_linear
+from bench.evaluation.health import health
 from bench.ticks import Tick, silent
 from bench.training.passes import told
 from bench.views.recipes import normalise
@@ -59,5 +60,6 @@ def scores(
         "test_images": total,
         "knn_protocol": knn.KNN_PROTOCOL,
         "linear_protocol": protocol,
+        **health(queries),
     }
     return metrics, counts

@@ -13,6 +13,8 @@ from methods import macs, masking
 from methods.granularity import element, parse
 from methods.method import GateFacts
 
+EMPTIED = 0.1  # of the network's density: a layer that keeps less was emptied by the allocation (ours)
+
 
 def shape(dataset: Dataset) -> tuple[int, int, int]:
     """Return (channels, height, width) of an image."""
@@ -36,6 +38,7 @@ def facts(run: Run, dataset: Dataset, training: Training, made: Exported) -> dic
         "kept_per_layer_target": target,
         "kept_weights": sum(online.values()),
         "kept_weights_target": sum(target.values()),
+        **_emptied(framework),
         "density_prunable": macs.density_prunable(framework.online),
         "density_encoder": macs.density_encoder(framework.online),
         "dense_macs": sum(macs.inference_macs(framework.online, shape(dataset)).values()),
@@ -58,6 +61,20 @@ def _of_gates(framework: Framework, gates: GateFacts | None) -> dict[str, object
         return {}
     ratio = framework.passes.training_ratio(gates.online_share, gates.target_share)
     return {**gates.facts, "training_macs_ratio": ratio}
+
+
+def _emptied(framework: Framework) -> dict[str, object]:
+    """Say what the emptiest layer keeps, and which layers keep less than ``EMPTIED`` of an equal share.
+
+    A layer that keeps a single weight passes no information on, though it is not empty: counting zeros would miss it.
+    """
+    kept = masking.counts(framework.online)
+    sizes = {path: weight.numel() for path, weight in masking.latent(framework.online).items()}
+    density = sum(kept.values()) / sum(sizes.values())
+    return {
+        "emptiest_layer_weights": min(kept.values()),
+        "emptied_layers": [path for path, ones in kept.items() if ones < EMPTIED * density * sizes[path]],
+    }
 
 
 def _left_dense(run: Run, framework: Framework) -> dict[str, object]:
