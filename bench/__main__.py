@@ -12,6 +12,7 @@ from bench.commands.accelerator import Accelerator
 from bench.commands.data import Data
 from bench.commands.diff import Diff
 from bench.commands.gate_speed import GateSpeed
+from bench.commands.merge import Merge
 from bench.commands.methods import Methods
 from bench.commands.record import Record
 from bench.commands.regression import Regression
@@ -31,6 +32,7 @@ Command = (
     | Annotated[Show, subcommand("show")]
     | Annotated[Runs, subcommand("runs")]
     | Annotated[Diff, subcommand("diff")]
+    | Annotated[Merge, subcommand("merge")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Methods, subcommand("methods")]
     | Annotated[GateSpeed, subcommand("gate-speed")]

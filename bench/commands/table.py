@@ -22,6 +22,7 @@ from bench.runs.outcomes import NotRun, Outcome
 from bench.runs.record import Record
 
 if TYPE_CHECKING:
+    from bench.config.run import Run as RunSetting
     from bench.judging.claims import Claims
     from bench.judging.judged_table import JudgedTable
     from bench.report.html import Drawing
@@ -42,6 +43,8 @@ class Table:
         data: another data set than the table's own: cifar100, own images by name or path; see `run --help`.
         stored: train nothing; judge what lies under --out, else show the stored references.
         strict: verdicts of INCONCLUSIVE fail too.
+        shard: make only the i-th of n equal parts of the runs, and no table, on one of n machines without a shared
+            folder; then `merge` their folders, and judge the whole with --stored.
         force: start even where this machine would take days.
         other: settings other than the profile's.
         place: where to work.
@@ -54,6 +57,7 @@ class Table:
     data: DataName = None
     stored: bool = False
     strict: bool = False
+    shard: Annotated[str | None, arg(metavar="I/N", help_behavior_hint="(default: the whole)")] = None
     force: bool = False
     other: OtherSettings = field(default_factory=OtherSettings)
     place: Place = field(default_factory=Place)
@@ -93,6 +97,8 @@ class Table:
         references = load_references(spec.name, spec.profile, spec.data)
         tolerances = load_tolerances(spec.name, spec.profile, spec.data)
         claims = self._claims(spec)
+        if self.shard is not None:
+            return self._make_shard(spec)
         outcomes, notes = self._stored(spec) if self.stored else self._made(spec)
         return assemble(
             spec,
@@ -162,7 +168,34 @@ class Table:
             for run in spec.cells:
                 parts.check(run, dataset.load(run.data, context.data_dir, context.cache_dir))
         force = self.force or self.profile != "paper"
-        return perform(spec.runs(self._fresh), context, jobs=self.place.jobs, force=force)
+        return perform(self._wanted(spec), context, jobs=self.place.jobs, force=force)
+
+    def _make_shard(self, spec: "TableSpec") -> int:
+        """Make a part of the runs; return the exit code."""
+        outcomes, notes = self._made(spec)
+        for note in notes or ():
+            print(note, file=sys.stderr)
+        failed = [outcome for outcome in outcomes or () if not isinstance(outcome, Record)]
+        for outcome in failed:
+            print(f"{outcome.run_id}: {outcome.reason}", file=sys.stderr)
+        made = len(outcomes or ()) - len(failed)
+        print(f"shard {self.shard}: {made} of {len(self._wanted(spec))} runs lie under {self.place.runs_dir}")
+        return int(bool(failed))
+
+    def _wanted(self, spec: "TableSpec") -> "Sequence[RunSetting]":
+        """Return the runs that this command makes: all, or a shard of them."""
+        runs = spec.runs(self._fresh)
+        if self.shard is None:
+            return runs
+        part, _, parts = self.shard.partition("/")
+        if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+            raise UsageError(f"--shard {self.shard}: I/N is needed, with I from 1 to N, e.g. 2/8.")
+        if self.stored:
+            raise UsageError("--shard makes runs, and --stored makes none. Leave one of them out.")
+        chosen = runs[int(part) - 1 :: int(parts)]
+        if not chosen:
+            raise UsageError(f"--shard {self.shard}: there are only {len(runs)} runs. Ask for fewer shards.")
+        return chosen
 
     def _stored(self, spec: "TableSpec") -> Found:
         """Return what lies under ``--out``; None, for the references themselves, where nothing does."""

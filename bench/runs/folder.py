@@ -83,10 +83,19 @@ class RunFolder:
         """
         if not self.record.exists():
             return None
+        record = self.checked_record()
+        return record if record.provenance.get("source_digest") == source_digest() else None
+
+    def checked_record(self) -> Record:
+        """Return the record that lies here, whatever code made it.
+
+        Raises:
+            RecordError: it is unreadable or another run's.
+        """
         record = Record.load(self.record)
         if record.run_id != self.path.name:
             raise RecordError(f"{self.record}: is the record of {record.run_id}. Move it back or delete it.")
-        return record if record.provenance.get("source_digest") == source_digest() else None
+        return record
 
     def is_held(self) -> bool:
         """Return whether a process is at the run now; the lock is tried, and let go of at once."""

@@ -210,6 +210,26 @@ def test_a_record_that_lies_under_out_becomes_no_reference(
     assert (code, "there is no such folder" in errors) == (2, True)
 
 
+def test_shards_make_every_run_of_a_table_once_and_no_table_and_are_merged(
+    answer: Answer, trained: list[Run], tmp_path: Path
+) -> None:
+    def shard(text: str) -> list[Run]:
+        trained.clear()
+        assert answer("table", "--data", "digits", "--seeds", "2", "--shard", text)[0] == 0
+        return [*trained]
+
+    parts = [shard(f"{part}/5") for part in range(1, 6)]
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    runs = [run for part in parts for run in part]
+    assert sorted(run.run_id for run in runs) == sorted(
+        run.run_id for run in TABLES["cifar10"]("smoke", "digits").runs((100, 101))
+    )
+    assert not (tmp_path / "tables").exists()
+    for text, rule in (("0/5", "from 1 to N"), ("6/5", "from 1 to N"), ("half", "from 1 to N"), ("999/999", f"only {len(runs)}")):
+        code, errors = answer("table", "--data", "digits", "--seeds", "2", "--shard", text)
+        assert (code, rule in errors) == (2, True)
+
+
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-1"])
 def test_seconds_between_checkpoints_are_a_number(seconds: str, answer: Answer) -> None:
     code, errors = answer("run", "simclr/dense/-/d1.00", "--data", "digits", "--checkpoint-seconds", seconds)
