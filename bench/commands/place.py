@@ -11,6 +11,7 @@ from tyro.conf import arg
 from bench.data.cache_root import cache_root
 from bench.errors import UsageError, unknown
 from bench.runs.context import Context
+from bench.runs.gpus import visible_gpus
 
 if TYPE_CHECKING:
     from bench.tables import Table
@@ -80,28 +81,41 @@ class Place(OutAndData):
 
     Attributes:
         jobs: worker processes, of one thread each.
+        jobs_per_gpu: worker processes that share a GPU, where there are GPUs and no --jobs.
         checkpoint_seconds: time between two checkpoints of a run; changes no number.
         restart: start a run anew if its checkpoint is damaged, instead of leaving it out.
         encoders: keep the trained encoder of each run beside its record.
-        device: where to train: cpu, cuda, or auto for a GPU where there is one. The jobs share it.
+        device: where to train: cpu, cuda, or auto for a GPU where there is one. Each job sees one GPU.
     """
 
-    jobs: Annotated[int, arg(metavar="N", help_behavior_hint="(default: as many as cores)")] = field(
-        default_factory=lambda: len(os.sched_getaffinity(0))
-    )
-    checkpoint_seconds: Annotated[float, arg(metavar="SECONDS")] = 10.0
+    jobs: Annotated[
+        int | None, arg(metavar="N", help_behavior_hint="(default: as many as cores, or GPUs x --jobs-per-gpu)")
+    ] = None
+    jobs_per_gpu: Annotated[int, arg(metavar="N")] = 1
+    checkpoint_seconds: Annotated[
+        float | None, arg(metavar="SECONDS", help_behavior_hint="(default: 10, on a GPU 600)")
+    ] = None
     restart: bool = False
     encoders: bool = True
     device: Literal["cpu", "cuda", "auto"] = "cpu"
 
     def __post_init__(self) -> None:
-        if self.jobs < 1:
-            raise UsageError(f"--jobs {self.jobs}: at least one worker is needed.")
-        if not 0 <= self.checkpoint_seconds < math.inf:  # nan is neither
+        for option, count in (("--jobs", self.jobs), ("--jobs-per-gpu", self.jobs_per_gpu)):
+            if count is not None and count < 1:
+                raise UsageError(f"{option} {count}: at least one worker is needed.")
+        if self.checkpoint_seconds is not None and not 0 <= self.checkpoint_seconds < math.inf:  # nan is neither
             raise UsageError(
                 f"--checkpoint-seconds {self.checkpoint_seconds}: a number of seconds is needed, 0 or more; 0 writes "
                 "one after every step."
             )
+
+    @property
+    def workers(self) -> int:
+        """How many processes work."""
+        if self.jobs is not None:
+            return self.jobs
+        gpus = () if self.context.is_cpu else visible_gpus()
+        return len(gpus) * self.jobs_per_gpu or len(os.sched_getaffinity(0))
 
     @property
     def context(self) -> Context:

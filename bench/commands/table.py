@@ -168,7 +168,7 @@ class Table:
             for run in spec.cells:
                 parts.check(run, dataset.load(run.data, context.data_dir, context.cache_dir))
         force = self.force or self.profile != "paper"
-        return perform(self._wanted(spec), context, jobs=self.place.jobs, force=force)
+        return perform(self._wanted(spec), context, jobs=self.place.workers, force=force)
 
     def _make_shard(self, spec: "TableSpec") -> int:
         """Make a part of the runs; return the exit code."""

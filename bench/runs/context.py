@@ -14,7 +14,7 @@ class Context:
         runs_dir: holds a folder per run, a ``RunFolder``.
         data_dir: where the images lie.
         cache_dir: decoded images.
-        checkpoint_seconds: wall time between two checkpoints.
+        checkpoint_seconds: wall time between two checkpoints; ``None`` for the device's default: a GPU's are large.
         restarts: whether a run whose checkpoint is damaged starts anew, instead of failing.
         keeps_encoders: whether trained encoders stay beside their records.
         device: ``cpu``, ``cuda`` or ``auto``: a GPU where there is one.
@@ -23,10 +23,17 @@ class Context:
     runs_dir: Path
     data_dir: Path
     cache_dir: Path
-    checkpoint_seconds: float = 10.0
+    checkpoint_seconds: float | None = None
     restarts: bool = False
     keeps_encoders: bool = True
     device: str = "cpu"
+
+    @property
+    def seconds_between_checkpoints(self) -> float:
+        """Wall time between two checkpoints."""
+        if self.checkpoint_seconds is not None:
+            return self.checkpoint_seconds
+        return 10.0 if self.is_cpu else 600.0
 
     @property
     def is_cpu(self) -> bool:

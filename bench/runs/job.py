@@ -48,7 +48,7 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
         folder.checkpoint,
         fabric=fabric,
         tick=tick,
-        checkpoint_seconds=context.checkpoint_seconds,
+        checkpoint_seconds=context.seconds_between_checkpoints,
     )
     trained_cpu = time.process_time()
     ended = exported(trained, dataset.test.images, tick)

@@ -15,6 +15,7 @@ from bench.runs.attempt import Task
 from bench.runs.context import Context
 from bench.runs.display import shown
 from bench.runs.folder import RunFolder
+from bench.runs.gpus import visible_gpus
 from bench.runs.outcomes import Outcome
 from bench.runs.pool import execute
 from bench.runs.record import Record
@@ -52,7 +53,7 @@ def perform(runs: Sequence[Run], context: Context, *, jobs: int, force: bool) ->
             f"that would take at least {hours:,.1f} hours here (steps x measured milliseconds, {jobs} jobs): "
             "it is meant for GPUs: --device cuda. Use --profile smoke or cpu, or --force to start all the same."
         )
-    lane = LocalLane(task, jobs=jobs)
+    lane = LocalLane(task, jobs=jobs, gpus=() if context.is_cpu else visible_gpus())
     with shown(todo, steps=lambda run: estimate.steps(run, images), jobs=jobs, runs_dir=context.runs_dir) as progress:
         for note in notes:
             progress.note(note)  # before the hours that it announces, and again below the result

@@ -1,6 +1,8 @@
 """What the command line decides before and after training, with nothing trained."""
 
+import dataclasses
 import functools
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -75,7 +77,7 @@ def lay_record(place: Place, run: Run, fingerprint: str = "feed") -> Path:
 
 def test_the_longest_runs_start_first(place: Place, trained: list[Run]) -> None:
     runs = [tiny_run("simclr", "dense", epochs=epochs) for epochs in (1, 3, 2)]
-    outcomes, notes = perform.perform(runs, place.context, jobs=place.jobs, force=True)
+    outcomes, notes = perform.perform(runs, place.context, jobs=place.workers, force=True)
     assert [run.optimizer.epochs for run in trained] == [3, 2, 1]
     assert [outcome.run_id for outcome in outcomes] == [run.run_id for run in runs]  # as asked
     assert notes == []
@@ -88,9 +90,9 @@ def test_interrupted_runs_of_other_code_are_counted(
     for run in runs[:2]:
         path = RunFolder.of(place.context.runs_dir, run).checkpoint
         checkpoint.save(path, run, "feed", "a machine", {})
-    assert perform.perform(runs, place.context, jobs=place.jobs, force=True)[1] == []
+    assert perform.perform(runs, place.context, jobs=place.workers, force=True)[1] == []
     monkeypatch.setattr(provenance, "source_digest", lambda: "other code")
-    _, notes = perform.perform(runs, place.context, jobs=place.jobs, force=True)
+    _, notes = perform.perform(runs, place.context, jobs=place.workers, force=True)
     assert notes == ["The code changed since 2 of the runs were interrupted: those started anew."]
     assert len(trained) == 6
 
@@ -100,7 +102,7 @@ def test_records_on_other_images_are_made_again(place: Place, trained: list[Run]
     known = dataset.load(runs[0].data, None, place.context.cache_dir).fingerprint
     for run, fingerprint in zip(runs, (known, "others"), strict=True):
         lay_record(place, run, fingerprint)
-    _, notes = perform.perform(runs, place.context, jobs=place.jobs, force=True)
+    _, notes = perform.perform(runs, place.context, jobs=place.workers, force=True)
     assert any(note.startswith("1 records were made on other images and were run again") for note in notes)
     assert runs[1] in trained
 
@@ -225,9 +227,26 @@ def test_shards_make_every_run_of_a_table_once_and_no_table_and_are_merged(
         run.run_id for run in TABLES["cifar10"]("smoke", "digits").runs((100, 101))
     )
     assert not (tmp_path / "tables").exists()
-    for text, rule in (("0/5", "from 1 to N"), ("6/5", "from 1 to N"), ("half", "from 1 to N"), ("999/999", f"only {len(runs)}")):
+    for text, rule in (
+        ("0/5", "from 1 to N"),
+        ("6/5", "from 1 to N"),
+        ("half", "from 1 to N"),
+        ("999/999", f"only {len(runs)}"),
+    ):
         code, errors = answer("table", "--data", "digits", "--seeds", "2", "--shard", text)
         assert (code, rule in errors) == (2, True)
+
+
+def test_there_is_a_worker_a_core_or_some_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0, GPU-b0")
+    place = Place(out=tmp_path, jobs_per_gpu=3)
+    assert place.workers == len(os.sched_getaffinity(0))
+    assert place.context.seconds_between_checkpoints == 10.0
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    place = dataclasses.replace(place, device="auto")
+    assert place.workers == 6
+    assert place.context.seconds_between_checkpoints == 600.0
+    assert dataclasses.replace(place, jobs=2).workers == 2
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-1"])
