@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import get_args
 
-from bench.commands.place import Place, ProfileName, find_table
+from bench.commands.place import Out, Place, ProfileName, find_table
 from bench.commands.table import Table
 from bench.errors import UsageError
 from bench.files import write_atomically
@@ -22,7 +22,7 @@ class Report:
         place: where the runs lie; of what did not run here, the references are shown.
     """
 
-    place: Place = field(default_factory=Place)
+    place: Out = field(default_factory=Out)
 
     def act(self) -> int:
         """Write the page; return the exit code.
@@ -57,8 +57,9 @@ class Report:
                 for data in dict.fromkeys((table.data, *with_references)):
                     seeds = self._seeds(name, profile, data)
                     if seeds or (REFERENCES / name / profile / data).exists():
+                        place = Place(out=self.place.out)
                         yield Table(
-                            name=name, profile=profile, data=data, stored=True, seeds=max(1, seeds), place=self.place
+                            name=name, profile=profile, data=data, stored=True, seeds=max(1, seeds), place=place
                         )
 
     def _seeds(self, name: str, profile: str, data: str) -> int:

@@ -11,6 +11,7 @@ from bench.commands.result import aligned
 from bench.config import overrides
 from bench.config.run import Run
 from bench.errors import UsageError, unknown
+from bench.runs.course import heard
 from bench.runs.find import FoundRun, State, every
 from bench.runs.record import Record
 
@@ -67,7 +68,8 @@ def _settings(run: Run) -> dict[str, str]:
 
 
 def _ends(found: FoundRun) -> list[str]:
-    return [f"{found.when:%Y-%m-%d %H:%M}", found.state.value, found.run_id]
+    stand = heard(found.folder.progress) if found.state is State.UNDER_WAY else None
+    return [f"{found.when:%Y-%m-%d %H:%M}", f"{found.state.value}{f', {stand}' if stand else ''}", found.run_id]
 
 
 def _matches(settings: dict[str, str], key: str, text: str) -> bool:

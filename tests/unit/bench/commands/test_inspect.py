@@ -99,13 +99,15 @@ def test_runs_lists_what_lies_there_and_how_far_it_has_come(answer: Answer, out:
         (runs / name).mkdir()
         for file in files:
             (runs / name / file).touch()
-    with RunFolder(runs / "c-busy").held(lambda _: None):
+    busy = RunFolder(runs / "c-busy")
+    with busy.held(lambda _: None):
+        busy.progress.write_text('{"phase": "training", "done": 12, "total": 240}')
         code, listed, _ = answer("runs")
     assert code == 0
     states = {line.split()[-1]: " ".join(line.split()[6:-1]) for line in listed.splitlines()[1:]}
     assert states.pop("a-failed") == "failed"
     assert states.pop("b-interrupted") == "interrupted"
-    assert states.pop("c-busy") == "under way"
+    assert states.pop("c-busy") == "under way, step 12/240"
     assert len(states) == 3
     assert set(states.values()) == {"finished"}
 
