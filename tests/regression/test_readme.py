@@ -21,9 +21,16 @@ def excerpt(markdown: str) -> str:
     return "\n".join("| " + " | ".join(line[place] for place in places) + " |" for line in lines)
 
 
-def test_the_readme_shows_the_stored_table() -> None:
-    stored = (ROOT / "results/tables/cifar10-smoke-cifar10.md").read_text()
-    assert excerpt(stored) in README
+def test_the_readme_shows_six_rows_of_the_stored_table() -> None:
+    stored = excerpt((ROOT / "results/tables/cifar10-smoke-cifar10.md").read_text()).splitlines()
+    shown = [line for line in README.splitlines() if line.startswith("| simclr/")]
+    assert len(shown) == 6
+    assert [line for line in stored if line in shown] == shown
+    assert all(line in README for line in stored[:2])
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 120
 
 
 @pytest.mark.parametrize("name", TABLES)
