@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -46,6 +46,7 @@ class Table:
         shard: make only the i-th of n equal parts of the runs, and no table, on one of n machines without a shared
             folder; then `merge` their folders, and judge the whole with --stored.
         force: start even where this machine would take days.
+        match: what rows have in common: density (the table as it is), macs of inference, or macs of all training.
         other: settings other than the profile's.
         place: where to work.
     """
@@ -59,6 +60,7 @@ class Table:
     strict: bool = False
     shard: Annotated[str | None, arg(metavar="I/N", help_behavior_hint="(default: the whole)")] = None
     force: bool = False
+    match: Literal["density", "macs", "training-macs"] = "density"
     other: OtherSettings = field(default_factory=OtherSettings)
     place: Place = field(default_factory=Place)
 
@@ -141,17 +143,39 @@ class Table:
         """Return the requested cells on some images."""
         if "seed" in self.other.changes:
             raise UsageError("--set seed: a table's seeds are counted by --seeds.")
-        spec = self._whole(images)[0].select(self.cells)
-        return spec.changed(self.other.changes) if self.other.changes else spec
+        spec = self._whole(images)[0]
+        spec = spec.changed(self.other.changes) if self.other.changes else spec
+        part = spec.select(self.cells)
+        return part if self.match == "density" else self._matched(spec, part.names)
+
+    def _matched(self, spec: "TableSpec", names: Sequence[str]) -> "TableSpec":
+        """Return some cells of the table at equal cost, as far as its cost at equal density is known."""
+        from bench.judging.judge import assemble
+        from bench.judging.references import load_references
+        from bench.judging.tolerances import load_tolerances
+        from bench.tables.match import matched
+
+        key = (spec.name, spec.profile, spec.data)
+        # References first; of what they lack, the runs under --out.
+        facts: dict[str, dict[str, float]] = {}
+        for outcomes in (self._stored(spec)[0], None):
+            known = assemble(spec, outcomes, load_references(*key), load_tolerances(*key), self._claims(spec))
+            for row in known.rows:
+                facts.setdefault(row.cell, {}).update({k: value for k, value in row.facts.items() if value is not None})
+        moved = matched(spec, self.match, facts)
+        pairs = zip(spec.cells, moved.cells, strict=True)
+        kept = {after.cell for before, after in pairs if before.cell in names}
+        return moved.only(kept)
 
     def _claims(self, spec: "TableSpec") -> "Claims":
         """Return what papers say of the table; with other settings than its own, nothing is judged by it."""
         from bench.judging.claims import load_claims
 
         claims = load_claims(spec.name)
-        if not spec.settings:
+        if not spec.settings and not spec.match:
             return claims
-        why = f"The claim is judged with the table's own settings; here {', '.join(spec.settings)}."
+        here = (*([f"--match {spec.match}"] if spec.match else []), *spec.settings)
+        why = f"The claim is judged with the table's own settings; here {', '.join(here)}."
         unjudged = (
             dataclasses.replace(claim, profiles=(), not_judged=dict.fromkeys(PROFILES, why)) for claim in claims.claims
         )
@@ -164,7 +188,7 @@ class Table:
         from bench.training import parts
 
         context = self.place.context
-        if spec.settings:
+        if spec.settings or spec.match:
             for run in spec.cells:
                 parts.check(run, dataset.load(run.data, context.data_dir, context.cache_dir))
         force = self.force or self.profile != "paper"

@@ -91,6 +91,7 @@ class OptimizerSpec:
         batch_images: images of one micro-batch over all ranks.
         accumulate_batches: micro-batches of one optimizer step.
         trust_coefficient: of LARS, which needs it; ``None`` for others.
+        steps: optimizer steps, where the epochs shall not give them; 0: as many as the epochs have.
         warmup_epochs: linear warm-up; a cosine to 0.001 of the peak follows.
     """
 
@@ -101,6 +102,7 @@ class OptimizerSpec:
     epochs: int
     momentum: float = 0.9
     trust_coefficient: float | None = None
+    steps: int = 0
     warmup_epochs: float = 0.0
     accumulate_batches: int = 1
     precision: Precision = "32-true"
@@ -109,7 +111,14 @@ class OptimizerSpec:
         one_of("optimizer", get_args(OptimizerName), name=self.name)
         one_of("optimizer", get_args(Precision), precision=self.precision)
         positive("optimizer", learning_rate=self.learning_rate)
-        at_least("optimizer", 0, weight_decay=self.weight_decay, warmup_epochs=self.warmup_epochs, epochs=self.epochs)
+        at_least(
+            "optimizer",
+            0,
+            weight_decay=self.weight_decay,
+            warmup_epochs=self.warmup_epochs,
+            epochs=self.epochs,
+            steps=self.steps,
+        )
         at_least("optimizer", 1, batch_images=self.batch_images, accumulate_batches=self.accumulate_batches)
         within("optimizer", 0.0, 1.0, momentum=self.momentum)
         if self.trust_coefficient is not None:
@@ -254,6 +263,14 @@ class Run:
                 "Use more images or a smaller batch."
             )
         return math.floor(train_images / images)
+
+    def total_steps(self, train_images: int) -> int:
+        """Return the optimizer steps of the whole run over ``train_images`` images.
+
+        Raises:
+            RunError: they do not fill one batch.
+        """
+        return self.optimizer.steps or self.optimizer.epochs * self.steps_per_epoch(train_images)
 
 
 def _without_defaults(value: object) -> object:

@@ -84,7 +84,7 @@ def assemble(
                 cell=cell,
                 new={name: _sample(fresh[cell], name) for name in METRICS},
                 references={name: _sample(kept[cell], name) for name in METRICS},
-                facts={name: _mean_fact(shown[cell], name) for name in (*SHOWN_FACTS, *GATE_FACTS, *HEALTH_FACTS)},
+                facts=_facts(cell, shown, spec),
                 half_width=half_width(len(seen[cell]), spread.get(framework_of(cell))),
                 versus_dense=_beside(cell, DENSE, seen, spread),
                 versus_untrained=_beside(cell, UNTRAINED, everything, spread),
@@ -250,6 +250,23 @@ def _numbers(records: Sequence[Record], metric: str) -> list[float]:
 
 def _sample(records: Sequence[Record], metric: str) -> Sample:
     return Sample(dict(sorted((_seed(item), item.metrics[metric]) for item in records)))
+
+
+def _facts(cell: str, shown: Mapping[str, Sequence[Record]], spec: TableSpec) -> dict[str, float | None]:
+    """Return the facts of a row. Where rows have their own numbers of steps, training MACs are per step of the leader.
+
+    (A record counts them per step of its own.)
+    """
+    facts = {
+        name: _mean_fact(shown[cell], name) for name in ("optimizer_steps", *SHOWN_FACTS, *GATE_FACTS, *HEALTH_FACTS)
+    }
+    leader = dict(spec.leaders).get(cell)
+    if leader is not None:
+        own, other = (_mean_fact(shown.get(name, ()), "optimizer_steps") for name in (cell, leader))
+        ratio = facts["training_macs_ratio"]
+        known = ratio is not None and own and other
+        facts["training_macs_ratio"] = ratio * own / other if known else None
+    return facts
 
 
 def _mean_fact(records: Sequence[Record], name: str) -> float | None:

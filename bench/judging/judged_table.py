@@ -133,6 +133,7 @@ class JudgedTable:
         if self.shows_references:
             return f"python -m bench regression {spec.name} --profile {spec.profile} --data {spec.data} --cells {cell}"
         settings = "".join(f" --set {shlex.quote(each)}" for each in spec.settings)
+        settings += f" --match {spec.match}" if spec.match else ""
         seeds = max(1, self.shown(row).n)
         return (
             f"python -m bench table {spec.name} --profile {spec.profile} --data {spec.data} --cells {cell} "

@@ -4,9 +4,13 @@ from collections.abc import Iterable
 
 from bench.judging.judged_table import JudgedTable, Row
 
+_EQUAL_WITHIN = 0.05  # relative; where counts per layer depend on the weights, a density is only foretold
+FACTS = {"macs": "macs_ratio", "training-macs": "training_macs_ratio"}
+
 
 def alarms(table: JudgedTable) -> Iterable[str]:
     """Give the lines that stand right below the results."""
+    yield from _unequal(table)
     yield from _floor(table)
     for row in table.rows:
         found = tuple(_ills(row))
@@ -29,6 +33,24 @@ def _floor(table: JudgedTable) -> Iterable[str]:
         return
     named = ", ".join(f"{row.cell} ({_gain(row)})" for row in below)
     yield f"NOT SURELY ABOVE AN UNTRAINED ENCODER: {named}. {how}"
+
+
+def _unequal(table: JudgedTable) -> Iterable[str]:
+    """Name the rows whose measured cost is not that of their leader, where costs were to be equal."""
+    if not table.spec.match:
+        return
+    fact = FACTS[table.spec.match]
+    costs = {row.cell: row.facts[fact] for row in table.rows}
+    ratios = {
+        cell: own / other
+        for cell, leader in table.spec.leaders
+        if (own := costs.get(cell)) and (other := costs.get(leader))
+    }
+    off = [f"{cell} ({ratio:.2f} times)" for cell, ratio in ratios.items() if abs(ratio - 1.0) > _EQUAL_WITHIN]
+    if off:
+        yield f"NOT AT EQUAL COST, as measured against the row they were brought to: {', '.join(off)}."
+    elif ratios:
+        yield f"All {len(ratios)} rows that were brought to another one's cost are within {_EQUAL_WITHIN:.0%} of it."
 
 
 def _gain(row: Row) -> str:

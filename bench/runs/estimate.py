@@ -13,7 +13,7 @@ TIMED_IMAGES = 16
 
 def steps(run: Run, train_images: int) -> int:
     """Return the optimizer steps of a run over ``train_images`` images."""
-    return run.optimizer.epochs * run.steps_per_epoch(train_images)
+    return run.total_steps(train_images)
 
 
 def hours(runs: Sequence[Run], train_images: int, *, jobs: int) -> float:

@@ -3,7 +3,7 @@
 import dataclasses
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from bench.config.cell import parse_cell
@@ -25,6 +25,8 @@ class TableSpec:
         cells: one run per cell with seed 0, in the order of the rows.
         whole: how many cells the whole table has, where these are only some; else 0.
         settings: KEY=VALUE of what differs from the table's own settings.
+        match: what was made equal between rows instead of the density; empty for nothing.
+        leaders: (cell, the cell whose cost it was brought to) pairs, where something was made equal.
     """
 
     name: str
@@ -34,6 +36,8 @@ class TableSpec:
     cells: tuple[Run, ...]
     whole: int = 0
     settings: tuple[str, ...] = ()
+    match: str = ""
+    leaders: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:
@@ -64,12 +68,14 @@ class TableSpec:
         """What every output of the table, pictures too, says of it."""
         part = f", {self._part}" if self._part else ""
         other = f", with {', '.join(self.settings)}" if self.settings else ""
-        return f"{self.name}, profile {self.profile}, data {self.data}{part}{other}"
+        equal = f", at equal {self.match}" if self.match else ""
+        return f"{self.name}, profile {self.profile}, data {self.data}{part}{equal}{other}"
 
     @property
     def stem(self) -> str:
         """The name of its files: no part of a table, and no other settings, ever overwrite those of the whole."""
         words = [self.name, self.profile, self.data, self._part.removesuffix(" cells").replace(" ", "-")]
+        words += [f"at-equal-{self.match}"] if self.match else []
         words += [re.sub(r"[^A-Za-z0-9_.]+", "-", setting) for setting in self.settings]
         return "-".join(word for word in words if word)
 
@@ -83,12 +89,18 @@ class TableSpec:
         Raises:
             UsageError: no cell matches.
         """
-        cells = tuple(run for run in self.cells if fnmatch.fnmatchcase(run.cell, glob))
-        if not cells:
+        found = fnmatch.filter(self.names, glob)
+        if not found:
             there = "\n  ".join(self.names)
             raise UsageError(f"table {self.name}: no cell matches {glob!r}. The cells are\n  {there}")
+        return self.only(found)
+
+    def only(self, names: Collection[str]) -> "TableSpec":
+        """Return the table with only these cells."""
+        cells = tuple(run for run in self.cells if run.cell in names)
+        leaders = tuple(pair for pair in self.leaders if pair[0] in names)
         whole = self.whole or len(self.cells)
-        part = dataclasses.replace(self, cells=cells, whole=0 if len(cells) == whole else whole)
+        part = dataclasses.replace(self, cells=cells, leaders=leaders, whole=0 if len(cells) == whole else whole)
         title = self.title.removesuffix(f" ({self._part})")
         return dataclasses.replace(part, title=f"{title} ({part._part})" if part.whole else title)  # noqa: SLF001
 

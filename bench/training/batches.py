@@ -27,7 +27,7 @@ class Batches:
         self._views = recipes.build(run.views, seed=run.seed, images=len(dataset.train.images))
         self._epoch, self._order = -1, torch.empty(0)
         self.steps_per_epoch = run.steps_per_epoch(len(dataset.train.images))
-        self.total_steps = run.optimizer.epochs * self.steps_per_epoch
+        self.total_steps = run.total_steps(len(dataset.train.images))
 
     def of(self, step: int, micro: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return both views ``[B, 3, H, W]`` and the labels ``[B]`` of one micro-batch of an optimizer step."""

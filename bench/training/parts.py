@@ -46,7 +46,7 @@ def check(run: Run, dataset: Dataset) -> None:
         recipes.build(run.views, seed=run.seed, images=images)
         framework, method = framework_for(run), method_for(run)
         framework.require(batch_images=spec.batch_images, train_images=images)
-        method.attach(framework.branches, spec.epochs * run.steps_per_epoch(images))
+        method.attach(framework.branches, run.total_steps(images))
         method.hold_out(recipes.normalise(dataset.held_out.images[:2]))  # two tell what gates cost: what can be reached
     except RunError:
         raise
