@@ -264,8 +264,7 @@ def _facts(cell: str, shown: Mapping[str, Sequence[Record]], spec: TableSpec) ->
     if leader is not None:
         own, other = (_mean_fact(shown.get(name, ()), "optimizer_steps") for name in (cell, leader))
         ratio = facts["training_macs_ratio"]
-        known = ratio is not None and own and other
-        facts["training_macs_ratio"] = ratio * own / other if known else None
+        facts["training_macs_ratio"] = None if ratio is None or not own or not other else ratio * own / other
     return facts
 
 

@@ -5,7 +5,7 @@ import pytest
 from bench.config.cell import CellName, parse_cell
 from bench.config.profiles import PROFILES
 from bench.config.run import Run
-from bench.errors import RunError
+from bench.errors import RunError, UsageError
 from bench.tables import TABLES, gating
 from bench.training import encoders, parts
 from methods import GATES, masking
@@ -123,7 +123,7 @@ def test_a_glob_selects_cells() -> None:
 
 
 def test_a_glob_without_a_match_lists_the_cells() -> None:
-    with pytest.raises(ValueError, match=r"no cell matches 'byol/\*'") as raised:
+    with pytest.raises(UsageError, match=r"no cell matches 'byol/\*'") as raised:
         SPEC.select("byol/*")
     assert all(name in str(raised.value) for name in SPEC.names)
 
