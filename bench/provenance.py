@@ -6,9 +6,13 @@ import importlib.metadata
 import platform
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import files
 from bench.files import ROOT
+
+if TYPE_CHECKING:
+    import torch
 
 
 @functools.cache
@@ -27,6 +31,22 @@ def env_class(*, threads: int, precision: str, device: str = "") -> str:
     """Return the class of machines on which one seed gives identical bits; ``device`` names an accelerator, if any."""
     versions = "/".join(f"{name}{importlib.metadata.version(name)}" for name in ("torch", "torchvision", "lightly"))
     return f"{platform.machine()}/{_cpu_model()}/{versions}/t{threads}/{precision}{device and f'/{device}'}"
+
+
+def device(used: "torch.device") -> dict[str, object]:
+    """Return what is worth knowing about the device a run was made on, and what it cost there."""
+    if used.type != "cuda":
+        return {"name": _cpu_model()}
+    import torch  # noqa: PLC0415  # seconds, and not every command needs it
+
+    return {
+        "name": torch.cuda.get_device_name(used),
+        "count": torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+        "tf32": bool(torch.backends.cudnn.allow_tf32),
+        "peak_memory_bytes": torch.cuda.max_memory_allocated(used),
+    }
 
 
 @functools.cache

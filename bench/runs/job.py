@@ -67,11 +67,14 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
         facts=facts(run, dataset, trained, ended) | counts,
         provenance={
             "source_digest": provenance.source_digest(),
-            "env_class": parts.env_class_for(run, fabric),
+            # Several, where a run went on on another kind of machine: equal to no reference's, it repeats none.
+            "env_class": " then ".join(trained.environments),
+            "device": provenance.device(fabric.device),
             "python": platform.python_version(),
             "host": platform.node(),
             "started": started.isoformat(timespec="seconds"),
             "wall_seconds": round(time.monotonic() - clock, 2),
+            "train_seconds": round(trained.seconds, 2),
             "train_cpu_seconds": round(trained.cpu_seconds, 2),
             "cpu_seconds": round(trained.cpu_seconds + time.process_time() - trained_cpu, 2),
             "startup_cpu_seconds": round(cpu, 2),

@@ -67,7 +67,8 @@ def _found(runs: Sequence[Run], task: Task[Context]) -> tuple[dict[str, Record],
     Raises:
         RecordError: a record is unreadable or another run's.
     """
-    found, other_code, other_images, begun = dict[str, Record](), 0, 0, 0
+    found, other_code, other_images = dict[str, Record](), 0, 0
+    begun = list[str | None]()
     for run in {run.run_id: run for run in runs}.values():
         folder = RunFolder.of(task.runs_dir, run)
         record = task.answer(folder)
@@ -78,7 +79,7 @@ def _found(runs: Sequence[Run], task: Task[Context]) -> tuple[dict[str, Record],
             is_of_these_images = task.is_of_these_images(Record.load(folder.record))
             other_code += is_of_these_images
             other_images += not is_of_these_images
-        begun += checkpoint.is_of_other_code(folder.checkpoint)
+        begun.append(checkpoint.why_dropped(folder.checkpoint, task.data_fingerprint))
     notes = []
     if other_code:
         notes.append(f"The code changed since {other_code} of the records were made: those were run again.")
@@ -87,8 +88,10 @@ def _found(runs: Sequence[Run], task: Task[Context]) -> tuple[dict[str, Record],
             f"{other_images} records were made on other images and were run again; the old ones are kept as "
             "record.other-data.json."
         )
-    if begun:
-        notes.append(f"The code changed since {begun} of the runs were interrupted: those started anew.")
+    if "code" in begun:
+        notes.append(f"The code changed since {begun.count('code')} of the runs were interrupted: those started anew.")
+    if "images" in begun:
+        notes.append(f"{begun.count('images')} of the runs were interrupted on other images: those started anew.")
     return found, notes
 
 

@@ -8,6 +8,7 @@ import io
 import json
 import pickle
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -45,8 +46,11 @@ def save(path: Path, run: Run, data_fingerprint: str, env_class: str, state: Sta
     files.write_atomically(path, _MAGIC + digest + b"\n" + payload)
 
 
-def load(path: Path, run: Run, data_fingerprint: str, env_class: str) -> State | None:
-    """Return the state, on the CPU, or ``None`` if there is none, or if other code, data or environment wrote it.
+def load(path: Path, run: Run, data_fingerprint: str) -> State | None:
+    """Return the state, on the CPU, or ``None`` if there is none, or if other code or data wrote it.
+
+    One that another kind of machine wrote is taken: hours of work count more than the run's last bits, which the state
+    itself remembers to have come from several environments.
 
     Raises:
         CheckpointError: the file is damaged, or belongs to another run.
@@ -54,7 +58,7 @@ def load(path: Path, run: Run, data_fingerprint: str, env_class: str) -> State |
     if not path.exists():
         return None
     identity, archive = _read(path)
-    expected = _identity(run, data_fingerprint, env_class)
+    expected = _identity(run, data_fingerprint, identity["env_class"])
     if identity["run"] != expected["run"]:
         raise CheckpointError(
             f"{path}: belongs to another run ({identity['run']}), not to {run.run_id}. "
@@ -69,17 +73,20 @@ def load(path: Path, run: Run, data_fingerprint: str, env_class: str) -> State |
     return state
 
 
-def is_of_other_code(path: Path) -> bool:
-    """Return whether a checkpoint is there that other code wrote, so that its run starts anew.
+def why_dropped(path: Path, data_fingerprint: str) -> Literal["code", "images"] | None:
+    """Return what differs from what wrote a checkpoint, so that its run starts anew; ``None`` if nothing does.
 
     Only the header is read. Of a damaged one nothing is known here: its run fails, and says why.
     """
     try:
         with path.open("rb") as file:
             file.readline(len(_MAGIC) + 65)
-            return _parsed(file.readline(_LONGEST_IDENTITY), path)["source_digest"] != provenance.source_digest()
+            identity = _parsed(file.readline(_LONGEST_IDENTITY), path)
     except (OSError, CheckpointError):
-        return False
+        return None
+    if identity["source_digest"] != provenance.source_digest():
+        return "code"
+    return None if identity["data_fingerprint"] == data_fingerprint else "images"
 
 
 def discard_damaged(path: Path) -> None:

@@ -67,9 +67,10 @@ def pretrain(
         training_macs=TrainingMacs(framework.branches, shape(dataset), framework.passes),
     )
     env_class = parts.env_class_for(run, fabric)
-    state = checkpoint.load(path, run, dataset.fingerprint, env_class)
+    state = checkpoint.load(path, run, dataset.fingerprint)
     if state is not None:
         training.restore(state)
+    training.environments = tuple(dict.fromkeys((*training.environments, env_class)))
 
     def step_loss(step: int) -> float:
         """Forward and backward of one optimizer step; return the mean loss over micro-batches and ranks."""
@@ -117,6 +118,7 @@ def pretrain(
         training.masks |= snapshots.after(step, framework)
         training.step = step + 1
         training.step_seconds.append(time.perf_counter() - began)
+        training.seconds += training.step_seconds[-1]
         try:
             tick(training.step, total_steps)
         except KeyboardInterrupt:  # between two steps: the state is whole

@@ -35,6 +35,8 @@ class Training:
         losses: one a step.
         masks: packed, ``POINT/BRANCH/LAYER`` to uint8, of the points that lie behind.
         cpu_seconds: CPU time of all steps, over all processes that continued the run.
+        seconds: wall time of all steps, over all processes that continued the run.
+        environments: the classes of environments that were at the run, in their order, each once.
         step_seconds: wall time of each step of this process; the only thing here that no checkpoint holds.
     """
 
@@ -47,6 +49,8 @@ class Training:
     losses: list[float] = field(default_factory=list)
     masks: dict[str, Tensor] = field(default_factory=dict)
     cpu_seconds: float = 0.0
+    seconds: float = 0.0
+    environments: tuple[str, ...] = ()
     step_seconds: list[float] = field(default_factory=list)
 
     @property
@@ -68,6 +72,8 @@ class Training:
             "losses": torch.tensor(self.losses, dtype=torch.float64),
             "masks": self.masks,
             "cpu_seconds": self.cpu_seconds,
+            "seconds": self.seconds,
+            "environments": list(self.environments),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -86,6 +92,7 @@ class Training:
         self.training_macs.load_state_dict(state["training_macs"])
         torch.set_rng_state(state["random"])
         self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
+        self.seconds, self.environments = state["seconds"], tuple(state["environments"])
         self.losses, self.masks = state["losses"].tolist(), state["masks"]
 
 

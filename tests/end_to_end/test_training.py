@@ -18,7 +18,9 @@ from bench.config.framework import BYOLSpec, MoCoSpec
 from bench.config.run import Run
 from bench.frameworks import FRAMEWORKS, Framework
 from bench.frameworks.simclr import SimCLR
-from bench.ticks import Phase, Tick
+from bench.runs import job
+from bench.runs.context import Context
+from bench.ticks import Phase, Tick, silent
 from bench.training import checkpoint
 from bench.training import parts as training_parts
 from bench.training.checkpoint import CheckpointError
@@ -290,10 +292,25 @@ def test_a_checkpoint_on_other_data_is_not_continued(tmp_path: Path) -> None:
         pretrained(run, tmp_path, stop_at(3))
     path = tmp_path / "checkpoint.pt"
     fingerprint = dataset_of(run, tmp_path / "cache").fingerprint
-    env_class = training_parts.env_class_for(run, training_parts.fabric_for(run))
-    assert checkpoint.load(path, run, fingerprint, env_class) is not None
-    assert checkpoint.load(path, run, "other pictures", env_class) is None
-    assert checkpoint.load(path, run, fingerprint, "another machine") is None
+    assert checkpoint.load(path, run, fingerprint) is not None
+    assert checkpoint.load(path, run, "other pictures") is None
+
+
+def test_a_run_goes_on_on_another_kind_of_machine_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tiny_run("simclr", "dense")
+    whole = job.perform(run, a_context(tmp_path / "whole"), silent)
+    with pytest.raises(KeyboardInterrupt):
+        job.perform(run, a_context(tmp_path), stop_at(3))
+    monkeypatch.setattr(training_parts, "env_class_for", lambda *_: "another machine")
+    steps: list[int] = []
+    made = job.perform(run, a_context(tmp_path), lambda done, *_: steps.append(done))
+    assert steps[0] == 4
+    assert made.facts == whole.facts
+    assert made.provenance["env_class"] == f"{whole.provenance['env_class']} then another machine"
+
+
+def a_context(folder: Path) -> Context:
+    return Context(runs_dir=folder / "runs", data_dir=folder, cache_dir=folder / "cache")
 
 
 def test_a_checkpoint_holds_a_shared_weight_once(tmp_path: Path) -> None:

@@ -83,14 +83,16 @@ def test_the_longest_runs_start_first(place: Place, trained: list[Run]) -> None:
     assert notes == []
 
 
-def test_interrupted_runs_of_other_code_are_counted(
+def test_interrupted_runs_of_other_code_or_images_are_counted(
     place: Place, trained: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = [tiny_run("simclr", "dense", seed=seed) for seed in range(3)]
-    for run in runs[:2]:
+    known = dataset.load(runs[0].data, None, place.context.cache_dir).fingerprint
+    for run, fingerprint in zip(runs, (known, "others"), strict=False):
         path = RunFolder.of(place.context.runs_dir, run).checkpoint
-        checkpoint.save(path, run, "feed", "a machine", {})
-    assert perform.perform(runs, place.context, jobs=place.workers, force=True)[1] == []
+        checkpoint.save(path, run, fingerprint, "a machine", {})
+    _, notes = perform.perform(runs, place.context, jobs=place.workers, force=True)
+    assert notes == ["1 of the runs were interrupted on other images: those started anew."]
     monkeypatch.setattr(provenance, "source_digest", lambda: "other code")
     _, notes = perform.perform(runs, place.context, jobs=place.workers, force=True)
     assert notes == ["The code changed since 2 of the runs were interrupted: those started anew."]

@@ -24,7 +24,7 @@ def fixture_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_was_saved_is_loaded(path: Path) -> None:
-    state = checkpoint.load(path, RUN, "feed", "a machine")
+    state = checkpoint.load(path, RUN, "feed")
     assert state is not None
     assert state["step"] == 3
     weights, saved = state["weights"], STATE["weights"]
@@ -41,7 +41,7 @@ def test_no_flipped_bit_is_resumed_from(path: Path, place: float, bit: int) -> N
     damaged = path.with_name("damaged.pt")
     damaged.write_bytes(payload)
     with pytest.raises(CheckpointError, match=r"damaged.pt: a damaged checkpoint: .* --restart"):
-        checkpoint.load(damaged, RUN, "feed", "a machine")
+        checkpoint.load(damaged, RUN, "feed")
 
 
 @given(length=st.floats(0, 1, exclude_max=True))
@@ -50,7 +50,7 @@ def test_no_torn_file_is_resumed_from(path: Path, length: float) -> None:
     torn = path.with_name("torn.pt")
     torn.write_bytes(path.read_bytes()[: int(length * path.stat().st_size)])
     with pytest.raises(CheckpointError, match="a damaged checkpoint"):
-        checkpoint.load(torn, RUN, "feed", "a machine")
+        checkpoint.load(torn, RUN, "feed")
     checkpoint.discard_damaged(torn)
     assert not torn.exists()
 
@@ -61,16 +61,17 @@ def test_only_damaged_files_are_discarded(path: Path, tmp_path: Path) -> None:
     assert path.exists()
 
 
-def test_a_checkpoint_of_other_code_is_told_by_its_header_alone(
+def test_why_a_checkpoint_is_dropped_is_told_by_its_header_alone(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert not checkpoint.is_of_other_code(tmp_path / "none.pt")
-    assert not checkpoint.is_of_other_code(path)
+    assert checkpoint.why_dropped(tmp_path / "none.pt", "feed") is None
+    assert checkpoint.why_dropped(path, "feed") is None
+    assert checkpoint.why_dropped(path, "other images") == "images"
     monkeypatch.setattr(provenance, "source_digest", lambda: "other code")
-    assert checkpoint.is_of_other_code(path)
+    assert checkpoint.why_dropped(path, "feed") == "code"
     cut = tmp_path / "cut.pt"
     cut.write_bytes(path.read_bytes()[:-1000])
-    assert checkpoint.is_of_other_code(cut)
+    assert checkpoint.why_dropped(cut, "feed") == "code"
 
 
 @pytest.mark.parametrize("identity", ["[1]", "{}", '"text"', '{"run": 1}', "null", "not json", "x" * (1 << 21)])
@@ -78,6 +79,6 @@ def test_an_odd_identity_stops_its_run_and_nothing_else(identity: str, tmp_path:
     path, payload = tmp_path / "checkpoint.pt", identity.encode() + b"\nrest"
     digest = hashlib.sha256(payload).hexdigest()
     path.write_bytes(b"sparse-ssl checkpoint 1 sha256=" + digest.encode() + b"\n" + payload)
-    assert not checkpoint.is_of_other_code(path)
+    assert checkpoint.why_dropped(path, "feed") is None
     with pytest.raises(CheckpointError, match="a damaged checkpoint"):
-        checkpoint.load(path, RUN, "feed", "a machine")
+        checkpoint.load(path, RUN, "feed")
