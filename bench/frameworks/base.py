@@ -71,9 +71,18 @@ class Framework(nn.Module, abc.ABC):
 
 
 def follow(online: nn.Module, target: nn.Module, momentum: float) -> None:
-    """Move the target's parameters, paired in their order: ``xi <- m xi + (1 - m) theta``.
+    """Move the target's parameters, paired by name and order: ``xi <- m xi + (1 - m) theta``.
 
     What both modules own, as a shared gate, stays as it is: Lightly's in-place update would shrink it by ``m (2 - m)``.
+
+    Raises:
+        ValueError: the two are not built alike: something was put into one alone, or in another place.
     """
-    pairs = [pair for pair in zip(online.parameters(), target.parameters(), strict=True) if pair[0] is not pair[1]]
+    owned, others = dict(online.named_parameters()), dict(target.named_parameters())
+    if list(owned) != list(others):
+        raise ValueError(
+            f"the target does not follow the online encoder: {sorted(owned.keys() ^ others.keys()) or 'their order'} "
+            "differs. Change both modules alike, or make the target from the changed one."
+        )
+    pairs = [(own, others[name]) for name, own in owned.items() if own is not others[name]]
     update_momentum(*(nn.ParameterList(each) for each in zip(*pairs, strict=True)), m=momentum)

@@ -22,6 +22,7 @@ from bench.config.profiles import PROFILES, Profile
 from bench.config.run import EncoderSpec
 from bench.frameworks import FRAMEWORKS, Wiring
 from bench.frameworks.barlow_twins import BarlowTwins
+from bench.frameworks.base import follow
 from bench.frameworks.byol import BYOL
 from bench.frameworks.moco import MoCo
 from bench.frameworks.simclr import SimCLR
@@ -343,3 +344,17 @@ def test_unknown_encoders_are_refused() -> None:
         build(EncoderSpec(name="resnet-7", width=1))
     with pytest.raises(ValueError, match=r"at width 0.5"):
         build(EncoderSpec(name="resnet-18", width=0.5, stem="imagenet"))
+
+
+def test_a_target_that_is_built_otherwise_does_not_follow() -> None:
+    online = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    target = copy.deepcopy(online)
+    follow(online, target, 0.5)
+    target[0].register_parameter("more", nn.Parameter(torch.zeros(2)))
+    with pytest.raises(ValueError, match=r"does not follow the online encoder: \['0.more'\] differs"):
+        follow(online, target, 0.5)
+    swapped = nn.Sequential()
+    swapped.add_module("1", nn.Linear(2, 2))
+    swapped.add_module("0", nn.Linear(2, 2))  # the same shapes in another order: each would follow its neighbour
+    with pytest.raises(ValueError, match="their order differs"):
+        follow(online, swapped, 0.5)
