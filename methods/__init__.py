@@ -28,10 +28,18 @@ METHODS: dict[str, Callable[[Setting], SparseMethod]] = {
     "static_uniform": partial(StaticMask, allocation=uniform),
     "set": partial(Rigl, growth="random", replaces_step=False),
     "rigl": partial(Rigl, growth="gradient", replaces_step=True),
-    "gradual": Gradual,
-    "granet": GraNet,
-    "synchronized": Synchronized,
+    "gradual": partial(Gradual, allocation="global"),
+    "gradual_erk": partial(Gradual, allocation="erk"),
+    "gradual_lamp": partial(Gradual, allocation="lamp"),
+    "granet": partial(GraNet, allocation="global"),
+    "granet_erk": partial(GraNet, allocation="erk"),
+    "granet_lamp": partial(GraNet, allocation="lamp"),
+    "synchronized": partial(Synchronized, allocation="global"),
+    "synchronized_erk": partial(Synchronized, allocation="erk"),
+    "synchronized_lamp": partial(Synchronized, allocation="lamp"),
 }
+"""Allocation is part of the key, not a field of a run: rows of a table are told apart by their cell's name, and which
+allocation is a paper's is a property of the method. Without a suffix it is what was published: ``global``."""
 
 GATES: dict[str, Callable[[GateSetting], GatedMethod]] = {
     "dual_gate": partial(DualGate, target=Target.OWN),

@@ -14,12 +14,31 @@ Which counts a layer gets does not depend on the order of the layers, except whe
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from methods.granularity.base import Granularity, budget
 from methods.granularity.element import Elementwise
+from methods.scores import lamp
+
+Allocation = Literal["global", "erk", "lamp"]
+"""How layers share a budget: by one ranking of the network, by ERK whatever the scores, or by one LAMP ranking."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """What each layer keeps.
+
+    Attributes:
+        ones: per layer.
+        emptied: layers of which the ranking kept nothing; they have one unit all the same.
+    """
+
+    ones: dict[str, int]
+    emptied: tuple[str, ...] = ()
 
 
 def uniform(shapes: Mapping[str, torch.Size], density: float, *, unit: int = 1) -> dict[str, int]:
@@ -82,28 +101,59 @@ def global_(scores: Mapping[str, Tensor], density: float) -> dict[str, int]:
         ValueError: if the density is outside (0, 1], keeps fewer weights than there are layers, or a score
             is not finite.
     """
-    flat = torch.cat([score.detach().reshape(-1) for score in scores.values()])
-    kept = Elementwise().keep(flat, budget(flat.numel(), density))
-    parts = torch.split(kept, [score.numel() for score in scores.values()])
-    return _at_least_one({name: int(part.count_nonzero()) for name, part in zip(scores, parts, strict=True)})
+    return _at_least_one(_of_one_ranking(scores, density))
 
 
-def ranked(scores: Mapping[str, Tensor], level: float, granularity: Granularity) -> dict[str, int]:
+def ranked(
+    scores: Mapping[str, Tensor], level: float, granularity: Granularity, allocation: Allocation = "global"
+) -> Shares:
     """Return how many of its highest scores each layer keeps at a level of the granularity.
 
-    Units that are alike (weights, blocks) compete over the whole network (``global_``); others within their layer
-    (``alike``). Layers that do not fit stay dense. Source: Meng et al. 2023 (SyncCP), the authors' ``ContrastiveMask``
-    and ``ContrastiveNM``.
+    Units that are alike (weights, blocks) share one budget, by one of three allocations; others (patterns, filters)
+    have a budget in every layer (``alike``), and nothing is allocated. Layers that do not fit stay dense.
+
+    ``global`` ranks all units together: Meng et al. 2023 (SyncCP), the authors' ``ContrastiveMask``; Liu et al. 2021
+    (GraNet). At few steps and densities it follows what was large at initialisation, 1 / sqrt(fan-in), and empties
+    wide layers. ``erk`` gives each layer its ERK count and ranks inside: Evci et al. 2020, appendix; ``lamp`` ranks
+    LAMP scores together: Lee et al. 2021, also in the SyncCP authors' repository.
+
+    Args:
+        scores: of all prunable layers, higher is kept; negative where a weight does not compete.
+        level: of the granularity.
+        granularity: the shapes that may go.
+        allocation: how layers share the budget.
 
     Raises:
-        ValueError: as ``global_``; or no layer fits.
+        ValueError: as ``global_`` or ``erk``; or no layer fits.
     """
     fit = fitting({name: score.shape for name, score in scores.items()}, granularity)
     ones = {name: score.numel() for name, score in scores.items()}
     if granularity.unit is None:
-        return ones | alike(fit, level, granularity)
-    units = global_({name: granularity.pooled(scores[name]) for name in fit}, level)
-    return ones | {name: granularity.unit * count for name, count in units.items()}
+        return Shares(ones=ones | alike(fit, level, granularity))
+    if allocation == "erk":
+        return Shares(ones=ones | erk(fit, level, unit=granularity.unit))
+    pooled = {name: granularity.pooled(scores[name]) for name in fit}
+    if allocation == "lamp":
+        pooled = {name: lamp(score) for name, score in pooled.items()}
+    found = _of_one_ranking(pooled, level)
+    units = _at_least_one(dict(found))
+    return Shares(
+        ones=ones | {name: granularity.unit * count for name, count in units.items()},
+        emptied=tuple(name for name, count in found.items() if count == 0),
+    )
+
+
+def require_shares(granularity: Granularity, allocation: Allocation) -> None:
+    """Refuse an allocation where every layer has a budget of its own.
+
+    Raises:
+        ValueError: unless the allocation is ``global``, which then allocates nothing, or there is one budget.
+    """
+    if granularity.unit is None and allocation != "global":
+        raise ValueError(
+            f"{granularity.name} keeps as much in every layer, so there is nothing to allocate by {allocation}: "
+            "use the method without it, or the granularity 'element' or a block."
+        )
 
 
 def alike(shapes: Mapping[str, torch.Size], level: float, granularity: Granularity) -> dict[str, int]:
@@ -125,6 +175,14 @@ def fitting(shapes: Mapping[str, torch.Size], granularity: Granularity) -> dict[
             "pattern, or use 'element'."
         )
     return fit
+
+
+def _of_one_ranking(scores: Mapping[str, Tensor], density: float) -> dict[str, int]:
+    """Return how many of the network's highest scores lie in each layer, none where there is none."""
+    flat = torch.cat([score.detach().reshape(-1) for score in scores.values()])
+    kept = Elementwise().keep(flat, budget(flat.numel(), density))
+    parts = torch.split(kept, [score.numel() for score in scores.values()])
+    return {name: int(part.count_nonzero()) for name, part in zip(scores, parts, strict=True)}
 
 
 def _total(shapes: Mapping[str, torch.Size]) -> int:
@@ -158,4 +216,4 @@ def _at_least_one(counts: dict[str, int]) -> dict[str, int]:
     return counts
 
 
-__all__ = ["alike", "erk", "fitting", "global_", "ranked", "uniform"]
+__all__ = ["Allocation", "Shares", "alike", "erk", "fitting", "global_", "ranked", "require_shares", "uniform"]

@@ -34,18 +34,40 @@ def exchange(
         ValueError: if the fraction is outside [0, 1], a score that is looked at is not finite, or the granularity
             does not consist of whole units.
     """
+    return grow(drop(mask, strength, fraction, granularity), mask, growth, granularity)
+
+
+def drop(mask: Tensor, strength: Tensor, fraction: float, granularity: Granularity = _ELEMENTWISE) -> Tensor:
+    """Return the mask without its weakest ``floor(fraction * ones)`` ones: the first half of ``exchange``.
+
+    Raises:
+        ValueError: as ``exchange``.
+    """
     if not 0.0 <= fraction <= 1.0:
         raise ValueError(f"cannot exchange a fraction of {fraction} of the active weights: use one in [0, 1].")
     if not granularity.is_whole:
         raise ValueError(f"{granularity.name} has no units to exchange: a part of each group stays in any case.")
     active = granularity.pooled(mask).bool()
     units = int(active.count_nonzero())
-    exchanged = math.floor(fraction * units)
-    if exchanged == 0:
+    dropped = math.floor(fraction * units)
+    if dropped == 0:
         return mask.clone()
-    kept = _keep_among(active, granularity.pooled(strength), units - exchanged)
-    grown = _keep_among(~kept, granularity.pooled(growth), exchanged)
-    return granularity.spread(kept | grown, mask.shape).float()
+    kept = _keep_among(active, granularity.pooled(strength), units - dropped)
+    return granularity.spread(kept, mask.shape).float()
+
+
+def grow(kept: Tensor, mask: Tensor, growth: Tensor, granularity: Granularity = _ELEMENTWISE) -> Tensor:
+    """Return what ``drop`` kept of a mask, with as many ones again as the mask had: the second half of ``exchange``.
+
+    Raises:
+        ValueError: as ``exchange``.
+    """
+    stays, active = (granularity.pooled(each).bool() for each in (kept, mask))
+    missing = int(active.count_nonzero()) - int(stays.count_nonzero())
+    if missing == 0:
+        return kept
+    grown = _keep_among(~stays, granularity.pooled(growth), missing)
+    return granularity.spread(stays | grown, mask.shape).float()
 
 
 def _keep_among(candidates: Tensor, score: Tensor, count: int) -> Tensor:

@@ -11,6 +11,26 @@ def magnitude(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: weight.detach().abs() for name, weight in weights.items()}
 
 
+def lamp(strength: Tensor) -> Tensor:
+    """Return the scores of layer-adaptive magnitude pruning (LAMP), in double precision, for one layer.
+
+    A weight's score is its square over the sum of the squares of all weights of the layer that are at least as large,
+    itself included; of equal ones the first comes first. It orders the weights of a layer as their magnitudes do, and
+    the largest has 1 in every layer, so that scores of all layers can be ranked together and no layer is emptied.
+    Source: Lee et al., ICLR 2021, equation 4. Published code subtracts running sums in single precision, which
+    reach 0 at the largest weights; sums here start there.
+
+    Args:
+        strength: magnitudes, any shape; negative where a weight does not compete, which stays below all scores.
+    """
+    flat = strength.detach().reshape(-1).double()
+    squares, order = flat.clamp_min(0.0).square().sort(descending=True, stable=True)
+    above = squares.cumsum(0)
+    ratios = torch.where(above > 0.0, squares / above.clamp_min(torch.finfo(above.dtype).tiny), 0.0)
+    scores = torch.empty_like(flat).scatter_(0, order, ratios)
+    return torch.where(flat < 0.0, -1.0, scores).reshape(strength.shape)
+
+
 def gradient_magnitude(gradients: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return ``|dL/dw|`` of dense gradients, for growth. Source: Evci et al. 2020 (RigL)."""
     return magnitude(gradients)

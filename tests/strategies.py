@@ -17,6 +17,11 @@ from methods.method import SparseMethod
 IMAGE = (3, 8, 8)
 
 
+def has_gap(method: str) -> bool:
+    """Whether a method of the registry writes two masks."""
+    return method.startswith("synchronized")
+
+
 def tiny_encoder(seed: int = 0) -> nn.Module:
     """Stem, then one prunable convolution of each kind: strided with bias, grouped, pointwise."""
     with torch.random.fork_rng():

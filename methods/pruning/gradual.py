@@ -3,7 +3,7 @@
 from torch.optim import Optimizer
 
 from methods import masking, scores
-from methods.allocation import fitting, ranked
+from methods.allocation import Allocation, fitting, ranked, require_shares
 from methods.branches import Branches
 from methods.granularity.select import select
 from methods.method import SparseMethod
@@ -20,12 +20,18 @@ class Gradual(SparseMethod):
 
     Blocks compete like weights, by the sums of their magnitudes; filters within their layer. With an N:M pattern the
     ramp is of the groups that are still dense, in each layer the largest, from all to none.
+
+    Args:
+        setting: ``density`` is the final one.
+        allocation: how the layers share it; see ``allocation.ranked``.
     """
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, *, allocation: Allocation = "global") -> None:
         super().__init__()
         require_one_mask(setting, "gradual")
+        require_shares(setting.granularity, allocation)
         self._setting = setting
+        self._allocation = allocation
         self._final_level = setting.granularity.level(setting.density)
 
     def attach(self, branches: Branches, total_steps: int) -> None:
@@ -51,7 +57,7 @@ class Gradual(SparseMethod):
         if self._level.is_due(step):
             level, granularity = self._level.value(step), self._setting.granularity
             magnitudes = scores.magnitude(masking.latent(self._branches.online))
-            masks = select(magnitudes, ranked(magnitudes, level, granularity), granularity)
-            self._branches.write(masks, optimizer)
-            self.history.add(step, density=granularity.density(level))
+            shares = ranked(magnitudes, level, granularity, self._allocation)
+            self._branches.write(select(magnitudes, shares.ones, granularity), optimizer)
+            self.history.add(step, density=granularity.density(level), emptied_layers=len(shares.emptied))
         return True

@@ -2,17 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch.optim import Optimizer
 
 from methods import masking, scores
-from methods.allocation import erk, fitting, ranked
+from methods.allocation import Allocation, Shares, erk, fitting, ranked, require_shares
 from methods.branches import Branches
-from methods.exchange import exchange
+from methods.exchange import drop, grow
 from methods.granularity.select import select
 from methods.method import SparseMethod
+from methods.newcomers import Newcomers
 from methods.overlap import overlap
 from methods.schedule import CosineFraction, Cubic
 from methods.scores import EmaMagnitude
@@ -23,17 +24,20 @@ class Synchronized(SparseMethod):
     """Prune online encoder and target together by magnitudes averaged over time; regrow online weights.
 
     Source: *Synchronized Contrastive Pruning* (ICLR 2023 submission). Its text could not be read; this is what
-    the authors' code (solo-learn-sparse, ``ContrastiveMMask`` and ``DuoMMask``) intends, with four deliberate
+    the authors' code (solo-learn-sparse, ``ContrastiveMMask`` and ``DuoMMask``) intends, with five deliberate
     differences (deviations 1 to 5 in results/deviations.md):
 
     * Magnitude *averages* are ranked. Their code takes the threshold from them and compares raw magnitudes.
     * Growth ranks the true dense gradient. Theirs ranks the masked one, which is 0 wherever growth is
       possible.
+    * Only active online weights compete at an update, as in GraNet, whose exchange theirs is. They rank all latents:
+      what was dropped last time is still larger than what has grown since, and comes straight back.
     * Masks are exact: counts instead of thresholds, at the start too.
     * Prune-and-regrow ends with the ramp. Theirs goes on to the last step, so the exported mask was never
       trained.
 
-    Pruned latents live on (every latent is ranked at every update) and come back at their own value.
+    Pruned latents live on, and what grows comes back at its own value. The target, which grows nothing, ranks all its
+    latents.
 
     With an N:M pattern (the authors' ``ContrastiveMNM``) the ramp is of the *fraction of dense groups*: in each
     layer those of the largest averages, the target's fraction higher by the gap, all others n:m; nothing is
@@ -54,6 +58,10 @@ class Synchronized(SparseMethod):
         prune_rate: fraction of each layer's active weights exchanged at the first update; it falls along a
             cosine to ``prune_rate_end`` at the last one. Same source; 0 exchanges nothing.
         prune_rate_end: Source: the authors' ``CosineDecay``. No more than ``prune_rate`` is used.
+        allocation: how the layers share the density; see ``allocation.ranked``. The authors': ``global``, and ``lamp``
+            in a class that no script uses.
+        candidates: which online weights are ranked: ``active`` ones, or ``all`` latents. Where nothing is exchanged
+            (prune_rate 0, patterns), a weight could not come back otherwise, and it is all.
     """
 
     def __init__(
@@ -64,14 +72,20 @@ class Synchronized(SparseMethod):
         momentum: float = 0.99,
         prune_rate: float = 0.50,
         prune_rate_end: float = 0.005,
+        allocation: Allocation = "global",
+        candidates: Literal["active", "all"] = "active",
     ) -> None:
         super().__init__()
+        require_shares(setting.granularity, allocation)
         self._setting = setting
+        self._allocation = allocation
         self._final_level = setting.granularity.level(setting.density)
         self._initial_level = max(initial_density, self._final_level)
         self._momentum = momentum
         self._prune_rate = prune_rate if setting.granularity.is_whole else 0.0
         self._prune_rate_end = min(self._prune_rate, prune_rate_end)
+        self._ranks_all = candidates == "all" or self._prune_rate == 0.0
+        self._newcomers = Newcomers()
 
     @property
     def splits_branches(self) -> bool:
@@ -113,13 +127,15 @@ class Synchronized(SparseMethod):
                 self._averages["target"].update(masking.latent(self._branches.target))
 
     def state(self) -> dict[str, object]:
-        """Return the averages; the masks are in the modules, and the schedule knows only the step."""
-        return {"averages": {name: average.state_dict() for name, average in self._averages.items()}}
+        """Return averages and newcomers; the masks are in the modules, and the schedule knows only the step."""
+        averages = {name: average.state_dict() for name, average in self._averages.items()}
+        return {"averages": averages, "newcomers": self._newcomers.state_dict()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore the averages."""
+        """Restore averages and newcomers."""
         for name, average in self._averages.items():
             average.load_state_dict(state["averages"][name])
+        self._newcomers.load_state_dict(state["newcomers"])
 
     def _target_level(self, level: float) -> float:
         return min(1.0, level + self._setting.gap)
@@ -130,26 +146,29 @@ class Synchronized(SparseMethod):
     def _update(self, step: int, optimizer: Optimizer) -> None:
         branches, granularity = self._branches, self._setting.granularity
         level, fraction = self._level.value(step), self._exchange.value(step)
-        online_scores = self._averages["online"].scores
-        target_scores = online_scores if branches.tied else self._averages["target"].scores
-        online = self._largest(online_scores, level)
-        target = self._largest(target_scores, self._target_level(level))
+        before, strength = masking.read(branches.online), self._averages["online"].scores
+        target_scores = strength if branches.tied else self._averages["target"].scores
+        target = select(target_scores, self._shares(target_scores, self._target_level(level)).ones, granularity)
+        if not self._ranks_all:
+            strength = {name: score.masked_fill(before[name] == 0, -1.0) for name, score in strength.items()}
+        shares = self._shares(strength, level)
+        online = kept = select(strength, shares.ones, granularity)
         if self._grows(step):
             growth = scores.gradient_magnitude(branches.dense_gradient())
-            online = {
-                name: exchange(mask, online_scores[name], growth[name], fraction, granularity)
-                if granularity.fits(mask.shape)
-                else mask
-                for name, mask in online.items()
-            }
+            fit = [name for name, mask in online.items() if granularity.fits(mask.shape)]
+            kept = online | {name: drop(online[name], strength[name], fraction, granularity) for name in fit}
+            online = kept | {name: grow(kept[name], online[name], growth[name], granularity) for name in fit}
         branches.write(online, optimizer, target=target)
         self.history.add(
             step,
             online_density=granularity.density(level),
             target_density=granularity.density(self._target_level(level)),
             exchanged_fraction=fraction,
+            newcomers_kept=self._newcomers.outliving(kept),
+            emptied_layers=len(shares.emptied),
             **{f"overlap_{name}": value for name, value in asdict(overlap(online, target)).items()},
         )
+        self._newcomers.note(before, online)
 
     def _erk(self, drawn: Mapping[str, torch.Tensor], level: float) -> masking.Masks:
         """Give each layer its share by ERK: of weights, blocks, filters or, with a pattern, of dense groups."""
@@ -162,6 +181,5 @@ class Synchronized(SparseMethod):
             ones[name] = granularity.attainable(shapes[name], granularity.density(count / ones[name]))
         return select(drawn, ones, granularity)
 
-    def _largest(self, magnitudes: Mapping[str, torch.Tensor], level: float) -> masking.Masks:
-        granularity = self._setting.granularity
-        return select(magnitudes, ranked(magnitudes, level, granularity), granularity)
+    def _shares(self, strength: Mapping[str, torch.Tensor], level: float) -> Shares:
+        return ranked(strength, level, self._setting.granularity, self._allocation)

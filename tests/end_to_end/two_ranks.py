@@ -23,6 +23,7 @@ from bench.training import loop
 from bench.training import parts as training_parts
 from methods import GATES
 from tests import tiny
+from tests.strategies import has_gap
 from tests.tiny import Pretrained, dataset_of, gated_run, tiny_run
 
 RANKS = 2
@@ -32,7 +33,7 @@ GATHERING = ("simclr", "moco", "barlow_twins", "vicreg")
 def run_of(framework: str, method: str) -> Run:
     if method in GATES:
         return gated_run(framework, method, 1.5, epochs=4)
-    return tiny_run(framework, method, gap=0.3 if method == "synchronized" else 0.0, epochs=4)
+    return tiny_run(framework, method, gap=0.3 if has_gap(method) else 0.0, epochs=4)
 
 
 def ended(run: Run, folder: Path, fabric: Fabric) -> dict[str, Any]:

@@ -7,13 +7,15 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from lightly.models import ResNetGenerator
+from torch import Tensor
 
 from methods import masking, scores
-from methods.allocation import erk, global_, uniform
+from methods.allocation import Allocation, erk, global_, ranked, uniform
 from methods.granularity.base import budget
 from methods.granularity.element import Elementwise
 from methods.granularity.select import select
 from methods.macs import effective_macs, inference_macs
+from methods.scores import lamp
 from tests.strategies import densities, shapes
 
 Shapes = dict[str, torch.Size]
@@ -136,6 +138,71 @@ def test_erk_forces_exactly_the_overfull_layers_dense(network: Shapes, density: 
     assert math.isclose(sum(quotas.values()), wanted, rel_tol=1e-9)
     for name, count in erk(network, density).items():
         assert math.floor(quotas[name] - 1e-6) <= count <= math.ceil(quotas[name] + 1e-6)
+
+
+@st.composite
+def strengths(draw: st.DrawFn) -> Tensor:
+    """Magnitudes of one layer: zeros, ties, tiny and huge ones, and -1 for weights that do not compete."""
+    values = st.sampled_from([-1.0, 0.0, 1e-30, 1e-4, 0.5, 0.5, 1.0, 3.0, 1e15])
+    return torch.tensor(draw(st.lists(values, min_size=1, max_size=30)))
+
+
+@given(strengths())
+def test_lamp_scores_are_the_definition(strength: Tensor) -> None:
+    """Lee et al. 2021, equation 4, one weight at a time, with exact sums; of equal ones the first ranks higher."""
+    values = strength.tolist()
+    scores_ = lamp(strength).tolist()
+    for index, value in enumerate(values):
+        above = [other for place, other in enumerate(values) if (other, -place) >= (value, -index)]
+        total = math.fsum(max(0.0, other) ** 2 for other in above)
+        expected = -1.0 if value < 0 else value**2 / total if total else 0.0
+        assert scores_[index] == pytest.approx(expected, rel=1e-9, abs=1e-300)
+    if max(values) > 0:
+        assert max(scores_) == 1.0
+        assert scores_.index(1.0) == values.index(max(values))
+
+
+@given(networks(), densities(), st.integers(0, 9))
+def test_lamp_empties_no_layer_and_does_not_see_the_scale_of_one(network: Shapes, density: float, seed: int) -> None:
+    assume(budget(size_of(network), density) >= len(network))
+    generator = torch.Generator().manual_seed(seed)
+    drawn = {name: torch.rand(shape, generator=generator) + 0.1 for name, shape in network.items()}
+    shares = ranked(drawn, density, Elementwise(), "lamp")
+    assert shares.emptied == ()
+    assert sum(shares.ones.values()) == budget(size_of(network), density)
+    first = next(iter(network))
+    doubled = ranked({**drawn, first: 2.0 * drawn[first]}, density, Elementwise(), "lamp")
+    assert doubled == shares  # a power of two: exact in any precision
+
+
+@given(networks(), densities(), st.integers(0, 9))
+def test_erk_ranks_inside_the_layers_and_global_says_which_layers_it_emptied(
+    network: Shapes, density: float, seed: int
+) -> None:
+    assume(budget(size_of(network), density) >= len(network))
+    generator = torch.Generator().manual_seed(seed)
+    drawn = {
+        name: (1.0 + torch.rand(shape, generator=generator)) * 10.0 ** (3 * index)
+        for index, (name, shape) in enumerate(network.items())
+    }
+    by_erk, by_rank = (ranked(drawn, density, Elementwise(), each) for each in ("erk", "global"))
+    assert by_erk.ones == erk(network, density)
+    assert by_erk.emptied == ()
+    assert by_rank.ones == global_(drawn, density)
+    kept = budget(size_of(network), density)
+    larger = 0  # weights of later layers, which are all larger
+    for name in reversed(network):
+        assert (name in by_rank.emptied) == (larger >= kept)
+        larger += network[name].numel()
+
+
+@pytest.mark.parametrize("allocation", ["global", "erk", "lamp"])
+def test_weights_that_do_not_compete_are_kept_last(allocation: Allocation) -> None:
+    drawn = {"a": torch.rand(8, 4, 3, 3), "b": torch.rand(16, 8)}
+    competing = select(drawn, erk({name: each.shape for name, each in drawn.items()}, 0.5), Elementwise())
+    strength = {name: each.masked_fill(competing[name] == 0, -1.0) for name, each in drawn.items()}
+    masks = select(strength, ranked(strength, 0.3, Elementwise(), allocation).ones, Elementwise())
+    assert all(not bool(mask[competing[name] == 0].any()) for name, mask in masks.items())
 
 
 def test_power_zero_is_uniform() -> None:

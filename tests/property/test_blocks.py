@@ -13,7 +13,7 @@ from torch.optim import SGD, Optimizer
 from hardware.skipping.base import Tile
 from hardware.skipping.blocks import Blocks
 from methods import METHODS, masking, scores
-from methods.allocation import erk, global_, ranked, uniform
+from methods.allocation import Allocation, erk, global_, ranked, uniform
 from methods.branches import Branches
 from methods.exchange import exchange
 from methods.granularity.base import Granularity, WholeUnits, budget
@@ -29,6 +29,7 @@ from methods.setting import Setting
 from tests.strategies import PRUNABLE, SIZES, branches, train
 
 TOTAL = 20
+ALLOCATIONS: tuple[Allocation, ...] = ("global", "erk", "lamp")
 NAMES = ["static_uniform", "static_erk", "gradual", "synchronized"]
 WHOLE: list[WholeUnits] = [Block(4, 4), Block(4, 1), Block(2, 4), Filter()]
 CASES = [(name, shape) for name in NAMES for shape in WHOLE if (name, shape) != ("static_erk", Filter())]
@@ -196,7 +197,7 @@ def test_blocks_have_one_exact_budget_over_the_network(seed: int, density: float
     shapes = {name: score.shape for name, score in drawn.items()}
     total = sum(shape.numel() for shape in shapes.values())
     counts = [allocate(shapes, density, unit=block.unit) for allocate in (uniform, erk)]
-    for ones in (*counts, ranked(drawn, density, block)):
+    for ones in (*counts, *(ranked(drawn, density, block, each).ones for each in ALLOCATIONS)):
         assert sum(ones.values()) == block.unit * math.floor(density * (total // block.unit) + 0.5)
         assert all(count % block.unit == 0 and count >= block.unit for count in ones.values())
     for name, count in counts[0].items():
@@ -207,12 +208,13 @@ def test_blocks_have_one_exact_budget_over_the_network(seed: int, density: float
 @given(st.integers(0, 99), st.floats(0.02, 1.0))
 def test_one_by_one_blocks_share_like_single_weights(seed: int, density: float) -> None:
     drawn = random_scores(seed)
-    assert ranked(drawn, density, Block(1, 1)) == global_(drawn, density) == ranked(drawn, density, Elementwise())
+    blocks, single = (ranked(drawn, density, shapes).ones for shapes in (Block(1, 1), Elementwise()))
+    assert blocks == global_(drawn, density) == single
 
 
 @given(st.integers(0, 99), st.floats(0.001, 1.0))
 def test_filters_have_one_budget_a_layer(seed: int, density: float) -> None:
-    for name, ones in ranked(random_scores(seed), density, Filter()).items():
+    for name, ones in ranked(random_scores(seed), density, Filter()).ones.items():
         shape = random_scores(seed)[name].shape
         assert ones == max(1, math.floor(density * shape[0] + 0.5)) * math.prod(shape[1:])
 
@@ -334,6 +336,7 @@ def test_synchronized_brings_units_back_that_only_the_dense_gradient_can_find(gr
     state = method.state_dict()["averages"]
     assert isinstance(state, dict)
     means = {name: torch.as_tensor(mean) for name, mean in state["online"].items()}
+    before = masking.read(pair.online)
     method.before_forward(8)
     generator = torch.Generator().manual_seed(1)
     gradient = {name: torch.rand(mean.shape, generator=generator) for name, mean in means.items()}
@@ -345,7 +348,8 @@ def test_synchronized_brings_units_back_that_only_the_dense_gradient_can_find(gr
     level = Cubic.over(TOTAL, 0.30, 0.68, 1 / 40, initial=0.70, final=0.25).value(8)
     fraction = method.facts().curves["exchanged_fraction"][-1]
     assert fraction > 0.2
-    largest = select(means, ranked(means, level, granularity), granularity)
+    means = {name: torch.where(before[name] == 1, mean, -torch.ones(())) for name, mean in means.items()}
+    largest = select(means, ranked(means, level, granularity).ones, granularity)
     grown = 0
     for name, mask in masking.read(pair.online).items():
         assert torch.equal(mask, exchange(largest[name], means[name], gradient[name], fraction, granularity))
@@ -397,3 +401,6 @@ def test_a_block_that_fits_no_layer_raises(name: str) -> None:
 def test_filters_leave_nothing_to_allocate() -> None:
     with pytest.raises(ValueError, match=r"filter keeps as much in every layer.*static_uniform"):
         METHODS["static_erk"](Setting(density=0.25, seed=0, granularity=Filter()))
+    for name in ("gradual_erk", "synchronized_lamp"):
+        with pytest.raises(ValueError, match=r"filter keeps as much in every layer.*use the method without it"):
+            METHODS[name](Setting(density=0.25, seed=0, granularity=Filter()))
