@@ -67,6 +67,11 @@ class SparseMethod(abc.ABC):  # noqa: B024 (every moment has the same sensible d
         """Whether the two branches get different masks, and so need running statistics of their own."""
         return False
 
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """Fractions of the run between which masks change, if these are the method's own and not the setting's."""
+        return None
+
     def attach(self, branches: Branches, total_steps: int) -> None:  # noqa: B027
         """Write the first masks. After install and copy or twin, before the optimizer is made."""
 

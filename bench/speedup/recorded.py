@@ -81,7 +81,7 @@ def course(run: Run, record: Record, path: Path) -> Course:
         )
     points = [_moment(path, network, f"point{index}") for index in range(POINTS)]
     final = _moment(path, network, "final")
-    window = run.sparsity.start_fraction, run.sparsity.end_fraction
+    window = habits.window or (run.sparsity.start_fraction, run.sparsity.end_fraction)
     return Course(
         kind=run.cell,
         source=f"masks of {run.run_id}",
@@ -151,10 +151,11 @@ def _traced(dense: Run) -> Workload:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
-    """What a method does: whether it starts dense, and whether it looks at the dense gradient where it updates."""
+    """What a method does: whether it starts dense, looks at the dense gradient where it updates, has its own window."""
 
     starts_dense: bool
     regrows: bool
+    window: tuple[float, float] | None
 
 
 def _habits(run: Run, record: Record) -> tuple[torch.nn.Module, Habits]:
@@ -166,7 +167,9 @@ def _habits(run: Run, record: Record) -> tuple[torch.nn.Module, Habits]:
     steps = _steps(record)
     if steps:
         method.before_forward(steps[0])
-    return framework.online, Habits(starts_dense=starts_dense, regrows=masking.is_watched(framework.online))
+    return framework.online, Habits(
+        starts_dense=starts_dense, regrows=masking.is_watched(framework.online), window=method.window
+    )
 
 
 def _steps(record: Record) -> list[int]:

@@ -43,13 +43,14 @@ def pretrain(
         CheckpointError: the checkpoint is unreadable or another run's.
     """
     spec, batches = run.optimizer, Batches(run, dataset, fabric)
-    total_steps, snapshots = batches.total_steps, Snapshots(run, batches.total_steps)
+    total_steps = batches.total_steps
 
     # On its device before the method sees it: averages of the weights must live where the weights will.
     framework = parts.framework_for(run, gather=fabric.world_size > 1).to(fabric.device)
     framework.require(batch_images=spec.batch_images, train_images=len(dataset.train.images))
     method = parts.method_for(run)
     method.attach(framework.branches, total_steps)
+    snapshots = Snapshots(run, total_steps, method.window)
     optimizer = parts.optimizer_for(run, framework)
     scheduler = CosineWarmupScheduler(
         optimizer,

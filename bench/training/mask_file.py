@@ -16,14 +16,25 @@ POINTS = 5
 
 
 class Snapshots:
-    """Keeps masks at five points from the start to the end of the mask schedule."""
+    """Keeps masks at five points from the start to the end of the mask schedule.
 
-    def __init__(self, run: Run, total_steps: int) -> None:
-        start, end = run.sparsity.start_fraction, run.sparsity.end_fraction
+    Args:
+        run: the run.
+        total_steps: of the run.
+        window: of the method's own, as fractions of the run; ``None``: the setting's.
+    """
+
+    def __init__(self, run: Run, total_steps: int, window: tuple[float, float] | None) -> None:
+        start, end = window or (run.sparsity.start_fraction, run.sparsity.end_fraction)
         self._names: dict[int, list[str]] = {}
         for index in range(POINTS):
             step = round(total_steps * (start + (end - start) * index / (POINTS - 1)))
             self._names.setdefault(min(step, max(0, total_steps - 1)), []).append(f"point{index}")
+
+    @property
+    def steps(self) -> list[int]:
+        """After which steps masks are kept."""
+        return list(self._names)
 
     def after(self, step: int, framework: Framework) -> dict[str, Tensor]:
         """Return the packed masks if this is one of the points; else nothing."""

@@ -59,6 +59,11 @@ class Rigl(SparseMethod):
         self._fraction = fraction
         self._end_fraction = end_fraction
 
+    @property
+    def window(self) -> tuple[float, float]:
+        """From the start to where the exchanged fraction reaches 0."""
+        return 0.0, self._end_fraction
+
     def attach(self, branches: Branches, total_steps: int) -> None:
         """Plan the updates and draw the first masks."""
         setting = self._setting

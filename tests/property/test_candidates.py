@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from bench.training.mask_file import Snapshots
 from methods import METHODS, masking, scores
 from methods.allocation import erk, global_
 from methods.branches import Branches
@@ -23,6 +24,7 @@ from methods.pruning.static import StaticMask
 from methods.schedule import CosineFraction, Cubic
 from methods.setting import Setting
 from tests.strategies import branches, effective_weights, images, loss_of, random_masks, train
+from tests.tiny import tiny_run
 
 TOTAL = 20
 NAMES = ["set", "rigl", "granet"]
@@ -263,3 +265,18 @@ def test_null_row_granet_without_regrowth_never_brings_a_weight_back() -> None:
 def test_a_foreign_window_is_refused_with_the_way_out(changes: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"has a window of its own, but the setting asks .* leave both out"):
         METHODS["rigl"](Setting(density=0.2, seed=0, **changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["set", "rigl"])
+def test_the_window_is_where_masks_change(name: str) -> None:
+    """Snapshots of masks are taken in it, not in the window of a ramp that the method does not have."""
+    method, pair = attached(METHODS[name], tied=False)
+    assert method.window is not None
+    start, end = method.window
+    for _ in train(method, pair, sgd(pair), steps=range(TOTAL)):
+        pass
+    assert start * TOTAL <= method.history.update_steps[0]
+    assert end * TOTAL - 1 <= method.history.update_steps[-1] <= end * TOTAL
+    assert Snapshots(tiny_run("moco", name), TOTAL, method.window).steps == [0, 4, 8, 11, 15]
+    assert METHODS["gradual"](Setting(density=0.2, seed=0)).window is None
+    assert Snapshots(tiny_run("moco", "gradual"), TOTAL, None).steps == [6, 8, 10, 12, 14]
