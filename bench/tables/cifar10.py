@@ -30,11 +30,11 @@ SMOKE_COSTLY = ("barlow_twins", "byol")
 SMOKE_WITHOUT = ("static_uniform", "set", "granet")
 REGRESSION_CELLS = (
     "simclr/untrained/*",
-    "simclr/synchronized/element/d0.02*",
+    "simclr/synchronized_lamp/element/d0.02*",
     "simclr/static_uniform/2:4/*",
     "moco/set/*",
     "moco/rigl/*",
-    "moco/granet/*",
+    "moco/granet_erk/*",
     "barlow_twins/static_erk/*",
     "byol/synchronized/*",
     "supervised/gradual/*",
