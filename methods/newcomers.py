@@ -23,6 +23,11 @@ class Newcomers:
         left = sum(int((mask.bool() & kept[name].bool()).count_nonzero()) for name, mask in self._grown.items())
         return left / grown if grown else 0.0
 
+    @property
+    def masks(self) -> Masks:
+        """1 at each newcomer."""
+        return dict(self._grown)
+
     def note(self, before: Masks, after: Masks) -> None:
         """Remember what an update has added.
 

@@ -65,6 +65,17 @@ class EmaMagnitude:
         for name, mean in self._means.items():
             mean.lerp_(weights[name].abs(), 1.0 - self._momentum)
 
+    @torch.no_grad()
+    def restart(self, weights: Mapping[str, Tensor], where: Mapping[str, Tensor]) -> None:
+        """Start some means anew at the present magnitude.
+
+        Args:
+            weights: of the layers.
+            where: 1 at the weights whose means start anew, 0 elsewhere; layers that are missing keep all their means.
+        """
+        for name, mask in where.items():
+            self._means[name].copy_(torch.where(mask == 1, weights[name].abs(), self._means[name]))
+
     @property
     def scores(self) -> dict[str, Tensor]:
         """The means themselves, one tensor per layer."""

@@ -146,6 +146,8 @@ class Synchronized(SparseMethod):
     def _update(self, step: int, optimizer: Optimizer) -> None:
         branches, granularity = self._branches, self._setting.granularity
         level, fraction = self._level.value(step), self._exchange.value(step)
+        if not self._ranks_all:  # the average of a newcomer is of the time before it acted
+            self._averages["online"].restart(masking.latent(branches.online), self._newcomers.masks)
         before, strength = masking.read(branches.online), self._averages["online"].scores
         target_scores = strength if branches.tied else self._averages["target"].scores
         target = select(target_scores, self._shares(target_scores, self._target_level(level)).ones, granularity)

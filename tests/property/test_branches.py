@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -376,9 +377,12 @@ def test_synchronized_exchanges_online_weights_by_the_dense_gradient() -> None:
     for _ in train(method, pair, optimizer, steps=range(8)):
         pass
     before = masking.read(pair.online)
+    state: Any = method.state_dict()
+    latents = scores.magnitude(masking.latent(pair.online))
+    assert sum(int(came.sum()) for came in state["newcomers"].values()) > 0
     strength = {
-        name: torch.where(before[name] == 1, torch.as_tensor(mean), -torch.ones(()))
-        for name, mean in method.state_dict()["averages"]["online"].items()  # type: ignore[index]
+        name: torch.where(state["newcomers"][name] == 1, latents[name], mean).masked_fill(before[name] == 0, -1.0)
+        for name, mean in state["averages"]["online"].items()
     }
     method.before_forward(8)
     assert all(masking.is_watched(module) for module in pair.learners)

@@ -51,6 +51,14 @@ def test_averages_live_where_the_weights_live() -> None:
     assert drawn["a"].device.type == "meta"
 
 
+def test_single_averages_start_anew_at_the_present_magnitude() -> None:
+    weights = {"a": torch.tensor([1.0, -4.0]), "b": torch.ones(2)}
+    average = EmaMagnitude(weights, momentum=0.75)
+    average.restart({"a": torch.tensor([-3.0, 9.0]), "b": torch.zeros(2)}, {"a": torch.tensor([1.0, 0.0])})
+    assert average.scores["a"].tolist() == [3.0, 4.0]
+    assert average.scores["b"].tolist() == [1.0, 1.0]
+
+
 def test_averages_come_back_from_their_state() -> None:
     weights = {"a": torch.rand(4), "b": torch.rand(2, 2)}
     average, other = (EmaMagnitude(weights, momentum=0.9) for _ in range(2))
