@@ -62,8 +62,8 @@ class EmaMagnitude:
     @torch.no_grad()
     def update(self, weights: Mapping[str, Tensor]) -> None:
         """Take one step; call it once per optimizer step."""
-        for name, mean in self._means.items():
-            mean.lerp_(weights[name].abs(), 1.0 - self._momentum)
+        magnitudes = torch._foreach_abs([weights[name] for name in self._means])  # noqa: SLF001 (as optimizers do)
+        torch._foreach_lerp_(list(self._means.values()), magnitudes, 1.0 - self._momentum)
 
     @torch.no_grad()
     def restart(self, weights: Mapping[str, Tensor], where: Mapping[str, Tensor]) -> None:

@@ -104,9 +104,10 @@ class Synchronized(SparseMethod):
         level = self._initial_level
         branches.write(self._erk(drawn, level), target=self._erk(drawn, self._target_level(level)))
         # A tied pair has one set of latents, hence one average; it is updated once.
-        self._averages = {"online": EmaMagnitude(latents, self._momentum)}
+        self._latents = {"online": latents}  # found once: a search in every step costs a hundredth of it
         if not branches.tied:
-            self._averages["target"] = EmaMagnitude(masking.latent(branches.target), self._momentum)
+            self._latents["target"] = masking.latent(branches.target)
+        self._averages = {name: EmaMagnitude(each, self._momentum) for name, each in self._latents.items()}
 
     def before_forward(self, step: int) -> None:
         """Watch the dense gradient in the steps that grow."""
@@ -122,9 +123,8 @@ class Synchronized(SparseMethod):
     def on_step(self, step: int) -> None:
         """Average the magnitudes, as long as they are still needed."""
         if step < self._level.end_step:
-            self._averages["online"].update(masking.latent(self._branches.online))
-            if not self._branches.tied:
-                self._averages["target"].update(masking.latent(self._branches.target))
+            for name, average in self._averages.items():
+                average.update(self._latents[name])
 
     def state(self) -> dict[str, object]:
         """Return averages and newcomers; the masks are in the modules, and the schedule knows only the step."""
@@ -147,7 +147,7 @@ class Synchronized(SparseMethod):
         branches, granularity = self._branches, self._setting.granularity
         level, fraction = self._level.value(step), self._exchange.value(step)
         if not self._ranks_all:  # the average of a newcomer is of the time before it acted
-            self._averages["online"].restart(masking.latent(branches.online), self._newcomers.masks)
+            self._averages["online"].restart(self._latents["online"], self._newcomers.masks)
         before, strength = masking.read(branches.online), self._averages["online"].scores
         target_scores = strength if branches.tied else self._averages["target"].scores
         target = select(target_scores, self._shares(target_scores, self._target_level(level)).ones, granularity)
