@@ -59,6 +59,14 @@ class GatedMethod(SparseMethod):
         self.branches: Branches
 
     @property
+    def leaks(self) -> bool:
+        """Whether what one branch computes of its view depends on the other branch's view, in training.
+
+        Then the gates tell a loss which views belong together, and it falls without anything being learned.
+        """
+        return False
+
+    @property
     @abc.abstractmethod
     def lowest_share(self) -> float:
         """The share of its MACs that a gated layer executes with all gates off."""
@@ -210,6 +218,8 @@ class GatedMethod(SparseMethod):
             "gate_agreement": _weighted(budget, seen.agreement),
             "gate_agreement_by_chance": _weighted(budget, _chance(seen)),
             "gate_agreement_per_layer": dict(seen.agreement),
+            "gates_never_on": [path for path, rate in seen.online.rates.items() if rate == 0.0],
+            "gates_leak": self.leaks,
         }
         few = images[:MAPPED_IMAGES]
         return GateFacts(

@@ -30,7 +30,7 @@ class Target(Enum):
     OWN = "own thresholds and statistics, steered to the same reduction"
     AVERAGED = "thresholds that follow the online ones as a running mean, own statistics"
     SHARED = "the online gate: its thresholds and statistics, on its own view"
-    FOLLOWING = "the online gate's decisions for the other view of the same image: a single gate for both"
+    FOLLOWING = "the online gate's decisions for the other view of the same image: a single gate for both; it leaks"
     UNGATED = "none: the branch is dense"
 
 
@@ -63,6 +63,11 @@ class DualGate(GatedMethod):
     def lowest_share(self) -> float:
         """The base path's."""
         return 1 / GROUPS
+
+    @property
+    def leaks(self) -> bool:
+        """True for a single gate: its decisions for view 0 name the image, and the target obeys them."""
+        return self._target is Target.FOLLOWING and not self.setting.is_all_on
 
     def install(self, branches: Branches) -> None:
         """Gate every 3x3 block convolution of both encoders."""

@@ -337,6 +337,20 @@ def test_the_budgets_loss_is_the_published_one_per_view() -> None:
     assert unit.weight.grad.any()
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("name", GATES)
+def test_no_gate_tells_one_branch_what_the_other_sees(name: str, *, tied: bool) -> None:
+    """Else a loss falls on views that have nothing in common. A single gate does tell, and says so."""
+    found = []
+    for seed in (1, 2):
+        method, branches = attached(name, tied=tied)
+        method.before_forward(90)
+        branches.online.train()(images(seed=seed))
+        found.append(branches.target.train()(images(seed=3)))
+    assert torch.equal(*found) is not method.leaks
+    assert method.leaks == (name == "single_gate")
+
+
 @pytest.mark.parametrize("name", OPPONENTS)
 def test_a_tied_pair_shares_the_gates_and_an_ema_target_follows_them(name: str) -> None:
     _, branches = attached(name, tied=True)
