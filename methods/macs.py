@@ -108,51 +108,60 @@ class TrainingMacs:
         branches: after masks were installed.
         image_shape: (channels, height, width) of a training view.
         passes: what the framework does per step.
+        small_shape: of the views of small steps, where there are any.
     """
 
-    def __init__(self, branches: Branches, image_shape: tuple[int, int, int], passes: Passes) -> None:
+    def __init__(
+        self,
+        branches: Branches,
+        image_shape: tuple[int, int, int],
+        passes: Passes,
+        small_shape: tuple[int, int, int] | None = None,
+    ) -> None:
         self._branches = branches
         self._passes = passes
-        self._per_layer = inference_macs(branches.online, image_shape)
-        self._dense = sum(self._per_layer.values())
-        self._seen: tuple[int, int] | None = None
-        self._online = self._target = self._dense
+        self._sizes = [inference_macs(branches.online, shape) for shape in (image_shape, small_shape or image_shape)]
+        self._seen: tuple[int, int, bool] | None = None
+        self._online = self._target = self._dense = 0
         self._spent = 0
-        self._steps = 0
+        self._of_dense = 0
 
-    def observe(self) -> None:
-        """Count one optimizer step. Call it between ``before_forward`` and ``on_gradient``; cheap."""
+    def observe(self, *, is_small: bool = False) -> None:
+        """Count one optimizer step. Call it between ``before_forward`` and ``on_gradient``; cheap.
+
+        Args:
+            is_small: the step saw views of the small shape.
+        """
         branches, passes = self._branches, self._passes
-        seen = (masking.version(branches.online), masking.version(branches.target))
+        seen = (masking.version(branches.online), masking.version(branches.target), is_small)
         if seen != self._seen:
-            self._seen = seen
-            self._online = sum(effective_macs(branches.online, self._per_layer).values())
-            self._target = sum(effective_macs(branches.target, self._per_layer).values())
+            self._seen, per_layer = seen, self._sizes[is_small]
+            self._dense = sum(per_layer.values())
+            self._online = sum(effective_macs(branches.online, per_layer).values())
+            self._target = sum(effective_macs(branches.target, per_layer).values())
         self._spent += 3 * passes.online * self._online + 3 * passes.target_trained * self._target
         self._spent += passes.target_forward * self._target
         if masking.is_watched(branches.online):
             self._spent += passes.online * (self._dense - self._online)
             self._spent += passes.target_trained * (self._dense - self._target)
-        self._steps += 1
+        self._of_dense += (3 * passes.online + 3 * passes.target_trained + passes.target_forward) * self._dense
 
     @property
     def ratio(self) -> float:
-        """MACs so far as a fraction of the same steps of a dense run.
+        """MACs so far as a fraction of a dense run's, step by step at the same size of the views.
 
         Raises:
             ZeroDivisionError: before the first step.
         """
-        passes = self._passes
-        per_step = (3 * passes.online + 3 * passes.target_trained + passes.target_forward) * self._dense
-        return self._spent / (per_step * self._steps)
+        return self._spent / self._of_dense
 
     def state_dict(self) -> dict[str, int]:
         """Return the sums so far."""
-        return {"spent": self._spent, "steps": self._steps}
+        return {"spent": self._spent, "of_dense": self._of_dense}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore the sums."""
-        self._spent, self._steps = state["spent"], state["steps"]
+        self._spent, self._of_dense = state["spent"], state["of_dense"]
 
 
 def _count(macs: dict[str, int], name: str) -> Any:

@@ -72,14 +72,29 @@ class ViewSpec:
     Attributes:
         pipeline: ``batched-v1`` (ours, on tensors) or ``lightly`` (Lightly's own transforms, per image).
         recipe: a key of ``bench.views.recipes.RECIPES``, e.g. ``simclr``, ``byol``, ``digits``.
+        small_pixels: side that finished views are reduced to in the first steps; 0 leaves all steps at full size.
+        small_fraction: share of the optimizer steps, from the first one on, that see reduced views.
     """
 
     pipeline: Pipeline
     recipe: str
+    small_pixels: int = 0
+    small_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         one_of("views", get_args(Pipeline), pipeline=self.pipeline)
         named("views", recipe=self.recipe)
+        at_least("views", 0, small_pixels=self.small_pixels)
+        within("views", 0.0, 1.0, small_fraction=self.small_fraction)
+        if bool(self.small_pixels) is not bool(self.small_fraction):
+            raise RunError(
+                f"views.small_pixels is {self.small_pixels} and small_fraction {self.small_fraction}: give both, the "
+                "size of the first views and the share of the steps that see it, or neither."
+            )
+
+    def small_steps(self, total_steps: int) -> int:
+        """Return how many of a run's first steps see reduced views."""
+        return round(self.small_fraction * total_steps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

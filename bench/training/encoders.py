@@ -10,6 +10,7 @@ from torch import nn
 
 from bench.config.run import EncoderSpec
 from bench.training.pointwise import subsample_first
+from bench.training.pooling import AnySizeResNet
 
 CIFAR_NAMES = ("resnet-9", "resnet-18", "resnet-34", "resnet-50")
 IMAGENET_BUILDERS: dict[str, Callable[[], Any]] = {
@@ -23,7 +24,7 @@ def build(spec: EncoderSpec) -> tuple[nn.Module, int]:
     """Return a channels-last encoder and the length F of its features.
 
     The encoder maps float32 ``[B, 3, H, W]`` to ``[B, F]``; the CIFAR stem (He et al. 2016, section 4.2, as in
-    Lightly's ``ResNetGenerator``) wants H = W = 32. Lightly's documented idiom, ``Sequential`` over the
+    Lightly's ``ResNetGenerator``) takes any size from 8 on. Lightly's documented idiom, ``Sequential`` over the
     children, loses the ReLU behind the stem, which lives in ``forward``; replacing the classifier keeps it
     (deviation 8).
 
@@ -38,6 +39,7 @@ def build(spec: EncoderSpec) -> tuple[nn.Module, int]:
                 f"encoder {spec.name!r} with a CIFAR stem is unknown. Choose from {', '.join(CIFAR_NAMES)}."
             )
         encoder = ResNetGenerator(spec.name, width=spec.width)
+        encoder.__class__ = AnySizeResNet
         features = int(encoder.linear.in_features)
         encoder.linear = nn.Identity()
     else:

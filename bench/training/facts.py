@@ -22,6 +22,12 @@ def shape(dataset: Dataset) -> tuple[int, int, int]:
     return channels, height, width
 
 
+def small_shape(run: Run) -> tuple[int, int, int] | None:
+    """Return (channels, height, width) of the views of a run's small steps, if it has any."""
+    pixels = run.views.small_pixels
+    return (3, pixels, pixels) if pixels else None
+
+
 def facts(run: Run, dataset: Dataset, training: Training, made: Exported) -> dict[str, object]:
     """Gather what is exact about the run. Counts are of weights, MACs of one image."""
     framework, facts, spec = training.framework, training.method.facts(), run.optimizer

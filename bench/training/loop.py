@@ -14,7 +14,7 @@ from bench.data.dataset import Dataset
 from bench.ticks import Tick
 from bench.training import checkpoint, parts, passes
 from bench.training.batches import Batches
-from bench.training.facts import shape
+from bench.training.facts import shape, small_shape
 from bench.training.mask_file import Snapshots
 from bench.training.state import Training, TrainingError
 from bench.views.pixels import normalise
@@ -65,7 +65,7 @@ def pretrain(
         method=method,
         optimizer=optimizer,
         scheduler=scheduler,
-        training_macs=TrainingMacs(framework.branches, shape(dataset), framework.passes),
+        training_macs=TrainingMacs(framework.branches, shape(dataset), framework.passes, small_shape(run)),
     )
     env_class = parts.env_class_for(run, fabric)
     state = checkpoint.load(path, run, dataset.fingerprint)
@@ -108,7 +108,7 @@ def pretrain(
         step, began = training.step, time.perf_counter()
         method.before_forward(step)
         training.losses.append(step_loss(step))
-        training.training_macs.observe()
+        training.training_macs.observe(is_small=batches.are_small(step))
         if method.on_gradient(step, optimizer):
             optimizer.step()
         scheduler.step()

@@ -29,6 +29,8 @@ _BYOL = View(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1)
 _BYOL_2 = View(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, solarise=0.2)
 _SIMSIAM = View(min_scale=0.2, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
 _VICREG = View(brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, solarise=0.1)
+# Ours, milder in colour and crop: what an encoder learns from in some hundred steps (results/pilot.md).
+_SOFT = View(min_scale=0.2, brightness=0.2, contrast=0.2, saturation=0.2, hue=0.05)
 # Ours: digits are grey, a mirrored 2 is no 2, and of a small crop nobody can tell an 8 from a 3.
 _DIGITS = View(min_scale=0.5, flip=0.0, brightness=0.4, contrast=0.4, saturation=0.0, hue=0.0, grey=0.0)
 # The usual views of a linear probe trained by SGD: crop and flip alone (Lightly's benchmarks/imagenet, and the papers).
@@ -43,6 +45,7 @@ RECIPES: dict[str, tuple[View, View]] = {
     "simsiam": (_SIMSIAM, _SIMSIAM),
     "vicreg": (_VICREG, _VICREG),
     "supervised": (_PROBE, _PROBE),  # crop and flip alone
+    "soft": (_SOFT, _SOFT),
     "digits": (_DIGITS, _DIGITS),
     "probe": (_PROBE, _PROBE),
 }
@@ -71,6 +74,15 @@ LIGHTLY: dict[str, Callable[[], Any]] = {
     "simsiam": lambda: SimSiamTransform(input_size=SIZE, gaussian_blur=0.0),
     "vicreg": lambda: VICRegTransform(input_size=SIZE, gaussian_blur=0.0),
     "supervised": _probe,
+    "soft": lambda: SimCLRTransform(
+        input_size=SIZE,
+        cj_bright=_SOFT.brightness,
+        cj_contrast=_SOFT.contrast,
+        cj_sat=_SOFT.saturation,
+        cj_hue=_SOFT.hue,
+        min_scale=_SOFT.min_scale,
+        gaussian_blur=0.0,
+    ),
     "digits": lambda: SimCLRTransform(
         input_size=SIZE,
         cj_bright=_DIGITS.brightness,

@@ -151,6 +151,22 @@ def test_a_dense_run_has_ratio_one() -> None:
     assert training.ratio == 1.0
 
 
+def test_small_steps_count_at_their_own_size() -> None:
+    """A quarter of the pixels is a quarter of the MACs of every convolution; the ratio compares equal steps."""
+    pair = branches(tied=False)
+    small = (IMAGE[0], IMAGE[1] // 2, IMAGE[2] // 2)
+    training = TrainingMacs(pair, IMAGE, Passes(online=1, target_trained=0, target_forward=0), small)
+    sizes = [3 * sum(inference_macs(pair.online, shape).values()) for shape in (small, IMAGE)]
+    for is_small in (True, True, False):
+        training.observe(is_small=is_small)
+    assert training.state_dict() == {"spent": 2 * sizes[0] + sizes[1], "of_dense": 2 * sizes[0] + sizes[1]}
+    masking.write(pair.online, random_masks(pair.online, 0.2, torch.Generator().manual_seed(1)))
+    before = training.state_dict()["spent"]
+    training.observe(is_small=True)
+    left = sum(effective_macs(pair.online, inference_macs(pair.online, small)).values())
+    assert training.state_dict()["spent"] == before + 3 * left
+
+
 def test_loading_a_checkpoint_is_noticed() -> None:
     """Loading writes the masks without `write`."""
     pair = branches(tied=False)
