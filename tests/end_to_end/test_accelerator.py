@@ -181,7 +181,7 @@ def test_what_cannot_be_is_refused(
     assert call(monkeypatch, "accelerator", "--out", str(tmp_path), "--machines", "chip29nm") == 2
     assert "no preset 'chip29nm': choose from chip28nm" in capsys.readouterr().err
     assert call(monkeypatch, "accelerator", "--out", str(tmp_path), "--no-draws") == 2
-    assert "no run under" in capsys.readouterr().err
+    assert "No run under" in capsys.readouterr().err
     assert call(monkeypatch, "workload", "huge-byol") == 2
     assert "no workload 'huge-byol': choose from smoke-simclr" in capsys.readouterr().err
 

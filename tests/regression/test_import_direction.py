@@ -12,19 +12,8 @@ OUTSIDE = {"methods": {"torch"}, "hardware": {"numpy"}}  # bench: anything that 
 INSIDE = {"methods": {"methods"}, "hardware": {"hardware"}, "bench": {"bench", "methods", "hardware"}}
 # What method files share. They never import each other: a method is told by one file and this.
 SHARED = {
-    *(
-        "method",
-        "history",
-        "branches",
-        "setting",
-        "masking",
-        "granularity",
-        "allocation",
-        "schedule",
-        "scores",
-        "exchange",
-    ),
-    *("overlap", "macs"),
+    *("method", "history", "branches", "setting", "masking", "granularity", "allocation", "schedule", "scores"),
+    *("exchange", "newcomers", "overlap", "macs"),
 }
 SHARED_BY_GATES = {
     *("control", "setting", "layer", "gate", "convolution", "measure", "residual", "winners", "mask_unit", "masked"),
