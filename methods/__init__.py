@@ -34,12 +34,15 @@ METHODS: dict[str, Callable[[Setting], SparseMethod]] = {
     "granet": partial(GraNet, allocation="global"),
     "granet_erk": partial(GraNet, allocation="erk"),
     "granet_lamp": partial(GraNet, allocation="lamp"),
-    "synchronized": partial(Synchronized, allocation="global"),
+    "synchronized": partial(Synchronized, allocation="global", candidates="all"),
+    "synchronized_active": partial(Synchronized, allocation="global"),
     "synchronized_erk": partial(Synchronized, allocation="erk"),
     "synchronized_lamp": partial(Synchronized, allocation="lamp"),
 }
 """Allocation is part of the key, not a field of a run: rows of a table are told apart by their cell's name, and which
-allocation is a paper's is a property of the method. Without a suffix it is what was published: ``global``."""
+allocation is a paper's is a property of the method. Without a suffix it is what was published: ``global``, and all
+latents compete in ``synchronized``, so that what it grows does not survive; in ``synchronized_active`` only active
+weights do, and in those with another allocation."""
 
 GATES: dict[str, Callable[[GateSetting], GatedMethod]] = {
     "dual_gate": partial(DualGate, target=Target.OWN),

@@ -14,8 +14,11 @@ FRAMEWORKS = ("simclr", "moco", "barlow_twins", "byol")
 DENSE = (UNTRAINED, "dense")
 SPARSE = ("static_erk", "static_uniform", "gradual", "set", "rigl", "granet", "synchronized")
 # The same methods with other allocations: what the published ranking of all layers together costs at small sizes.
-ALLOCATED = tuple(f"{method}_{name}" for method in ("gradual", "granet", "synchronized") for name in ("erk", "lamp"))
-SMOKE_ALLOCATED_FRAMEWORKS = ("simclr", "moco")
+# And synchronized pruning with only active weights competing. None of these in the smoke table: it has ten minutes.
+ALLOCATED = (
+    *(f"{method}_{name}" for method in ("gradual", "granet", "synchronized") for name in ("erk", "lamp")),
+    "synchronized_active",
+)
 PATTERN, PATTERN_DENSITY = "2:4", 0.50
 PATTERN_SPARSE = ("static_uniform", "gradual", "synchronized")
 SMOKE_PATTERN_SPARSE = ("static_uniform", "synchronized")  # it has ten minutes, and cpu an hour
@@ -30,11 +33,11 @@ SMOKE_COSTLY = ("barlow_twins", "byol")
 SMOKE_WITHOUT = ("static_uniform", "set", "granet")
 REGRESSION_CELLS = (
     "simclr/untrained/*",
-    "simclr/synchronized_lamp/element/d0.02*",
+    "simclr/synchronized/element/d0.02*",
     "simclr/static_uniform/2:4/*",
     "moco/set/*",
     "moco/rigl/*",
-    "moco/granet_erk/*",
+    "moco/granet/*",
     "barlow_twins/static_erk/*",
     "byol/synchronized/*",
     "supervised/gradual/*",
@@ -54,7 +57,7 @@ def table(profile: str, data: str) -> TableSpec:
     for framework in frameworks:
         has_patterns = is_whole and framework in with_patterns
         left_out = SMOKE_WITHOUT if is_smoke and framework in SMOKE_COSTLY else ()
-        if is_smoke and framework not in SMOKE_ALLOCATED_FRAMEWORKS:
+        if is_smoke:
             left_out = (*left_out, *ALLOCATED)
         chosen = [point for point in points if point.method not in left_out]
         cells += [size.run(framework, point, data) for point in (*chosen, *(patterns if has_patterns else ()))]
