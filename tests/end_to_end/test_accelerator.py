@@ -183,7 +183,7 @@ def test_what_cannot_be_is_refused(
     assert call(monkeypatch, "accelerator", "--out", str(tmp_path), "--no-draws") == 2
     assert "No run under" in capsys.readouterr().err
     assert call(monkeypatch, "workload", "huge-byol") == 2
-    assert "no workload 'huge-byol': choose from smoke-simclr" in capsys.readouterr().err
+    assert "network 'huge-byol' is unknown" in capsys.readouterr().err
 
 
 def test_workloads_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
