@@ -175,7 +175,7 @@ def test_stored_references_are_shown_without_their_images(tmp_path: Path, answer
     assert code == 0, errors  # nothing was to be judged
     assert "2 of 36 cells" in table
     assert not list(tmp_path.glob("tables/cifar10-smoke-cifar10.*"))
-    assert len(list(tmp_path.glob("tables/cifar10-smoke-cifar10-2-of-36.*"))) == 3
+    assert len(list(tmp_path.glob("tables/cifar10-smoke-cifar10-2-of-36.*"))) == 4  # text, page, data, drawing
     assert "cifar10, profile smoke, data cifar10" in table
     assert "STAND-IN" not in table
     assert "these are the references and their claims" in table
@@ -298,7 +298,7 @@ def test_only_smoke_may_fall_back_to_the_stand_in(tmp_path: Path, answer: Answer
         (("run", "simclr/gradual/block3x3/d0.10", "--data", "digits"), "block3x3 fits none of the 11 prunable layers"),
         (("regression", "imagenet"), "table 'imagenet' is unknown. Choose from cifar10, gating, structured"),
         (("record", "imagenet"), "table 'imagenet' is unknown. Choose from cifar10, gating, structured"),
-        (("run", "simclr/gradual/element/d1.70", "--data", "digits"), "density 1.7 is outside"),
+        (("run", "simclr/gradual/element/d1.70", "--data", "digits"), "sparsity.density is 1.7; it must lie in (0, 1]"),
         (
             ("run", "simclr/untrained/-/d1.00", "--data", "digits", "--set", "optimizer.epochs=2"),
             "untrained takes no step",
