@@ -1,36 +1,70 @@
 """Which code, which machine, which commit."""
 
 import functools
-import hashlib
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import files
-from bench.files import ROOT
+from bench.sources import LIBRARIES, sources
+
+# The class of the references that were recorded until November 2026 names less than a class does today. This is what it
+# left out: the versions are those that constraints.txt had; of the processors of that name, the bits are those of AVX2.
+_UNNAMED = {
+    "AMD EPYC": "AVX2/onednn-default",
+    "lightly1.6.0": "lightning-fabric2.6.6/numpy2.4.6/scipy1.17.1/scikit-learn1.9.1/pillow13.0.0",
+}
+_OLD_PARTS = 7  # machine, processor, torch, torchvision, lightly, threads, precision
 
 if TYPE_CHECKING:
     import torch
 
 
-@functools.cache
 def source_digest() -> str:
-    """Return 16 hex digits over the .py files of bench/ and methods/, and the versions of what trains."""
-    digest = hashlib.sha256()
-    for package in ("bench", "methods"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    for name in ("torch", "torchvision", "lightly"):
-        digest.update(f"{name}={importlib.metadata.version(name)}\0".encode())
-    return digest.hexdigest()[:16]
+    """Return 16 hex digits over all code that can change a number of some run, and the versions of what computes."""
+    return sources().digest
 
 
-def env_class(*, threads: int, precision: str, device: str = "") -> str:
-    """Return the class of machines on which one seed gives identical bits; ``device`` names an accelerator, if any."""
-    versions = "/".join(f"{name}{importlib.metadata.version(name)}" for name in ("torch", "torchvision", "lightly"))
-    return f"{platform.machine()}/{_cpu_model()}/{versions}/t{threads}/{precision}{device and f'/{device}'}"
+def env_class(*, processor: str, threads: int, precision: str) -> str:
+    """Return the class of environments in which one seed gives identical bits.
+
+    Threads of Python, its hash seed, the locale and the number of jobs change none.
+
+    Args:
+        processor: what computes, and with which instructions: ``cpu`` or the name of an accelerator and its libraries.
+        threads: of one run.
+        precision: as Fabric names it.
+    """
+    versions = "/".join(f"{name}{importlib.metadata.version(name)}" for name in LIBRARIES)
+    return f"{platform.machine()}/{processor}/{versions}/t{threads}/{precision}"
+
+
+def is_same_class(one: object, other: object) -> bool:
+    """Return whether two classes of environments, old or new, are the same; an unknown one is like no other."""
+    return isinstance(one, str) and isinstance(other, str) and _whole(one) == _whole(other)
+
+
+def _whole(old: str) -> str:
+    """Return a class as it is named today."""
+    parts = old.split("/")
+    if len(parts) != _OLD_PARTS:
+        return old
+    return "/".join(f"{part}/{_UNNAMED[part]}" if part in _UNNAMED else part for part in parts)
+
+
+def cpu(capability: str) -> str:
+    """Return the processor, and the instructions that are used of it.
+
+    Args:
+        capability: of PyTorch's own kernels, as in force: ``torch.backends.cpu.get_cpu_capability()``.
+    """
+    # What oneDNN would use is only known to it; the variable, which it reads under both names, can forbid some.
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "default"
+    most = "default" if most.upper() in {"ALL", "DEFAULT"} else most.upper()
+    return f"{_cpu_model()}/{capability}/onednn-{most}"
 
 
 def device(used: "torch.device") -> dict[str, object]:

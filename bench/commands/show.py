@@ -69,7 +69,7 @@ class Show:
         self._show_loss(record, folder)
         title, layers = _layers(run, record)
         print(*_section(title, layers), sep="\n")
-        provenance = {name: value for name, value in record.provenance.items() if name not in _BUDGETS}
+        provenance = {name: value for name, value in record.provenance.items() if name not in {*_BUDGETS, "sources"}}
         print(*_section("provenance", _texts(provenance)), sep="\n")
         print(*_section("files", {path.name: f"{path.stat().st_size:,} bytes" for path in folder.files()}), sep="\n")
         print(f"\nagain:\n  {command_of(run)}")

@@ -14,6 +14,7 @@ from bench.commands.changes import OtherSettings
 from bench.commands.images import Images, content_of, located, resolve_images, stored_images
 from bench.commands.place import DataName, Glob, Place, ProfileName, TableName, find_table
 from bench.config import overrides
+from bench.config.code import code_of
 from bench.config.profiles import PROFILES
 from bench.errors import UsageError
 from bench.files import write_atomically
@@ -225,8 +226,6 @@ class Table:
 
     def _stored(self, spec: "TableSpec") -> Found:
         """Return what lies under ``--out``; None, for the references themselves, where nothing does."""
-        from bench.provenance import source_digest
-
         outcomes: list[Outcome] = []
         for run in spec.runs(self._fresh):
             path = RunFolder.of(self.place.runs_dir, run).record
@@ -240,7 +239,7 @@ class Table:
         if not records:
             return None, ["No records lay under --out: these are the references and their claims."]
         notes = ["Judged from records that lay there; nothing was trained."]
-        others = sum(found.provenance.get("source_digest") != source_digest() for found in records)
+        others = sum(found.provenance.get("source_digest") != code_of(found.run).digest for found in records)
         if others:
             notes.append(f"Other code than the present made {others} of the {len(records)} records.")
         return outcomes, notes

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from bench.provenance import is_same_class
 from bench.runs.record import Record
 
 SAME_WITH_EVERY_SEED = (
@@ -53,7 +54,7 @@ def repetitions(records: Iterable[Record], references: Sequence[Record]) -> int:
 
 def is_repetition(record: Record, reference: Record) -> bool:
     """Return whether two records are of the same run, seed included, in the same class of environment."""
-    is_same_place = record.provenance.get("env_class") == reference.provenance.get("env_class")
+    is_same_place = is_same_class(record.provenance.get("env_class"), reference.provenance.get("env_class"))
     return record.run_id == reference.run_id and is_same_place
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from bench.config.run import Run
 from bench.judging.judged_table import JudgedTable
 from bench.runs.record import Record
+from bench.sources import states
 
 
 def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
@@ -38,7 +39,7 @@ def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
         ("machine", _distinct(str(item.get("host", "unknown")) for item in provenance)),
         ("environment", _distinct(str(item.get("env_class", "unknown")) for item in provenance)),
         ("commit", _distinct(str(item.get("git_commit", "unknown")) for item in provenance) + changed),
-        ("sources", _distinct(str(item.get("source_digest", "unknown")) for item in provenance)),
+        ("sources", _distinct(states(provenance))),
         ("data source", _distinct(str(item.get("data_source", "unknown")) for item in provenance)),
     )
 

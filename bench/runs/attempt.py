@@ -123,9 +123,11 @@ def _require_same_code(task: Task[ContextT]) -> None:
 
 
 def _set_aside(home: RunFolder, task: Task[ContextT]) -> None:
-    """Keep a record that was made on other images under another name."""
-    if home.record.exists() and not task.is_of_these_images(Record.load(home.record)):
-        home.set_aside("other-data")
+    """Keep a record that was made on other images, or by other code, under another name."""
+    if home.record.exists():
+        record = Record.load(home.record)
+        of_code = f"code-{record.provenance.get('source_digest', 'unknown')}"
+        home.set_aside(of_code if task.is_of_these_images(record) else "other-data")
 
 
 def _reason(error: Exception, home: RunFolder) -> str:

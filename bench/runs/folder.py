@@ -10,8 +10,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from bench.config import code
 from bench.config.run import Run
-from bench.provenance import source_digest
 from bench.runs.record import Record, RecordError
 
 
@@ -84,7 +84,7 @@ class RunFolder:
         if not self.record.exists():
             return None
         record = self.checked_record()
-        return record if record.provenance.get("source_digest") == source_digest() else None
+        return record if record.provenance.get("source_digest") == code.code_of(record.run).digest else None
 
     def checked_record(self) -> Record:
         """Return the record that lies here, whatever code made it.
@@ -111,8 +111,10 @@ class RunFolder:
         return False
 
     def set_aside(self, why: str) -> None:
-        """Rename the record, so that the run is made again and the old numbers stay."""
-        self.record.rename(self.record.with_name(f"record.{why}.json"))
+        """Rename what a finished run left, so that it is made again and the old numbers stay."""
+        for path in (self.record, self.masks, self.encoder):
+            if path.exists():
+                path.rename(path.with_name(f"{path.stem}.{why}{path.suffix}"))
 
     @contextlib.contextmanager
     def held(self, wait: Callable[[str], None]) -> Iterator[None]:

@@ -12,6 +12,7 @@ import time
 import torch
 
 from bench import files, provenance
+from bench.config.code import code_of
 from bench.config.run import Run
 from bench.data import dataset as data_dataset
 from bench.evaluation.scores import scores
@@ -35,11 +36,12 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
     torch.use_deterministic_algorithms(mode=True)
     # The mode also fills every new tensor with NaN, to show reads of memory nobody wrote: a sixth of a step here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    commit = git_state()  # hours later another one may be checked out
+    made_by, commit = code_of(run), git_state()  # hours later other code may be checked out
     started, clock, cpu = dt.datetime.now(dt.UTC), time.monotonic(), time.process_time()
     folder = RunFolder.of(context.runs_dir, run)
     dataset = data_dataset.load(run.data, context.data_dir, context.cache_dir)
     fabric = parts.fabric_for(run, device=context.device)
+    checkpoint.keep_of_other_code(folder.checkpoint, run)
     if context.restarts:
         checkpoint.discard_damaged(folder.checkpoint)
     trained = loop.pretrain(
@@ -66,7 +68,8 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
         metrics=metrics,
         facts=facts(run, dataset, trained, ended) | counts,
         provenance={
-            "source_digest": provenance.source_digest(),
+            "source_digest": made_by.digest,
+            "sources": dict(made_by.files),
             # Several, where a run went on on another kind of machine: equal to no reference's, it repeats none.
             "env_class": " then ".join(trained.environments),
             "device": provenance.device(fabric.device),

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.errors import UserError
 from bench.runs.folder import RunFolder
 from bench.runs.record import Record
+from bench.sources import states
 
 _NOT_COPIED = {"lock", "checkpoint.pt", "progress.json", "error.txt"}  # of whoever is at a run, not of what it left
 
@@ -25,7 +26,7 @@ class Merged:
         copied: runs that are new in the folder.
         repeated: runs of which it had the same numbers; it keeps its own.
         unfinished: runs without a record, left where they are.
-        source_digests: of the code that made the records, all of them.
+        source_digests: of each state of the code that made the records.
     """
 
     copied: tuple[str, ...]
@@ -62,7 +63,7 @@ def merge(sources: Sequence[Path], target: Path) -> Merged:
         copied=tuple(new),
         repeated=tuple(repeated),
         unfinished=tuple(sorted(begun - chosen.keys())),
-        source_digests=frozenset(str(record.provenance.get("source_digest")) for _, record in chosen.values()),
+        source_digests=states(record.provenance for _, record in chosen.values()),
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from bench import provenance
+from bench.config.code import code_of
 from bench.config.run import Run
 from bench.data.dataset import load
 from bench.errors import UsageError
@@ -68,7 +69,7 @@ def _found(runs: Sequence[Run], task: Task[Context]) -> tuple[dict[str, Record],
         RecordError: a record is unreadable or another run's.
     """
     found, other_code, other_images = dict[str, Record](), 0, 0
-    begun = list[str | None]()
+    begun, changed = list[str | None](), set[str]()
     for run in {run.run_id: run for run in runs}.values():
         folder = RunFolder.of(task.runs_dir, run)
         record = task.answer(folder)
@@ -76,13 +77,20 @@ def _found(runs: Sequence[Run], task: Task[Context]) -> tuple[dict[str, Record],
             found[run.run_id] = record
             continue
         if folder.record.exists():
-            is_of_these_images = task.is_of_these_images(Record.load(folder.record))
-            other_code += is_of_these_images
-            other_images += not is_of_these_images
-        begun.append(checkpoint.why_dropped(folder.checkpoint, task.data_fingerprint))
+            old = Record.load(folder.record)
+            if task.is_of_these_images(old):
+                other_code += 1
+                changed |= {*code_of(run).changes(old.provenance.get("sources"))}
+            else:
+                other_images += 1
+        begun.append(checkpoint.why_dropped(folder.checkpoint, run, task.data_fingerprint))
     notes = []
     if other_code:
-        notes.append(f"The code changed since {other_code} of the records were made: those were run again.")
+        what = ", ".join(sorted(changed)) or "they do not say which files made them"
+        notes.append(
+            f"The code changed since {other_code} of the records were made ({what}): those were run again; the old "
+            "ones are kept as record.code-DIGEST.json."
+        )
     if other_images:
         notes.append(
             f"{other_images} records were made on other images and were run again; the old ones are kept as "

@@ -12,7 +12,8 @@ from typing import Literal
 
 import torch
 
-from bench import files, provenance
+from bench import files
+from bench.config import code
 from bench.config.run import Run
 from bench.errors import UserError
 
@@ -73,20 +74,34 @@ def load(path: Path, run: Run, data_fingerprint: str) -> State | None:
     return state
 
 
-def why_dropped(path: Path, data_fingerprint: str) -> Literal["code", "images"] | None:
+def why_dropped(path: Path, run: Run, data_fingerprint: str) -> Literal["code", "images"] | None:
     """Return what differs from what wrote a checkpoint, so that its run starts anew; ``None`` if nothing does.
 
     Only the header is read. Of a damaged one nothing is known here: its run fails, and says why.
     """
+    identity = _header(path)
+    if identity is None:
+        return None
+    if identity["source_digest"] != code.code_of(run).digest:
+        return "code"
+    return None if identity["data_fingerprint"] == data_fingerprint else "images"
+
+
+def keep_of_other_code(path: Path, run: Run) -> None:
+    """Rename a checkpoint that other code wrote: ``checkpoint.code-DIGEST.pt``. That code can go on from it."""
+    identity = _header(path)
+    if identity is not None and identity["source_digest"] != code.code_of(run).digest:
+        path.rename(path.with_name(f"{path.stem}.code-{identity['source_digest']}{path.suffix}"))
+
+
+def _header(path: Path) -> dict[str, str] | None:
+    """Return whose a checkpoint is; ``None`` if there is none, or it is damaged."""
     try:
         with path.open("rb") as file:
             file.readline(len(_MAGIC) + 65)
-            identity = _parsed(file.readline(_LONGEST_IDENTITY), path)
+            return _parsed(file.readline(_LONGEST_IDENTITY), path)
     except (OSError, CheckpointError):
         return None
-    if identity["source_digest"] != provenance.source_digest():
-        return "code"
-    return None if identity["data_fingerprint"] == data_fingerprint else "images"
 
 
 def discard_damaged(path: Path) -> None:
@@ -143,7 +158,7 @@ _FIELDS = {"run", "source_digest", "env_class", "data_fingerprint"}
 def _identity(run: Run, data_fingerprint: str, env_class: str) -> dict[str, str]:
     return {
         "run": run.canonical_text,
-        "source_digest": provenance.source_digest(),
+        "source_digest": code.code_of(run).digest,
         "env_class": env_class,
         "data_fingerprint": data_fingerprint,
     }

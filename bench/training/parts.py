@@ -56,8 +56,13 @@ def check(run: Run, dataset: Dataset) -> None:
 
 def env_class_for(run: Run, fabric: Fabric) -> str:
     """Return the class of environments that this run belongs to."""
-    device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else ""
-    return provenance.env_class(threads=torch.get_num_threads(), precision=run.optimizer.precision, device=device)
+    device = fabric.device
+    if device.type == "cuda":
+        cudnn = torch.backends.cudnn.version()
+        processor = f"{torch.cuda.get_device_name(device)}/cuda{torch.version.cuda}/cudnn{cudnn}"
+    else:
+        processor = provenance.cpu(torch.backends.cpu.get_cpu_capability())
+    return provenance.env_class(processor=processor, threads=torch.get_num_threads(), precision=run.optimizer.precision)
 
 
 def framework_for(run: Run, *, gather: bool = False) -> Framework:

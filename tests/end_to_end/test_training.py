@@ -13,13 +13,14 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from bench import provenance
+from bench.config import code
 from bench.config.framework import BYOLSpec, MoCoSpec
 from bench.config.run import Run
 from bench.frameworks import FRAMEWORKS, Framework
 from bench.frameworks.simclr import SimCLR
 from bench.runs import job
 from bench.runs.context import Context
+from bench.sources import Sources
 from bench.ticks import Phase, Tick, silent
 from bench.training import checkpoint
 from bench.training import parts as training_parts
@@ -287,7 +288,7 @@ def test_a_checkpoint_of_other_code_is_not_continued(tmp_path: Path, monkeypatch
     run = tiny_run("simclr", "dense")
     with pytest.raises(KeyboardInterrupt):
         pretrained(run, tmp_path, stop_at(3))
-    monkeypatch.setattr(provenance, "source_digest", lambda: "other code")
+    monkeypatch.setattr(code, "code_of", lambda _run: Sources({"a file": "of other code"}))
     steps: list[int] = []
     pretrained(run, tmp_path, lambda done, *_: steps.append(done))
     assert steps[0] == 1

@@ -22,6 +22,7 @@ SHARED_BY_GATES = {
 # module in a circle.
 ROOMS = (
     {"errors", "files", "reading", "streams", "ticks"},
+    {"sources"},
     {"provenance"},
     {"config"},
     {"data"},

@@ -14,6 +14,7 @@ from bench import provenance
 from bench.__main__ import main
 from bench.commands.images import stored_images
 from bench.commands.place import Place
+from bench.config import code as which_code
 from bench.config.run import Run
 from bench.data import dataset
 from bench.judging import references as references_module
@@ -21,6 +22,7 @@ from bench.runs import estimate, perform
 from bench.runs.folder import RunFolder
 from bench.runs.outcomes import Failed
 from bench.runs.record import Record
+from bench.sources import Sources
 from bench.tables import TABLES
 from bench.training import checkpoint
 from tests.made_up_tables import made_up_record
@@ -93,7 +95,7 @@ def test_interrupted_runs_of_other_code_or_images_are_counted(
         checkpoint.save(path, run, fingerprint, "a machine", {})
     _, notes = perform.perform(runs, place.context, jobs=place.workers, force=True)
     assert notes == ["1 of the runs were interrupted on other images: those started anew."]
-    monkeypatch.setattr(provenance, "source_digest", lambda: "other code")
+    monkeypatch.setattr(which_code, "code_of", lambda _run: Sources({"a file": "of other code"}))
     _, notes = perform.perform(runs, place.context, jobs=place.workers, force=True)
     assert notes == ["The code changed since 2 of the runs were interrupted: those started anew."]
     assert len(trained) == 6

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.config.code import code_of
 from bench.config.framework import SimCLRSpec
 from bench.config.run import DataSpec, EncoderSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
 from bench.lanes.local import LocalLane
@@ -52,7 +53,7 @@ def saved(run: Run, folder: Path, source: str | None = None, images: str = IMAGE
             "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
             "data_fingerprint": images,
         },
-        provenance={"source_digest": source or source_digest()},
+        provenance={"source_digest": source or code_of(run).digest},
     )
     record.save(folder / run.run_id / "record.json")
     return record

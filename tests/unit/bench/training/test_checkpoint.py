@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import provenance
+from bench.config import code
+from bench.sources import Sources
 from bench.training import checkpoint
 from bench.training.checkpoint import CheckpointError
 from tests.tiny import tiny_run
@@ -64,14 +65,17 @@ def test_only_damaged_files_are_discarded(path: Path, tmp_path: Path) -> None:
 def test_why_a_checkpoint_is_dropped_is_told_by_its_header_alone(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert checkpoint.why_dropped(tmp_path / "none.pt", "feed") is None
-    assert checkpoint.why_dropped(path, "feed") is None
-    assert checkpoint.why_dropped(path, "other images") == "images"
-    monkeypatch.setattr(provenance, "source_digest", lambda: "other code")
-    assert checkpoint.why_dropped(path, "feed") == "code"
+    assert checkpoint.why_dropped(tmp_path / "none.pt", RUN, "feed") is None
+    assert checkpoint.why_dropped(path, RUN, "feed") is None
+    assert checkpoint.why_dropped(path, RUN, "other images") == "images"
     cut = tmp_path / "cut.pt"
     cut.write_bytes(path.read_bytes()[:-1000])
-    assert checkpoint.why_dropped(cut, "feed") == "code"
+    digest = code.code_of(RUN).digest
+    monkeypatch.setattr(code, "code_of", lambda _run: Sources({"a file": "of other code"}))
+    assert checkpoint.why_dropped(path, RUN, "feed") == "code"
+    assert checkpoint.why_dropped(cut, RUN, "feed") == "code"
+    checkpoint.keep_of_other_code(cut, RUN)
+    assert [each.name for each in tmp_path.iterdir()] == [f"cut.code-{digest}.pt"]
 
 
 @pytest.mark.parametrize("identity", ["[1]", "{}", '"text"', '{"run": 1}', "null", "not json", "x" * (1 << 21)])
@@ -79,6 +83,6 @@ def test_an_odd_identity_stops_its_run_and_nothing_else(identity: str, tmp_path:
     path, payload = tmp_path / "checkpoint.pt", identity.encode() + b"\nrest"
     digest = hashlib.sha256(payload).hexdigest()
     path.write_bytes(b"sparse-ssl checkpoint 1 sha256=" + digest.encode() + b"\n" + payload)
-    assert checkpoint.why_dropped(path, "feed") is None
+    assert checkpoint.why_dropped(path, RUN, "feed") is None
     with pytest.raises(CheckpointError, match="a damaged checkpoint"):
         checkpoint.load(path, RUN, "feed")

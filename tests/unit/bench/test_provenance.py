@@ -1,0 +1,66 @@
+import importlib.metadata
+import platform
+
+import pytest
+
+from bench import provenance
+from bench.judging.references import REFERENCES, load_reference
+from bench.provenance import cpu, env_class, is_same_class
+from bench.sources import LIBRARIES
+
+OLD = "x86_64/AMD EPYC/torch2.14.1/torchvision0.29.1/lightly1.6.0/t1/32-true"
+NEW = (
+    "x86_64/AMD EPYC/AVX2/onednn-default/torch2.14.1/torchvision0.29.1/lightly1.6.0/lightning-fabric2.6.6/numpy2.4.6/"
+    "scipy1.17.1/scikit-learn1.9.1/pillow13.0.0/t1/32-true"
+)
+
+
+@pytest.fixture(autouse=True)
+def the_machine_of_the_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "_cpu_model", lambda: "AMD EPYC")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def _here(capability: str = "AVX2", threads: int = 1) -> str:
+    return env_class(processor=cpu(capability), threads=threads, precision="32-true")
+
+
+def test_references_of_the_old_class_are_still_compared_bit_by_bit_on_their_machine() -> None:
+    """With the versions of constraints.txt; else regression would silently become a comparison of accuracies."""
+    assert _here() == NEW
+    assert is_same_class(_here(), OLD)
+    assert is_same_class(OLD, OLD)
+
+
+def test_every_stored_reference_is_of_a_class_that_is_known() -> None:
+    for folder in REFERENCES.glob("*/*/*"):
+        record = load_reference(next(folder.glob("*.json")))
+        assert is_same_class(record.provenance["env_class"], NEW)
+
+
+def test_what_changes_bits_is_another_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [
+        _here("DEFAULT"),
+        _here("AVX512"),
+        _here(threads=2),
+        env_class(processor="H100", threads=1, precision="x"),
+    ]
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "sse41")
+    others.append(_here())
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "ALL")
+    assert _here() == NEW
+    version = importlib.metadata.version
+    for name in LIBRARIES:
+        with monkeypatch.context() as patched:
+            patched.setattr(importlib.metadata, "version", lambda each, name=name: version(each) + "0" * (each == name))
+            others.append(_here())
+    for other in others:
+        assert not is_same_class(other, NEW)
+        assert not is_same_class(other, OLD)
+    assert len({*others}) == len(others)
+
+
+def test_an_unknown_class_is_like_no_other() -> None:
+    assert not is_same_class(None, None)

@@ -1,0 +1,123 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bench import sources as module
+from bench.config.code import code_of
+from bench.config.profiles import PROFILES
+from bench.config.run import UNTRAINED, SparsitySpec
+from bench.files import ROOT
+from bench.frameworks import FRAMEWORKS
+from bench.sources import PACKAGES, Sources, sources, states
+from methods import GATES, METHODS
+
+
+@pytest.fixture(name="tree")
+def fixture_tree(tmp_path: Path) -> Path:
+    """Return a copy of the code, to be edited. Each test has its own, as what was read of one is kept."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "splits"))
+    return tmp_path
+
+
+def _edit(path: Path, old: str, new: str) -> None:
+    """Replace a text; append, where none is to be replaced."""
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1) if old else text + new)
+    for cached in (module._sources, module._modules, module._tree, module._digest_of, module._imports):
+        cached.cache_clear()
+
+
+def test_a_copy_has_the_same_digest(tree: Path) -> None:
+    assert sources("simclr", "rigl", tree) == sources("simclr", "rigl")
+
+
+CONSTANT = "CONSTANT = 1\n"
+# All at once: ``changes`` names each that counts.
+INERT_EDITS = [
+    ("methods/pruning/rigl.py", '"""', '"""Another docstring. '),
+    ("methods/pruning/rigl.py", "import", "# a comment\nimport"),
+    ("bench/report/markdown.py", "", CONSTANT),
+    ("bench/runs/pool.py", "", CONSTANT),
+    ("bench/config/profiles.py", "", CONSTANT),
+    ("bench/data/cifar.py", "", CONSTANT),  # the images have a fingerprint
+    ("methods/pruning/granet.py", "", CONSTANT),
+    ("methods/gating/dual.py", "", CONSTANT),
+    ("bench/frameworks/byol.py", "", CONSTANT),
+    ("methods/__init__.py", '"dense": Dense,', '"dense": Dense,\n    "mine": Dense,'),
+]
+LIVE_EDITS = (
+    "bench/config/run.py",
+    "bench/data/dataset.py",
+    "bench/evaluation/knn.py",
+    "bench/frameworks/base.py",
+    "bench/frameworks/simclr.py",
+    "bench/training/loop.py",
+    "bench/views/pillow.py",
+    "methods/masking.py",
+    "methods/options.py",
+    "methods/pruning/rigl.py",
+    "methods/schedule.py",
+)
+
+
+def test_what_changes_no_number_outdates_no_run(tree: Path) -> None:
+    before = sources("simclr", "rigl", tree)
+    for path, old, new in INERT_EDITS:
+        _edit(tree / path, old, new)
+    assert sources("simclr", "rigl", tree).changes(before.files) == ()
+    assert sources("simclr", "rigl", tree).digest == before.digest
+
+
+def test_what_can_change_a_number_outdates_its_runs_and_is_named(tree: Path) -> None:
+    before = sources("simclr", "rigl", tree)
+    for path in LIVE_EDITS:
+        _edit(tree / path, "", CONSTANT)
+    after = sources("simclr", "rigl", tree)
+    assert after.digest != before.digest
+    assert after.changes(before.files) == LIVE_EDITS
+
+
+def test_an_entry_of_the_registry_is_code(tree: Path) -> None:
+    before = sources("simclr", "rigl", tree)
+    _edit(tree / "methods/__init__.py", 'partial(Rigl, growth="gradient"', 'partial(Rigl, growth="random"')
+    assert sources("simclr", "rigl", tree).changes(before.files) == ("methods[rigl]",)
+
+
+def test_every_entry_leads_to_the_file_of_its_class() -> None:
+    for registry, names in ((METHODS, METHODS), (GATES, GATES)):
+        for name in names:
+            made_by = getattr(registry[name], "func", registry[name])
+            assert f"{made_by.__module__.replace('.', '/')}.py" in sources("simclr", name).files
+    for name in FRAMEWORKS:
+        assert f"bench/frameworks/{name}.py" in sources(name, "dense").files
+
+
+def test_the_code_of_all_runs_holds_that_of_each() -> None:
+    every = sources().files
+    for name in ("synchronized", "dual_gate"):
+        assert sources("moco", name).files.items() <= every.items()
+
+
+def test_an_untrained_run_is_made_by_the_code_of_a_dense_one() -> None:
+    dense, untrained = (
+        PROFILES["smoke"].run("simclr", SparsitySpec(method=method), "digits") for method in ("dense", UNTRAINED)
+    )
+    assert code_of(dense) == code_of(untrained)
+
+
+def test_a_record_without_files_names_no_change() -> None:
+    made_by = Sources({"a.py": "1"})
+    assert made_by.changes(None) == ()
+    assert made_by.changes({"a.py": "2", "b.py": "1"}) == ("a.py", "b.py")
+
+
+def test_records_of_one_state_of_the_code_have_one_digest_together() -> None:
+    shared = {"loop.py": "1"}
+    made_by = (shared | {"rigl.py": "1"}, shared | {"set.py": "1"}, {"loop.py": "2"})
+    records = [{"sources": each, "source_digest": Sources(each).digest} for each in made_by]
+    assert states(records[:2]) == {Sources(shared | {"rigl.py": "1", "set.py": "1"}).digest}
+    assert len(states(records)) == 3
+    assert states([*records[:1], {"source_digest": "old"}]) == {"old", Sources(made_by[0]).digest}
