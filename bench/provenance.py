@@ -11,13 +11,9 @@ from typing import TYPE_CHECKING
 from bench import files
 from bench.sources import LIBRARIES, sources
 
-# The class of the references that were recorded until November 2026 names less than a class does today. This is what it
-# left out: the versions are those that constraints.txt had; of the processors of that name, the bits are those of AVX2.
-_UNNAMED = {
-    "AMD EPYC": "AVX2/onednn-default",
-    "lightly1.6.0": "lightning-fabric2.6.6/numpy2.4.6/scipy1.17.1/scikit-learn1.9.1/pillow13.0.0",
-}
-_OLD_PARTS = 7  # machine, processor, torch, torchvision, lightly, threads, precision
+# Until November 2026 a class had this many parts: machine, processor, torch, torchvision, lightly, threads, precision.
+# It left out the instructions in use. Two machines of one such class, with and without AVX-512, gave other bits.
+_INCOMPLETE_PARTS = 7
 
 if TYPE_CHECKING:
     import torch
@@ -43,16 +39,8 @@ def env_class(*, processor: str, threads: int, precision: str) -> str:
 
 
 def is_same_class(one: object, other: object) -> bool:
-    """Return whether two classes of environments, old or new, are the same; an unknown one is like no other."""
-    return isinstance(one, str) and isinstance(other, str) and _whole(one) == _whole(other)
-
-
-def _whole(old: str) -> str:
-    """Return a class as it is named today."""
-    parts = old.split("/")
-    if len(parts) != _OLD_PARTS:
-        return old
-    return "/".join(f"{part}/{_UNNAMED[part]}" if part in _UNNAMED else part for part in parts)
+    """Return whether two classes of environments are the same; an unknown or an incomplete one is like no other."""
+    return isinstance(one, str) and one == other and len(one.split("/")) != _INCOMPLETE_PARTS
 
 
 def cpu(capability: str) -> str:

@@ -4,7 +4,6 @@ import platform
 import pytest
 
 from bench import provenance
-from bench.judging.references import REFERENCES, load_reference
 from bench.provenance import cpu, env_class, is_same_class
 from bench.sources import LIBRARIES
 
@@ -27,17 +26,12 @@ def _here(capability: str = "AVX2", threads: int = 1) -> str:
     return env_class(processor=cpu(capability), threads=threads, precision="32-true")
 
 
-def test_references_of_the_old_class_are_still_compared_bit_by_bit_on_their_machine() -> None:
-    """With the versions of constraints.txt; else regression would silently become a comparison of accuracies."""
+def test_a_class_that_names_no_instructions_is_like_no_other() -> None:
+    """Runs of one such class, of machines with and without AVX-512, differed in every bit of their weights."""
     assert _here() == NEW
-    assert is_same_class(_here(), OLD)
-    assert is_same_class(OLD, OLD)
-
-
-def test_every_stored_reference_is_of_a_class_that_is_known() -> None:
-    for folder in REFERENCES.glob("*/*/*"):
-        record = load_reference(next(folder.glob("*.json")))
-        assert is_same_class(record.provenance["env_class"], NEW)
+    assert is_same_class(_here(), NEW)
+    assert not is_same_class(_here(), OLD)
+    assert not is_same_class(OLD, OLD)
 
 
 def test_what_changes_bits_is_another_class(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +52,6 @@ def test_what_changes_bits_is_another_class(monkeypatch: pytest.MonkeyPatch) -> 
             others.append(_here())
     for other in others:
         assert not is_same_class(other, NEW)
-        assert not is_same_class(other, OLD)
     assert len({*others}) == len(others)
 
 
