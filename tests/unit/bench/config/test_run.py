@@ -58,7 +58,10 @@ OTHER_TEXTS = {
     "probe": "sgd",
     "stem": "imagenet",
 }
-TOGETHER = {("framework", "name"), ("optimizer", "name"), ("optimizer", "trust_coefficient"), ("sparsity", "reduction")}
+TOGETHER = {
+    *(("framework", "name"), ("optimizer", "name"), ("optimizer", "trust_coefficient"), ("sparsity", "reduction")),
+    *(("views", "small_pixels"), ("views", "small_fraction")),
+}
 
 
 @pytest.mark.parametrize("part", ["framework", "sparsity", "data", "encoder", "views", "optimizer", "evaluation"])
@@ -195,3 +198,11 @@ def test_each_framework_checks_its_constants(
 def test_too_few_images_for_a_batch_are_refused() -> None:
     with pytest.raises(ValueError, match="63 train images do not fill one batch of 64"):
         RUN.steps_per_epoch(63)
+
+
+def test_smaller_images_first_change_the_name_together() -> None:
+    names = {
+        dataclasses.replace(RUN, views=dataclasses.replace(RUN.views, small_pixels=pixels, small_fraction=share)).run_id
+        for pixels, share in ((0, 0.0), (16, 0.5), (20, 0.5), (16, 0.7))
+    }
+    assert len(names) == 4
