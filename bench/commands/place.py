@@ -84,7 +84,7 @@ class Place(OutAndData):
         jobs_per_gpu: worker processes that share a GPU, where there are GPUs and no --jobs.
         checkpoint_seconds: time between two checkpoints of a run; changes no number.
         restart: start a run anew if its checkpoint is damaged, instead of leaving it out.
-        encoders: keep the trained encoder of each run beside its record.
+        no_encoders: leave out the trained encoder, which otherwise stays beside the record of each run.
         device: where to train: cpu, cuda, or auto for a GPU where there is one. Each job sees one GPU.
     """
 
@@ -96,7 +96,7 @@ class Place(OutAndData):
         float | None, arg(metavar="SECONDS", help_behavior_hint="(default: 10, on a GPU 600)")
     ] = None
     restart: bool = False
-    encoders: bool = True
+    no_encoders: bool = False
     device: Literal["cpu", "cuda", "auto"] = "cpu"
 
     def __post_init__(self) -> None:
@@ -130,7 +130,7 @@ class Place(OutAndData):
             cache_dir=self.cache_dir.absolute(),
             checkpoint_seconds=self.checkpoint_seconds,
             restarts=self.restart,
-            keeps_encoders=self.encoders,
+            keeps_encoders=not self.no_encoders,
             device=self.device,
         )
         context.require_device()

@@ -54,3 +54,8 @@ def test_every_option_is_explained(help_text: str) -> None:
     for option, rest in entries:
         words = re.sub(r"\(default:.*?\)|[│\n]", " ", rest)
         assert len(re.findall(r"[a-z]{2,}", words)) >= 4, option
+
+
+def test_no_flag_is_on_unless_it_is_given(help_text: str) -> None:
+    """A flag whose absence means yes reads as its own contrary beside its explanation."""
+    assert "(default: True)" not in help_text
