@@ -11,6 +11,7 @@ from tyro.conf import subcommand
 from bench.commands.accelerator import Accelerator
 from bench.commands.data import Data
 from bench.commands.diff import Diff
+from bench.commands.export import Export
 from bench.commands.gate_speed import GateSpeed
 from bench.commands.merge import Merge
 from bench.commands.methods import Methods
@@ -32,6 +33,7 @@ Command = (
     | Annotated[Show, subcommand("show")]
     | Annotated[Runs, subcommand("runs")]
     | Annotated[Diff, subcommand("diff")]
+    | Annotated[Export, subcommand("export")]
     | Annotated[Merge, subcommand("merge")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Methods, subcommand("methods")]

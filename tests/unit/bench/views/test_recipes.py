@@ -184,7 +184,7 @@ def test_all_orders_of_the_jitters_are_equally_likely() -> None:
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'moco_v9' is unknown\. Choose from simclr, moco"):
+    with pytest.raises(ValueError, match=r"'moco_v9' is unknown\. Did you mean 'moco'\? Choose from simclr, moco"):
         recipes.build(ViewSpec(pipeline="batched-v1", recipe="moco_v9"), seed=0, images=1)
 
 
