@@ -331,7 +331,7 @@ def test_gradual_keeps_the_units_of_the_largest_sums(granularity: WholeUnits) ->
 
 @pytest.mark.parametrize("granularity", [Block(2, 4), Block(4, 1), Filter()])
 def test_synchronized_brings_units_back_that_only_the_dense_gradient_can_find(granularity: WholeUnits) -> None:
-    method, pair, optimizer = attached("synchronized", granularity, tied=False, gap=0.1)
+    method, pair, optimizer = attached("synchronized_active", granularity, tied=False, gap=0.1)
     for _ in train(method, pair, optimizer, steps=range(8)):
         pass
     state: Any = method.state_dict()
