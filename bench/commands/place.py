@@ -14,6 +14,7 @@ from bench.runs.context import Context
 from bench.runs.gpus import visible_gpus
 
 if TYPE_CHECKING:
+    from bench.lanes.choice import Hire
     from bench.tables import Table
 
 ProfileName = Literal["smoke", "cpu", "paper"]
@@ -86,6 +87,9 @@ class Place(OutAndData):
         restart: start a run anew if its checkpoint is damaged, instead of leaving it out.
         no_encoders: leave out the trained encoder, which otherwise stays beside the record of each run.
         device: where to train: cpu, cuda, or auto for a GPU where there is one. Each job sees one GPU.
+        lane: who trains: processes of this machine, or jobs of a Slurm cluster, at most --jobs at once.
+        lane_options: TOML file with width, the jobs in the queue at once, and with what submitit takes, e.g.
+            slurm_partition, gpus_per_node, timeout_min.
     """
 
     jobs: Annotated[
@@ -98,6 +102,8 @@ class Place(OutAndData):
     restart: bool = False
     no_encoders: bool = False
     device: Literal["cpu", "cuda", "auto"] = "cpu"
+    lane: Literal["local", "slurm"] = "local"
+    lane_options: Annotated[Path | None, arg(metavar="FILE.toml", help_behavior_hint="(default: none)")] = None
 
     def __post_init__(self) -> None:
         for option, count in (("--jobs", self.jobs), ("--jobs-per-gpu", self.jobs_per_gpu)):
@@ -133,8 +139,22 @@ class Place(OutAndData):
             keeps_encoders=not self.no_encoders,
             device=self.device,
         )
-        context.require_device()
+        if self.lane == "local":  # a login node need not have what its cluster has
+            context.require_device()
         return context
+
+    @property
+    def hire(self) -> "Hire":
+        """What makes those who train.
+
+        Raises:
+            UsageError: the lane's options cannot be read.
+        """
+        from bench.lanes import choice
+
+        if self.lane == "slurm":
+            return choice.on_slurm(self.workers, folder=(self.out / "jobs").absolute(), options=self.lane_options)
+        return choice.here(self.workers, on_gpus=not self.context.is_cpu)
 
 
 def find_table(name: str) -> "Table":

@@ -111,7 +111,7 @@ class Record:
         made, _ = perform(
             spec.runs(range(self.seeds)),
             dataclasses.replace(self.place.context, runs_dir=home / "runs"),
-            jobs=self.place.workers,
+            hire=self.place.hire,
             force=self.force or self.profile != "paper",
         )
         for outcome in made:

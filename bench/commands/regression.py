@@ -51,7 +51,7 @@ class Regression:
 
         context = self.place.context  # no such device? Said at once
         spec = self._chosen()
-        outcomes, notes = perform(spec.runs([0]), context, jobs=self.place.workers, force=True)
+        outcomes, notes = perform(spec.runs([0]), context, hire=self.place.hire, force=True)
         judged = assemble(
             spec,
             outcomes,

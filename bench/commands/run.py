@@ -108,7 +108,7 @@ class Run:
         from bench.runs.perform import perform
 
         force = self.force or self.profile != "paper"
-        outcomes, notes = perform(runs, self.place.context, jobs=self.place.workers, force=force)
+        outcomes, notes = perform(runs, self.place.context, hire=self.place.hire, force=force)
         for note in notes:
             print(note, file=sys.stderr)
         for outcome in outcomes:

@@ -193,7 +193,7 @@ class Table:
             for run in spec.cells:
                 parts.check(run, dataset.load(run.data, context.data_dir, context.cache_dir))
         force = self.force or self.profile != "paper"
-        return perform(self._wanted(spec), context, jobs=self.place.workers, force=force)
+        return perform(self._wanted(spec), context, hire=self.place.hire, force=force)
 
     def _make_shard(self) -> int:
         """Make a part of the runs, and judge nothing; return the exit code."""

@@ -65,6 +65,8 @@ class LocalLane(Generic[ContextT]):
         """Worker processes."""
         return self._jobs
 
+    is_here = True
+
     def hire(self, run: Run) -> "_Worker":
         """Give the run to a worker who has none, or to a new one."""
         self._team = [worker for worker in self._team if not worker.is_gone]

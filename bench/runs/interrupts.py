@@ -1,6 +1,7 @@
 """Ctrl-C, and the signals by which schedulers say that time is up: counted, and acted on where the state is whole."""
 
 import signal
+from collections.abc import Sequence
 from types import FrameType
 from typing import Self
 
@@ -37,13 +38,14 @@ class Interrupts:
         presses: how often Ctrl-C was pressed.
     """
 
-    def __init__(self) -> None:
-        """Hear nothing yet."""
+    def __init__(self, signals: Sequence[signal.Signals] = SIGNALS) -> None:
+        """Hear nothing yet; later, these signals."""
+        self._signals = signals
         self.first: int | None = None
         self.presses = 0
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        self._before = {number: signal.getsignal(number) for number in self._signals}
         for number, handler in self._before.items():
             if handler is not signal.SIG_IGN:
                 signal.signal(number, self._hear)

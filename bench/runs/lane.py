@@ -22,6 +22,10 @@ class Lane(Protocol):
     def width(self) -> int:
         """How many runs may be under way at once."""
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this machine does the work."""
+
     def hire(self, run: Run) -> Handle:
         """Have a run attempted."""
 

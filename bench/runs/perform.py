@@ -1,5 +1,6 @@
 """Make what is missing of some runs, and say what was dropped, set aside or repeated, and why."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,26 +11,33 @@ from bench.config.code import code_of
 from bench.config.run import Run
 from bench.data.dataset import load
 from bench.errors import UsageError
-from bench.lanes.local import LocalLane
+from bench.lanes.choice import Hire
 from bench.runs import estimate, job
 from bench.runs.attempt import Task
 from bench.runs.context import Context
 from bench.runs.display import shown
 from bench.runs.folder import RunFolder
-from bench.runs.gpus import visible_gpus
 from bench.runs.outcomes import Outcome
 from bench.runs.pool import execute
 from bench.runs.record import Record
 from bench.training import checkpoint
 
 
-def perform(runs: Sequence[Run], context: Context, *, jobs: int, force: bool) -> tuple[list[Outcome], list[str]]:
+def perform(runs: Sequence[Run], context: Context, *, hire: Hire, force: bool) -> tuple[list[Outcome], list[str]]:
     """Return the outcomes of runs, doing only what no record of the present code and data answers, and notes.
 
+    Args:
+        runs: what is asked for, of one data set.
+        context: what every worker is told.
+        hire: makes those who work.
+        force: start even where this machine would take days.
+
     Raises:
-        UsageError: there is something to do on a CPU, and no ``force``; or the file system has no locks.
+        UsageError: there is something to do on a CPU here, and no ``force``; the file system has no locks; or this is
+            one of several ranks.
         Interrupted: on Ctrl-C, SIGTERM or SIGUSR1.
     """
+    _require_one_rank()
     _require_locks(context.runs_dir)
     dataset = load(runs[0].data, context.data_dir, context.cache_dir)  # also builds the cache, once
     images = len(dataset.train.images)
@@ -48,14 +56,16 @@ def perform(runs: Sequence[Run], context: Context, *, jobs: int, force: bool) ->
         key=lambda run: estimate.steps(run, images),
         reverse=True,
     )
-    if todo and context.is_cpu and not force:
-        hours = estimate.hours(todo, images, jobs=jobs)
+    lane = hire(task)
+    if todo and lane.is_here and context.is_cpu and not force:
+        hours = estimate.hours(todo, images, jobs=lane.width)
         raise UsageError(
-            f"that would take at least {hours:,.1f} hours here (steps x measured milliseconds, {jobs} jobs): "
+            f"that would take at least {hours:,.1f} hours here (steps x measured milliseconds, {lane.width} jobs): "
             "it is meant for GPUs: --device cuda. Use --profile smoke or cpu, or --force to start all the same."
         )
-    lane = LocalLane(task, jobs=jobs, gpus=() if context.is_cpu else visible_gpus())
-    with shown(todo, steps=lambda run: estimate.steps(run, images), jobs=jobs, runs_dir=context.runs_dir) as progress:
+    with shown(
+        todo, steps=lambda run: estimate.steps(run, images), jobs=lane.width, runs_dir=context.runs_dir
+    ) as progress:
         for note in notes:
             progress.note(note)  # before the hours that it announces, and again below the result
         made = execute(todo, task=task, lane=lane, progress=progress) if todo else {}
@@ -101,6 +111,20 @@ def _found(runs: Sequence[Run], task: Task[Context]) -> tuple[dict[str, Record],
     if "images" in begun:
         notes.append(f"{begun.count('images')} of the runs were interrupted on other images: those started anew.")
     return found, notes
+
+
+def _require_one_rank() -> None:
+    """Refuse ``torchrun`` and the like: each of its ranks would be a command of its own.
+
+    Raises:
+        UsageError: there are several ranks.
+    """
+    ranks = os.environ.get("WORLD_SIZE", "1")
+    if ranks != "1":
+        raise UsageError(
+            f"WORLD_SIZE is {ranks}: one run is made by one process on one device, not by several ranks. Start the "
+            "command without torchrun: its jobs share out the GPUs, and several commands over one --out share the runs."
+        )
 
 
 def _require_locks(runs_dir: Path) -> None:

@@ -79,7 +79,7 @@ def lay_record(place: Place, run: Run, fingerprint: str = "feed") -> Path:
 
 def test_the_longest_runs_start_first(place: Place, trained: list[Run]) -> None:
     runs = [tiny_run("simclr", "dense", epochs=epochs) for epochs in (1, 3, 2)]
-    outcomes, notes = perform.perform(runs, place.context, jobs=place.workers, force=True)
+    outcomes, notes = perform.perform(runs, place.context, hire=place.hire, force=True)
     assert [run.optimizer.epochs for run in trained] == [3, 2, 1]
     assert [outcome.run_id for outcome in outcomes] == [run.run_id for run in runs]  # as asked
     assert notes == []
@@ -93,10 +93,10 @@ def test_interrupted_runs_of_other_code_or_images_are_counted(
     for run, fingerprint in zip(runs, (known, "others"), strict=False):
         path = RunFolder.of(place.context.runs_dir, run).checkpoint
         checkpoint.save(path, run, fingerprint, "a machine", {})
-    _, notes = perform.perform(runs, place.context, jobs=place.workers, force=True)
+    _, notes = perform.perform(runs, place.context, hire=place.hire, force=True)
     assert notes == ["1 of the runs were interrupted on other images: those started anew."]
     monkeypatch.setattr(which_code, "code_of", lambda _run: Sources({"a file": "of other code"}))
-    _, notes = perform.perform(runs, place.context, jobs=place.workers, force=True)
+    _, notes = perform.perform(runs, place.context, hire=place.hire, force=True)
     assert notes == ["The code changed since 2 of the runs were interrupted: those started anew."]
     assert len(trained) == 6
 
@@ -106,7 +106,7 @@ def test_records_on_other_images_are_made_again(place: Place, trained: list[Run]
     known = dataset.load(runs[0].data, None, place.context.cache_dir).fingerprint
     for run, fingerprint in zip(runs, (known, "others"), strict=True):
         lay_record(place, run, fingerprint)
-    _, notes = perform.perform(runs, place.context, jobs=place.workers, force=True)
+    _, notes = perform.perform(runs, place.context, hire=place.hire, force=True)
     assert any(note.startswith("1 records were made on other images and were run again") for note in notes)
     assert runs[1] in trained
 
@@ -251,6 +251,13 @@ def test_there_is_a_worker_a_core_or_some_a_gpu(tmp_path: Path, monkeypatch: pyt
     assert place.workers == 6
     assert place.context.seconds_between_checkpoints == 600.0
     assert dataclasses.replace(place, jobs=2).workers == 2
+
+
+def test_ranks_are_refused(answer: Answer, trained: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, errors = answer("run", "simclr/dense/-/d1.00", "--data", "digits")
+    assert (code, trained) == (2, [])
+    assert "Start the command without torchrun" in errors
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-1"])

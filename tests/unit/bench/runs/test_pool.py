@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -24,7 +24,7 @@ from bench.runs.outcomes import Failed, Taken
 from bench.runs.pool import execute
 from bench.runs.record import Record, RecordError
 from tests.unit.bench.runs import pool_jobs
-from tests.unit.bench.runs.pool_jobs import a_run
+from tests.unit.bench.runs.pool_jobs import a_run, happens
 
 
 def outcomes(
@@ -238,16 +238,6 @@ def test_two_commands_over_one_folder_share_the_runs_and_make_none_twice(tmp_pat
     assert sorted(map(int, made)) == list(range(12))
     makers = [Record.load(path).facts["parent"] for path in tmp_path.glob("*/record.json")]
     assert set(makers) == {first.pid, second.pid}
-
-
-def happens(condition: Callable[[], bool], *, seconds: float) -> bool:
-    """Return whether a condition comes true in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def gone(processes: list[int]) -> bool:

@@ -1,0 +1,28 @@
+"""Which lane a command asked for."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.lanes.local import LocalLane
+from bench.lanes.slurm import SlurmLane, read_options
+from bench.runs.attempt import Task
+from bench.runs.gpus import visible_gpus
+from bench.runs.lane import Lane
+
+Hire = Callable[[Task[Any]], Lane]
+
+
+def here(jobs: int, *, on_gpus: bool) -> Hire:
+    """Return what makes worker processes of this machine: ``jobs``, who share the GPUs if they are to."""
+    return lambda task: LocalLane(task, jobs=jobs, gpus=visible_gpus() if on_gpus else ())
+
+
+def on_slurm(jobs: int, *, folder: Path, options: Path | None) -> Hire:
+    """Return what makes jobs of a cluster: ``jobs`` at once unless the options say otherwise; logs go to ``folder``.
+
+    Raises:
+        UsageError: the options cannot be read.
+    """
+    given = read_options(options)
+    return lambda task: SlurmLane(task, width=jobs, folder=folder, options=given)

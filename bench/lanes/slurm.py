@@ -1,0 +1,178 @@
+"""The lane of a Slurm cluster: every run is a job of its queue, which submitit writes, sends and asks about.
+
+A job that the cluster takes away (SIGUSR2, ahead of the time limit or a pre-emption) ends its step, writes a checkpoint
+and goes back into the queue, where it continues. Jobs outlive the command that sent them: nothing but the folder of the
+runs ties them to it.
+"""
+
+import contextlib
+import os
+import signal
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Generic
+
+from bench.config.run import Run
+from bench.errors import UsageError
+from bench.runs.attempt import CONTINUE, ContextT, Task, attempt
+from bench.runs.interrupts import Interrupted, Interrupts
+from bench.runs.outcomes import Failed, Taken
+from bench.runs.record import Record
+
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # by which clusters, and submitit, say that time is up
+_LEAST_MINUTES = 15  # below that a job would hardly do more than start, and write checkpoints
+_MOST_REQUEUES = 1000
+_DEFAULTS = {"timeout_min": 240}
+_SLURM_DEFAULTS = {"name": "sparse-ssl-bench", "cpus_per_task": 1, "slurm_signal_delay_s": 120}
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def read_options(path: Path | None) -> dict[str, Any]:
+    """Return the options of a lane, from a TOML file.
+
+    Raises:
+        UsageError: there is no such file, or it is no TOML.
+    """
+    if path is None:
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"--lane-options {path}: not a readable TOML file ({error}). It holds width, and what submitit's executor "
+            'takes, e.g. slurm_partition = "gpu", gpus_per_node = 1, timeout_min = 240.'
+        ) from error
+
+
+class SlurmLane(Generic[ContextT]):
+    """Jobs of a cluster, at most ``width`` at once."""
+
+    is_here = False
+
+    def __init__(self, task: Task[ContextT], *, width: int, folder: Path, options: Mapping[str, Any]) -> None:
+        """Send nothing yet.
+
+        Args:
+            task: what every job does.
+            width: jobs in the queue at once, unless the options say otherwise.
+            folder: gets what submitit leaves: scripts, logs, results. All machines see it under this name.
+            options: ``width``, and what submitit's ``AutoExecutor.update_parameters`` takes. ``cluster = "local"``
+                makes processes of this machine behave as jobs.
+
+        Raises:
+            UsageError: submitit is missing, or does not take the options.
+        """
+        try:
+            import submitit  # noqa: PLC0415  # an extra
+        except ImportError as error:
+            raise UsageError('--lane slurm needs submitit. Install it: python -m pip install -e ".[slurm]"') from error
+        cluster = options.get("cluster", "slurm")
+        given = {**_DEFAULTS, **(_SLURM_DEFAULTS if cluster == "slurm" else {}), **options}
+        given.pop("cluster", None)
+        self.width = int(given.pop("width", width))
+        if cluster == "slurm" and given["timeout_min"] < _LEAST_MINUTES:
+            raise UsageError(
+                f"--lane-options: timeout_min = {given['timeout_min']}: a job needs {_LEAST_MINUTES} minutes at least, "
+                "or it would do little more than start and write a checkpoint."
+            )
+        try:
+            # A run may need many time limits, one after the other: each goes on where the last one stopped.
+            requeues = {f"{cluster}_max_num_timeout": _MOST_REQUEUES}
+            self._executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **requeues)
+            self._executor.update_parameters(**given)
+        except (RuntimeError, ValueError, NameError, TypeError) as error:
+            raise UsageError(f"--lane slurm: submitit refuses: {' '.join(str(error).split())}") from error
+        self._task, self._folder = task, folder
+        self._jobs: list[_Job] = []
+
+    def hire(self, run: Run) -> "_Job":
+        """Send a job for the run."""
+        with _one_thread():
+            job = _Job(run, self._executor.submit(Errand(run, self._task)), self._folder)
+        self._jobs.append(job)
+        return job
+
+    def wait(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+    def close(self, *, is_interrupted: bool, hurry: Callable[[], bool], note: Callable[[str], None]) -> None:  # noqa: ARG002
+        """Leave the jobs to the cluster, and say how to stop them."""
+        jobs = [job.number for job in self._jobs if job.poll() is None]
+        if is_interrupted and jobs:
+            note(
+                f"{len(jobs)} jobs keep running; the same command again follows them. To stop them, each with a "
+                f"checkpoint: scancel {' '.join(jobs)}"
+            )
+
+
+class Errand(Generic[ContextT]):
+    """What a job does: one attempt at a run. submitit calls it, and asks ``checkpoint`` what to do after a requeue."""
+
+    def __init__(self, run: Run, task: Task[ContextT]) -> None:
+        """Take the run."""
+        self._run, self._task = run, task
+
+    def __call__(self) -> Record | Failed | Taken:
+        """Attempt the run; told to stop, end the step, write a checkpoint, and let submitit act on the signal."""
+        with Interrupts(_SIGNALS) as interrupts:
+
+            def heed() -> None:
+                if interrupts.first is not None:
+                    raise Interrupted(interrupts.first)
+
+            try:
+                return attempt(self._run, self._task, heed)
+            except Interrupted as interrupted:
+                number = interrupted.number
+        signal.raise_signal(number)  # after SIGUSR2, submitit requeues the job and ends this process
+        run = self._run
+        return Failed(run_id=run.run_id, cell=run.cell, seed=run.seed, reason=f"its job was stopped; {CONTINUE}")
+
+    def checkpoint(self) -> Any:
+        """Return what the requeued job does: the same, from the run's checkpoint on."""
+        from submitit.helpers import DelayedSubmission  # noqa: PLC0415  # an extra
+
+        return DelayedSubmission(Errand(self._run, self._task))
+
+
+class _Job:
+    """The handle of a run: its job."""
+
+    def __init__(self, run: Run, job: Any, folder: Path) -> None:
+        self._run, self._job, self._folder = run, job, folder
+
+    @property
+    def number(self) -> str:
+        """The job's number in the queue."""
+        return str(self._job.job_id)
+
+    def poll(self) -> Record | Failed | Taken | None:
+        """Return what the job returned, or how it ended."""
+        if not self._job.done():
+            return None
+        error = self._job.exception()
+        if error is None:
+            outcome: Record | Failed | Taken = self._job.result()
+            return outcome
+        run = self._run
+        what = (str(error).strip().splitlines() or ["no message"])[-1]
+        reason = f"its job {self.number} ended without a result ({what}; logs: {self._folder}); {CONTINUE}"
+        return Failed(run_id=run.run_id, cell=run.cell, seed=run.seed, reason=reason)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let jobs be born with one thread, as local workers are: the queue hands this environment on."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
