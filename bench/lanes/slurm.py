@@ -24,6 +24,7 @@ from bench.runs.record import Record
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # by which clusters, and submitit, say that time is up
 _LEAST_MINUTES = 15  # below that a job would hardly do more than start, and write checkpoints
 _MOST_REQUEUES = 1000
+_PATIENCE_SECONDS = 10.0  # a result may be late on a network file system
 _DEFAULTS = {"timeout_min": 240}
 _SLURM_DEFAULTS = {"name": "sparse-ssl-bench", "cpus_per_task": 1, "slurm_signal_delay_s": 120}
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -143,6 +144,7 @@ class _Job:
 
     def __init__(self, run: Run, job: Any, folder: Path) -> None:
         self._run, self._job, self._folder = run, job, folder
+        self._ended_at: float | None = None
 
     @property
     def number(self) -> str:
@@ -150,15 +152,21 @@ class _Job:
         return str(self._job.job_id)
 
     def poll(self) -> Record | Failed | Taken | None:
-        """Return what the job returned, or how it ended."""
+        """Return what the job returned, or how it ended. Never waits, as submitit itself would for a late result."""
         if not self._job.done():
             return None
+        if not self._job.paths.result_pickle.exists():
+            now = time.monotonic()
+            self._ended_at = now if self._ended_at is None else self._ended_at
+            return self._failed(str(self._job.state)) if now - self._ended_at > _PATIENCE_SECONDS else None
         error = self._job.exception()
-        if error is None:
-            outcome: Record | Failed | Taken = self._job.result()
-            return outcome
+        if error is not None:
+            return self._failed((str(error).strip().splitlines() or ["no message"])[-1])
+        outcome: Record | Failed | Taken = self._job.result()
+        return outcome
+
+    def _failed(self, what: str) -> Failed:
         run = self._run
-        what = (str(error).strip().splitlines() or ["no message"])[-1]
         reason = f"its job {self.number} ended without a result ({what}; logs: {self._folder}); {CONTINUE}"
         return Failed(run_id=run.run_id, cell=run.cell, seed=run.seed, reason=reason)
 
