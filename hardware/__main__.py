@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hardware import comparison, explain, machine_file, presets
+from hardware.caption import caption
+from hardware.cost.cost import Cost
 from hardware.cost.dense import Gemm, gemm_cycles
 from hardware.cost.step import amdahl_limit, phase_cost, resolved, step
 from hardware.entries import HardwareError, at_least, fraction
@@ -71,7 +73,8 @@ def _step(options: argparse.Namespace) -> str:
             }
         )
     end = f"Workload: {network.name}, batch {network.step.batch} images; Amdahl limit of the layers {limit:.3f} x"
-    return f"{explain.table(rows)}\n\n{end} (at the final masks).\n{explain.caption(machine, options.set)}"
+    tail = f"{end} (at the final masks).\n{explain.totals(rows['step'], machine)}"
+    return f"{explain.table(rows)}\n\n{tail}\n{caption(machine, options.set)}"
 
 
 def _layer(options: argparse.Namespace) -> str:
@@ -105,8 +108,15 @@ def _layer(options: argparse.Namespace) -> str:
     }
     if options.json:
         return _json({"machine": machine.name, "layers": comparison.as_numbers(rows)})
-    end = f"One pass of {network.step.batch} images, {options.branch} branch."
-    return f"{explain.table(rows)}\n\n{end}\n{explain.caption(machine, options.set)}"
+    whole = comparison.Row(
+        sum((row.dense for row in rows.values()), Cost()), sum((row.sparse for row in rows.values()), Cost())
+    )
+    end = (
+        f"One view of {network.step.batch} images through the {options.branch} branch, forward and backward. `step` "
+        "shows a whole\ntraining step: both views through the branches of its framework, the optimizer, mask updates."
+    )
+    shown = explain.table(rows | {"all layers": whole})
+    return f"{shown}\n\n{end}\n{explain.totals(whole, machine)}\n{caption(machine, options.set)}"
 
 
 def _gemm(options: argparse.Namespace) -> str:
@@ -145,7 +155,7 @@ def _sweep(options: argparse.Namespace) -> str:
             }
         )
     rows = {f"{' '.join(changes)} density={density:g}".strip(): row for changes, density, row in found}
-    return f"{explain.table(rows)}\n\n{explain.caption(presets.machine(options.preset, options.set), options.set)}"
+    return f"{explain.table(rows)}\n\n{caption(presets.machine(options.preset, options.set), options.set)}"
 
 
 COMMANDS = {"step": _step, "layer": _layer, "gemm": _gemm, "sweep": _sweep}
@@ -154,7 +164,14 @@ COMMANDS = {"step": _step, "layer": _layer, "gemm": _gemm, "sweep": _sweep}
 def _workload(options: argparse.Namespace) -> Workload:
     """Return the workload named by a path or by the name of a traced network, with the batch asked for."""
     path = Path(options.workload)
-    network = workload.read(path if path.suffix == ".json" else TRACED / f"{options.workload}.json")
+    if path.suffix != ".json":
+        path = TRACED / f"{options.workload}.json"
+        if not path.exists():
+            known = ", ".join(sorted(found.stem for found in TRACED.glob("*.json")))
+            raise HardwareError(
+                f"no workload {options.workload!r}: choose from {known}, or give a path ending with .json."
+            )
+    network = workload.read(path)
     if options.batch is None:
         return network
     return dataclasses.replace(network, step=dataclasses.replace(network.step, batch=options.batch))
@@ -242,7 +259,7 @@ def _add_network(command: argparse.ArgumentParser) -> None:
 def _add_gemm(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dataflow", choices=[flow.value for flow in Dataflow], required=True)
     for name in ("--rows", "--columns"):
-        command.add_argument(name, type=int, default=32)
+        command.add_argument(name, type=int, default=32, help="of the array; default: 32")
     for name in ("-M", "-N", "-K"):
         command.add_argument(name, type=int, required=True, dest=name[1].lower())
 

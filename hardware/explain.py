@@ -154,12 +154,14 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def caption(machine: Machine, changes: Sequence[str] = ()) -> str:
-    """Return what must stand under every table; ``changes`` were made to the machine, whatever its caption says."""
-    changed = f"Changed: {', '.join(changes)}.\n" if changes else ""
-    return changed + (
-        f"Machine: {machine.name}.\nPublished: {machine.caption.published}.\n"
-        f"Assumed (ours): {machine.caption.assumed}.\n"
-        "Not modelled: activation functions, pooling, residual sums, biases, sorting in a mask update, zeros of "
-        "activations and errors, bitmaps of gates and ReLU.\nA removed filter takes its consumer's inputs along."
-    )
+def totals(row: Row, machine: Machine) -> str:
+    """Return time, power and efficiency of the dense and the sparse form, and what a ratio in the table means."""
+    lines = []
+    for name, cost in (("Dense", row.dense), ("Sparse", row.sparse)):
+        seconds = cost.cycles / machine.array.frequency_hz
+        watts = cost.joules / seconds if seconds else 0.0
+        operations = 2.0 * cost.effective_macs  # a multiplication and an addition
+        tera = operations / cost.joules / 1e12 if cost.joules else 0.0
+        lines.append(f"{name}: {1e3 * seconds:,.3f} ms, {watts:,.3f} W, {tera:,.2f} TFLOPS/W of needed operations.")
+    lines.append("Conversion: speed-up over MACs reduction, the part of the saved work that became saved time.")
+    return "\n".join(lines)

@@ -206,7 +206,7 @@ class EnergyTable:
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """What must stand under every table: facts with their source, and what is ours."""
+    """What stands under every table beside the machine's values: facts with their source, and what else is ours."""
 
     published: str
     assumed: str

@@ -45,16 +45,19 @@ class Accelerator:
 
     def _make_table(self) -> int:
         from bench.report import show, write_page
-        from bench.speedup import drawn, ratios, recorded, table
+        from bench.speedup import drawn, expected, ratios, recorded, table
         from hardware import presets
 
+        machines = self.machines or presets.names()
+        for name in machines:  # no such machine? Said before anything is read
+            presets.machine(name)
         runs_dir, nothing = self.place.runs_dir, f"No run under {self.place.runs_dir} matches {self.cells!r}"
         found = list(recorded.courses(runs_dir, self.cells))
         courses = [*found, *(drawn.courses() if not self.no_draws else ())]
         if not courses:
             raise UsageError(f"{nothing}. Make one, or leave out --no-draws.")
-        lines = table.lines(courses, self.machines or presets.names())
-        judged = ratios.judge(ratios.load(), table.ratios(lines))
+        lines = table.lines(courses, machines)
+        judged = ratios.judge(ratios.load(), expected.speed_ups())
         notes = recorded.left_out(runs_dir, self.cells)
         notes += () if found else (f"{nothing}: all masks are drawn.",)
         laid_out = table.page(lines, judged, notes)

@@ -23,6 +23,8 @@ COSTS = {
     "macs_ratio": "MACs of inference / dense",
     "training_macs_ratio": "MACs of training / dense",
 }
+REDUCTION = "reduction"  # of MACs by gates; a dense row has 1
+_TITLES = {**COSTS, REDUCTION: "reduction of MACs (dense / gated)"}
 _STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 _MARKS = "osD^vP*X<>hpd8"
 _DASHES = ("-", "--", ":", "-.")
@@ -43,7 +45,7 @@ def draw(table: JudgedTable, fact: str) -> Figure:
 
     Args:
         table: what ran is drawn; where nothing did, the references are.
-        fact: a key of ``COSTS``.
+        fact: a key of ``COSTS``, or ``REDUCTION``.
     """
     frameworks = list(dict.fromkeys(row.cell.partition("/")[0] for row in table.rows))
     names = list(dict.fromkeys(_line_of(row) for row in table.rows))
@@ -63,10 +65,11 @@ def draw(table: JudgedTable, fact: str) -> Figure:
             _panel(panel, [row for row in table.rows if row.cell.startswith(f"{framework}/")], table, fact, looks)
             panel.set_title(framework, fontsize=9)
             panel.tick_params(labelbottom=True)
-        low, high = panels[0].get_xlim()
-        panels[0].set_xticks([tick for tick in _TICKS if low <= tick <= high])  # shared by all
+        if fact != REDUCTION:
+            low, high = panels[0].get_xlim()
+            panels[0].set_xticks([tick for tick in _TICKS if low <= tick <= high])  # shared by all
         for panel in panels[-across:]:
-            panel.set_xlabel(COSTS[fact])
+            panel.set_xlabel(_TITLES[fact])
         for panel in panels[::across]:
             panel.set_ylabel(f"{METRIC_TITLES[table.tolerances.judged_metric]}, %")
         handles = {
@@ -98,7 +101,7 @@ def _panel(panel: Axes, rows: list[Row], table: JudgedTable, fact: str, looks: M
     """Draw a framework's rows; every line of a sparse method ends in the dense row."""
     lines: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
     for row in rows:
-        sample, cost = table.shown(row), row.facts[fact]
+        sample, cost = table.shown(row), _cost(row, fact)
         if sample.mean is None or cost is None:
             continue
         if parse_cell(row.cell).method == UNTRAINED:
@@ -106,6 +109,8 @@ def _panel(panel: Axes, rows: list[Row], table: JudgedTable, fact: str, looks: M
         else:
             lines[_line_of(row)].append((cost, sample.mean, row.half_width or 0.0))
     dense = lines.pop(DENSE, [])
+    if dense and fact == REDUCTION:  # a method may have one point: what it lost is seen against a line
+        panel.axhline(dense[0][1], color="0.4", linestyle="--", linewidth=0.8)
     for name, points in [*lines.items(), (DENSE, dense)]:
         drawn = sorted(points)
         if not drawn:
@@ -118,7 +123,16 @@ def _panel(panel: Axes, rows: list[Row], table: JudgedTable, fact: str, looks: M
         panel.errorbar(
             costs, means, yerr=bars, capsize=2, markersize=6, markerfacecolor="none", linewidth=1, label=name, **look
         )
+    panel.grid(alpha=0.3)
+    if fact == REDUCTION:
+        return
     panel.set_xscale("log")
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.xaxis.set_minor_locator(NullLocator())
-    panel.grid(alpha=0.3)
+
+
+def _cost(row: Row, fact: str) -> float | None:
+    """Return what a row costs; a row that was never gated has a reduction of 1, a gated one without a run none."""
+    if fact == REDUCTION and not parse_cell(row.cell).point.startswith("t"):
+        return 1.0
+    return row.facts[fact]

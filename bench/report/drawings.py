@@ -1,8 +1,7 @@
 """What is drawn of a table."""
 
 from bench.judging.judged_table import JudgedTable
-from bench.report.cost_plot import COSTS, accuracy_against_cost
-from bench.report.gate_plots import accuracy_against_reduction
+from bench.report.cost_plot import COSTS, REDUCTION, accuracy_against_cost
 from bench.report.html import Drawing
 from bench.report.overlap_plot import has_overlap, overlap_along_training
 
@@ -14,7 +13,7 @@ def drawings(table: JudgedTable) -> tuple[Drawing, ...]:
             Drawing(
                 name="reduction",
                 title="Accuracy against the reduction of MACs",
-                content=accuracy_against_reduction(table),
+                content=accuracy_against_cost(table, REDUCTION),
             ),
         )
     drawn = [

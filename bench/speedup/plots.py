@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from bench.report.svg import svg
 from bench.speedup import validation
@@ -16,6 +17,9 @@ from hardware.sparsity.state import DENSE_STATE, Phase
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#000000")
+MARKS = "os^Dv*"
+FAR_BELOW = 0.5  # of the roof: points further down get their layer's name
+DASHES = ("-", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), "-.")
 STYLE: Any = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -83,6 +87,13 @@ def _roofline(axes: list[Axes]) -> None:
             alpha=0.75,
             label=phase.value,
         )
+        for layer, cost in zip(network.layers, costs, strict=True):
+            if not cost.cycles:
+                continue
+            roof = min(peak, slope * cost.macs / cost.dram_bytes)
+            if cost.macs / cost.cycles < FAR_BELOW * roof:  # nothing else says which one it is
+                place = (cost.macs / cost.dram_bytes, cost.macs / cost.cycles)
+                axis.annotate(f"{layer.name} {phase.value}", place, (4, 4), textcoords="offset points", fontsize=7)
     ridge = peak / slope
     axis.plot([10, ridge, 500], [10 * slope, peak, peak], color="black", lw=1, label="roofs: DRAM, array")
     axis.set_xscale("log")
@@ -102,9 +113,11 @@ def _density(axes: list[Axes]) -> None:
             axis.plot(
                 [density for density, _ in curve],
                 [value for _, value in curve],
-                "--" if is_limit else "o-",
+                linestyle="--" if is_limit else DASHES[index % len(DASHES)],
+                marker=None if is_limit else MARKS[index],
                 color=COLOURS[index],
-                ms=3,
+                mfc="none",  # lines that run on each other stay visible
+                ms=4 + 1.5 * index,
                 lw=1.2,
                 label=kind,
             )
@@ -134,6 +147,33 @@ def _sensitivity(axes: list[Axes]) -> None:
     axis.grid(axis="x", alpha=0.3)
 
 
+def _mixtures(axes: list[Axes]) -> None:
+    """Show every mixture by what it saves and what that buys, and the published pair."""
+    (axis,) = axes
+    groups: dict[str, list[tuple[float, float]]] = {}
+    for mixture, row in validation.mixtures():
+        gates = "open pixels gathered" if mixture.gathers_open_pixels else "passes wait for gates"
+        name = f"{mixture.dram_bytes_per_cycle:g} B/cycle, {gates}"
+        groups.setdefault(name, []).append((row.macs_reduction, row.speed_up))
+    for index, name in enumerate(sorted(groups, key=lambda key: (float(key.split()[0]), key))):
+        x, y = zip(*groups[name], strict=True)
+        axis.scatter(x, y, s=14, marker=MARKS[index], facecolors="none", edgecolors=COLOURS[index], lw=0.7, label=name)
+    flops, latency = validation.PUBLISHED_FLOPS, validation.PUBLISHED_LATENCY
+    axis.scatter(
+        [flops], [latency], s=140, marker="P", color="black", zorder=3, label=f"published: {flops}x, {latency}x"
+    )
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    for one in (axis.xaxis, axis.yaxis):
+        one.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 50]))
+        one.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        one.set_minor_locator(NullLocator())
+    axis.set_xlabel("MACs reduction [x]")
+    axis.set_ylabel("speed-up of a training step [x]")
+    axis.grid(alpha=0.3)
+    axis.legend(loc="upper left", fontsize=8)
+
+
 PLOTS = {
     "layers": Plot("Cycles by layer and phase: dense, 256 images, chip28nm as parameterised by us", (9, 4), 1, _layers),
     "roofline": Plot(
@@ -144,6 +184,9 @@ PLOTS = {
         (9, 4),
         2,
         _density,
+    ),
+    "mixtures": Plot(
+        "What mixtures save and gain, chip28nm as parameterised by us, and what was published", (8, 4.6), 1, _mixtures
     ),
     "sensitivity": Plot("Sensitivity of chip28nm's speed-up, one entry at a time", (8, 4.2), 1, _sensitivity),
 }

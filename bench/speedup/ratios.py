@@ -3,21 +3,23 @@
 import dataclasses
 import fnmatch
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.judging.claims import CLAIMS
 from bench.judging.settings import Reader, SettingsError
 from bench.judging.verdict import Judgement, Verdict
+from bench.speedup.expected import Expected
 
-Ratios = Mapping[str, float]  # BRANCHES/KIND/PRESET -> speed-up of a training step over the dense one
 FILE = CLAIMS / "accelerator.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RatioClaim:
-    """``speed-up(left) / speed-up(right) > least_ratio`` for every pair of rows; or a statement that is not judged.
+    """``speed-up(left) / speed-up(right)`` surely above ``least_ratio`` for every pair; or a statement not judged.
+
+    A pair is two rows of the same branches with the same memory.
 
     Attributes:
         name: short, unique in its file.
@@ -28,6 +30,7 @@ class RatioClaim:
         left: glob over rows; empty where nothing is judged.
         right: glob over rows, those of the same branches.
         least_ratio: 1 is "faster than".
+        equal_within: relative; a ratio this close to ``least_ratio`` is no difference.
         not_judged: why nothing is comparable; empty where it is.
     """
 
@@ -39,6 +42,7 @@ class RatioClaim:
     left: str
     right: str
     least_ratio: float
+    equal_within: float
     not_judged: str
 
     def __post_init__(self) -> None:
@@ -48,7 +52,7 @@ class RatioClaim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedRatio:
-    """A claim and its verdict. ``found``: the smallest ratio over all pairs, and the pair."""
+    """A claim and its verdict. ``found``: the smallest ratio over all pairs."""
 
     claim: RatioClaim
     judgement: Judgement
@@ -66,25 +70,36 @@ class JudgedRatio:
         return dataclasses.asdict(self.claim) | {"found": self.found, "judgement": judgement}
 
 
-def judge(claims: Sequence[RatioClaim], speed_ups: Ratios) -> tuple[JudgedRatio, ...]:
-    """Judge every claim: REPRODUCED if every pair exceeds the least ratio, else DEVIATES."""
-    return tuple(_judged(claim, speed_ups) for claim in claims)
+def judge(claims: Sequence[RatioClaim], expected: Expected) -> tuple[JudgedRatio, ...]:
+    """Judge every claim: REPRODUCED if every pair exceeds the least ratio by more than what counts as equal."""
+    return tuple(_judged(claim, expected) for claim in claims)
 
 
-def _judged(claim: RatioClaim, speed_ups: Ratios) -> JudgedRatio:
+def _judged(claim: RatioClaim, expected: Expected) -> JudgedRatio:
     pairs = [
-        (speed_ups[left] / speed_ups[right], left, right)
-        for left in fnmatch.filter(speed_ups, claim.left)
-        for right in fnmatch.filter(speed_ups, claim.right)
+        (value / expected[right][bandwidth], left, right, bandwidth)
+        for left in fnmatch.filter(expected, claim.left)
+        for right in fnmatch.filter(expected, claim.right)
         if left.partition("/")[0] == right.partition("/")[0]
+        for bandwidth, value in expected[left].items()
     ]
     if claim.not_judged or not pairs:
         reason = claim.not_judged or f"No rows match {claim.left} and {claim.right}."
         return JudgedRatio(claim=claim, judgement=Judgement(verdict=Verdict.NOT_JUDGED, reason=reason), found=None)
-    ratio, left, right = min(pairs)
-    verdict = Verdict.REPRODUCED if ratio > claim.least_ratio else Verdict.DEVIATES
-    reason = f"The smallest ratio is {ratio:.3f}, of {left} to {right}; claimed is more than {claim.least_ratio:g}."
-    return JudgedRatio(claim=claim, judgement=Judgement(verdict=verdict, reason=reason), found=ratio)
+    least, most = min(pairs), max(pairs)
+    verdict = Verdict.REPRODUCED if least[0] > claim.least_ratio * (1.0 + claim.equal_within) else Verdict.DEVIATES
+    memories = sorted({pair[3] for pair in pairs})
+    over = f"over {len(pairs)} pairs and {memories[0]:g} to {memories[-1]:g} B of DRAM per cycle"
+    reason = f"{_said(claim, least[0], most[0])} {over}; claimed is more than {claim.least_ratio:g}."
+    return JudgedRatio(claim=claim, judgement=Judgement(verdict=verdict, reason=reason), found=least[0])
+
+
+def _said(claim: RatioClaim, least: float, most: float) -> str:
+    """Say what the ratios are; equal, where none of them differs by more than what counts as equal."""
+    between = f"The expected ratio lies between {least:.3f} and {most:.3f}"
+    if all(abs(ratio / claim.least_ratio - 1.0) <= claim.equal_within for ratio in (least, most)):
+        return f"Equal within {claim.equal_within:.0%}: {between[0].lower()}{between[1:]}"
+    return between
 
 
 def load(path: Path = FILE) -> tuple[RatioClaim, ...]:
@@ -117,6 +132,7 @@ def _claim(reader: Reader) -> RatioClaim:
         left=reader.text("left") if is_judged else "",
         right=reader.text("right") if is_judged else "",
         least_ratio=reader.number("least_ratio") if is_judged else 0.0,
+        equal_within=reader.number("equal_within") if is_judged else 0.0,
         not_judged="" if is_judged else reader.text("not_judged"),
     )
     reader.close()

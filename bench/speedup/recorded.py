@@ -41,7 +41,7 @@ def courses(runs_dir: Path, cells: str) -> Iterator[Course]:
         if fnmatch.fnmatchcase(run.cell, cells) and (key not in chosen or run.seed < chosen[key][0].seed):
             chosen[key] = (run, record, folder.masks)
     for run, record, path in chosen.values():
-        if run.sparsity.method not in NOT_TRAINED | NOT_MODELLED:
+        if run.sparsity.method not in NOT_TRAINED | NOT_MODELLED and record.facts["optimizer_steps"]:
             yield course(run, record, path)
 
 
@@ -51,7 +51,20 @@ def left_out(runs_dir: Path, cells: str) -> tuple[str, ...]:
     found = sorted({run.cell for run in runs if run.sparsity.method in NOT_MODELLED})
     matching = fnmatch.filter(found, cells)
     why = "the machines skip what a gate per pixel and slice of output channels closes, and these gates are others"
-    return (f"Not in the table: {', '.join(matching)}: {why}.",) if matching else ()
+    notes = [f"Not in the table: {', '.join(matching)}: {why}."] if matching else []
+    if idle := fnmatch.filter(sorted(_idle(runs_dir)), cells):
+        notes.append(f"Not in the table: {', '.join(idle)}: a run without a step has none that costs anything.")
+    return tuple(notes)
+
+
+def _idle(runs_dir: Path) -> set[str]:
+    """Return the cells of trained methods of which a run took no step."""
+    records = (Record.load(folder.record) for folder in RunFolder.recorded(runs_dir))
+    return {
+        record.run.cell
+        for record in records
+        if not record.facts["optimizer_steps"] and record.run.sparsity.method not in NOT_TRAINED
+    }
 
 
 NOT_TRAINED = {"untrained"}  # takes no step, so no step costs anything

@@ -2,14 +2,15 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.report.grid import ALWAYS_WIDE, NOTHING, Column, grid
 from bench.report.page import Page
-from bench.speedup.ratios import JudgedRatio, Ratios
+from bench.speedup.ratios import JudgedRatio
 from bench.speedup.timeline import Course
 from hardware import comparison, presets
+from hardware.caption import assumed, published
 from hardware.comparison import Row
 from hardware.machine import Machine
 
@@ -33,11 +34,6 @@ class Line:
     final: Row
     average: Row
 
-    @property
-    def name(self) -> str:
-        """What claims speak about: ``BRANCHES/KIND/PRESET``."""
-        return f"{self.course.branches}/{self.course.kind}/{self.preset}"
-
 
 def lines(courses: Sequence[Course], machines: Sequence[str]) -> tuple[Line, ...]:
     """Return every course on every machine.
@@ -52,11 +48,6 @@ def lines(courses: Sequence[Course], machines: Sequence[str]) -> tuple[Line, ...
             final, average = course.rows(machine)
             found.append(Line(course=course, preset=preset, final=final, average=average))
     return tuple(found)
-
-
-def ratios(found: Sequence[Line]) -> Ratios:
-    """Return what claims are judged by: line -> speed-up of its final step over the dense one."""
-    return {line.name: line.final.speed_up for line in found}
 
 
 def page(found: Sequence[Line], judged: Sequence[JudgedRatio], notes: Sequence[str]) -> Page:
@@ -82,8 +73,9 @@ def page(found: Sequence[Line], judged: Sequence[JudgedRatio], notes: Sequence[s
         claim_reasons=tuple((item.claim.name, item.sentence) for item in judged),
         worth=(
             (
-                "Judged from the model, not from samples: REPRODUCED says that the relation holds for these machines, "
-                "as parameterised by us, and not that a chip was measured."
+                "Claims are judged from the model's expectation over random masks and a range of memories, not from "
+                "the rows above, of which the drawn ones are one draw each. REPRODUCED says that the relation holds "
+                "for these machines, as parameterised by us, and not that a chip was measured."
             ),
             (
                 "Speed-up: dense over sparse cycles. MACs reduction: what the algorithm could save. Conversion: how "
@@ -94,7 +86,7 @@ def page(found: Sequence[Line], judged: Sequence[JudgedRatio], notes: Sequence[s
                 "steps, mask updates included; linear between points."
             ),
         ),
-        notes=(NOT_MODELLED, *notes),
+        notes=(NOT_MODELLED, *_memories(machines), *notes),
     )
 
 
@@ -169,9 +161,20 @@ _CLAIM_COLUMNS: tuple[Column[JudgedRatio], ...] = (
 )
 
 
+def _memories(machines: Mapping[str, Machine]) -> Iterable[str]:
+    """Warn where machines differ in more than what they skip."""
+    found = {preset: f"{each.dram_bytes_per_cycle:g} B of DRAM per cycle" for preset, each in machines.items()}
+    if len(set(found.values())) > 1:
+        named = ", ".join(f"{preset} {memory}" for preset, memory in found.items())
+        yield (
+            f"The memories differ: {named}. Compare rows of one machine; results/accelerator.md has all machines with "
+            "one memory."
+        )
+
+
 def _network(course: Course) -> str:
     return f"{course.workload.name}, batch {course.workload.step.batch} ({course.workload.digest[:12]})"
 
 
 def _described(machine: Machine) -> str:
-    return f"{machine.name}. Published: {machine.caption.published}. Assumed (ours): {machine.caption.assumed}"
+    return f"{machine.name}. Published: {published(machine)}. Assumed (ours): {assumed(machine)}"

@@ -177,6 +177,13 @@ class Mixture:
     gathers_open_pixels: bool
     dram_bytes_per_cycle: float
 
+    def is_of(self, machine: Machine) -> bool:
+        """Return whether the machine has this mixture's memory and way with gates."""
+        return (machine.dram_bytes_per_cycle, machine.array.gathers_open_pixels) == (
+            self.dram_bytes_per_cycle,
+            self.gathers_open_pixels,
+        )
+
     def row(self) -> Row:
         """Return the step beside the dense one."""
         whole = network(SHARED)

@@ -211,3 +211,20 @@ def test_what_cannot_be_is_refused(capsys: pytest.CaptureFixture[str], traced: s
     assert "M is 0" in call(capsys, "gemm", "--dataflow", "core", "-M", "0", "-N", "1", "-K", "1", code=2)
     with pytest.raises(SystemExit, match="2"):
         main([*step, "chip28nm", "--density", "1.5"])
+
+
+def test_an_unknown_workload_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    said = call(capsys, "step", "--preset", "chip28nm", "--workload", "smoke-nobody", code=2)
+    assert "no workload 'smoke-nobody': choose from" in said
+    assert "smoke-simclr" in said
+
+
+def test_tables_of_layers_have_a_total_and_say_what_they_count(capsys: pytest.CaptureFixture[str], traced: str) -> None:
+    said = call(capsys, "layer", "--workload", traced, "--batch", "1", "--preset", "chip28nm", "--density", "0.5")
+    for words in (
+        "all layers",
+        "One view of 1 images through the online branch",
+        "TFLOPS/W",
+        "Conversion: speed-up over",
+    ):
+        assert words in said

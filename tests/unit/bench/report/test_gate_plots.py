@@ -11,7 +11,8 @@ from bench.config.run import SparsitySpec
 from bench.judging.judge import assemble
 from bench.judging.judged_table import JudgedTable
 from bench.judging.verdict import Verdict
-from bench.report.gate_plots import accuracy_against_reduction, gate_maps
+from bench.report.cost_plot import REDUCTION, accuracy_against_cost
+from bench.report.gate_plots import gate_maps
 from bench.report.page import page
 from bench.speedup import gate_speed
 from bench.tables import TABLES
@@ -74,7 +75,7 @@ def test_runs_that_missed_their_reduction_bear_no_claim() -> None:
 def test_a_gated_cell_without_a_reduction_is_not_drawn_as_dense() -> None:
     table = made_up_table()
     rows = tuple(dataclasses.replace(row, facts={**row.facts, "reduction": None}) for row in table.rows)
-    drawn = accuracy_against_reduction(dataclasses.replace(table, rows=rows)).decode()
+    drawn = accuracy_against_cost(dataclasses.replace(table, rows=rows), REDUCTION).decode()
     assert ">dense<" in drawn
     assert "dual_gate" not in drawn
 
@@ -87,8 +88,8 @@ def test_a_table_without_gates_has_no_columns_for_them() -> None:
 
 
 def test_the_drawing_is_the_same_for_the_same_table_and_names_every_line() -> None:
-    drawn = accuracy_against_reduction(made_up_table())
-    assert drawn == accuracy_against_reduction(made_up_table())
+    drawn = accuracy_against_cost(made_up_table(), REDUCTION)
+    assert drawn == accuracy_against_cost(made_up_table(), REDUCTION)
     assert all(name in drawn.decode() for name in (">dense<", ">dual_gate<", ">dual_gate slice4<", ">simclr<"))
     spec = made_up_table().spec
     assert f"{spec.name}, profile {spec.profile}, data {spec.data}; seeds 0, 1, 2, 3" in drawn.decode()

@@ -7,7 +7,7 @@ import pytest
 
 from bench.judging.settings import SettingsError
 from bench.judging.verdict import Verdict
-from bench.speedup import drawn, ratios, table
+from bench.speedup import drawn, expected, ratios, table
 from bench.speedup.timeline import Course, Moment, course_of
 from bench.speedup.trace import path_of
 from hardware import comparison, presets
@@ -95,24 +95,47 @@ def claim(**changes: object) -> ratios.RatioClaim:
         "left": "*/block/chip28nm",
         "right": "*/dense/chip28nm",
         "least_ratio": 1.5,
+        "equal_within": 0.01,
         "not_judged": "",
     }
     return ratios.RatioClaim(**(entries | changes))  # type: ignore[arg-type]
 
 
-SPEED_UPS = {"a/block/chip28nm": 2.0, "b/block/chip28nm": 1.4, "a/dense/chip28nm": 1.0, "b/dense/chip28nm": 1.0}
+EXPECTED = {
+    "a/block/chip28nm": {8.0: 2.0, 64.0: 2.2},
+    "b/block/chip28nm": {8.0: 1.4, 64.0: 1.6},
+    "a/dense/chip28nm": {8.0: 1.0, 64.0: 1.0},
+    "b/dense/chip28nm": {8.0: 1.0, 64.0: 1.0},
+}
 
 
-def test_claims_hold_for_every_pair_or_not() -> None:
-    (judged,) = ratios.judge([claim()], SPEED_UPS)
+def test_claims_hold_for_every_pair_and_memory_or_not() -> None:
+    (judged,) = ratios.judge([claim()], EXPECTED)
     assert judged.judgement.verdict is Verdict.DEVIATES
     assert judged.found == 1.4
-    (judged,) = ratios.judge([claim(least_ratio=1.3)], SPEED_UPS)
+    assert "between 1.400 and 2.200 over 4 pairs and 8 to 64 B of DRAM per cycle" in judged.judgement.reason
+    (judged,) = ratios.judge([claim(least_ratio=1.3)], EXPECTED)
     assert judged.judgement.verdict is Verdict.REPRODUCED
-    (judged,) = ratios.judge([claim(left="*/filter/*")], SPEED_UPS)
+    (judged,) = ratios.judge([claim(left="*/filter/*")], EXPECTED)
     assert judged.judgement.verdict is Verdict.NOT_JUDGED
-    (judged,) = ratios.judge([claim(left="", right="", not_judged="no such chip.")], SPEED_UPS)
+    (judged,) = ratios.judge([claim(left="", right="", not_judged="no such chip.")], EXPECTED)
     assert judged.sentence == "NOT_JUDGED: no such chip. Ours: all of it"
+
+
+def test_what_is_equal_is_called_equal_and_not_better() -> None:
+    near = {"a/block/chip28nm": {8.0: 1.004, 64.0: 0.993}, "a/dense/chip28nm": {8.0: 1.0, 64.0: 1.0}}
+    (judged,) = ratios.judge([claim(least_ratio=1.0)], near)
+    assert judged.judgement.verdict is Verdict.DEVIATES
+    assert judged.judgement.reason.startswith("Equal within 1%: the expected ratio lies between 0.993 and 1.004")
+    barely = {"a/block/chip28nm": {8.0: 1.009}, "a/dense/chip28nm": {8.0: 1.0}}
+    (judged,) = ratios.judge([claim(least_ratio=1.0)], barely)
+    assert judged.judgement.verdict is Verdict.DEVIATES
+
+
+def test_blocks_and_single_weights_are_equally_fast_in_expectation_and_claims_know_it() -> None:
+    verdicts = {item.claim.name: item.judgement for item in ratios.judge(ratios.load(), expected.speed_ups())}
+    assert verdicts["structured-beats-element-wise"].reason.startswith("Equal within 1%")
+    assert verdicts["structured-sparsity-speeds-training-up"].verdict is Verdict.REPRODUCED
 
 
 def test_a_claim_is_judged_or_says_why_not() -> None:
@@ -131,10 +154,17 @@ def test_the_stored_claims_are_read_strictly(tmp_path: Path) -> None:
 
 def test_the_page_says_what_is_published_and_what_is_ours() -> None:
     lines = table.lines([made_up()], ["chip28nm"])
-    page = table.page(lines, ratios.judge(ratios.load(), table.ratios(lines)), ["a note"])
+    page = table.page(lines, ratios.judge(ratios.load(), EXPECTED), ["a note"])
     heading = dict(page.heading)["chip28nm"]
     assert "Published: FP8, 28 nm" in heading
     assert "Assumed (ours): 32 x 32" in heading
     assert page.results.rows[0][:3] == ("EMA target", "made up", "chip28nm")
     assert len(page.results.rows[0]) == len(page.results.columns)
     assert page.notes[0].startswith("Not modelled")
+
+
+def test_machines_with_other_memories_are_pointed_out() -> None:
+    both = table.lines([made_up()], ["chip28nm", "nm_core"])
+    assert "The memories differ: chip28nm 8 B of DRAM per cycle, nm_core 64" in table.page(both, [], []).notes[1]
+    alike = table.lines([made_up()], ["chip28nm", "element_core"])
+    assert not any("memories differ" in note for note in table.page(alike, [], []).notes)
