@@ -23,7 +23,9 @@ LEADER = "synchronized"  # the rows that others are matched to
 FACTS: Mapping[Match, str] = {"macs": "macs_ratio", "training-macs": "training_macs_ratio"}
 Measured = Mapping[str, Mapping[str, float]]  # cell -> fact -> mean over its runs
 # Methods whose counts per layer follow from the density alone: as those of the method named beside, with fixed masks.
-COUNTED = {"static_erk": "static_erk", "static_uniform": "static_uniform", "set": "static_erk", "rigl": "static_erk"}
+COUNTED = {"static_uniform": "static_uniform"} | dict.fromkeys(
+    ("static_erk", "set", "rigl", "gradual_erk", "granet_erk", "synchronized_erk"), "static_erk"
+)
 DENSITY_DIGITS = 4
 DENSE = "dense"
 TITLES: Mapping[Match, str] = {"macs": "MACs of inference", "training-macs": "MACs of training"}

@@ -11,8 +11,9 @@ from bench.judging.judged_table import JudgedTable
 from bench.judging.tolerances import load_tolerances
 from bench.report.alarms import alarms
 from bench.tables import TABLES
-from bench.tables.match import counted_macs, matched
+from bench.tables.match import COUNTED, counted_macs, matched
 from bench.tables.spec import TableSpec
+from methods import METHODS
 from tests.made_up_tables import made_up_record
 
 WHOLE = TABLES["cifar10"]("smoke", "cifar10")
@@ -38,6 +39,10 @@ def test_densities_are_solved_so_that_inference_costs_what_the_leader_costs(meth
     run = found.cells[_cell(found, method)]
     assert counted_macs(run, as_) == pytest.approx(0.22, rel=0.005)
     assert run.sparsity.density > SPEC.cells[_cell(SPEC, method)].sparsity.density
+
+
+def test_methods_whose_counts_are_known_are_methods() -> None:
+    assert set(COUNTED) <= set(METHODS)
 
 
 def test_where_counts_depend_on_the_weights_the_density_is_foretold_by_a_power_law() -> None:
