@@ -7,7 +7,7 @@ from torch.nn import functional
 class SubsampledPointwise(nn.Conv2d):
     """A 1x1 convolution with a stride, as a 1x1 convolution without one over every stride-th pixel.
 
-    oneDNN's backward pass of a strided 1x1 convolution over few input channels (2 or 4, channels-last, AVX2) writes
+    oneDNN's backward pass of a strided 1x1 convolution over few input channels (2, 4 or 6, channels-last, AVX2) writes
     beyond its buffers: wrong gradients at best, a crash at worst (torch 2.14.1). What is computed here instead is
     the same function, and was the same to the last bit for every shape of the profiles that oneDNN gets right.
     """

@@ -176,7 +176,7 @@ def test_a_run_of_another_process_is_waited_for_and_its_record_taken(tmp_path: P
     other = threading.Thread(target=other_process)
     other.start()
     held.wait()
-    threading.Timer(2.0, release.set).start()
+    threading.Timer(8.0, release.set).start()  # longer than a worker takes to start
     made, text = outcomes(tmp_path, pool_jobs.seed_1_is_killed, seeds=1)
     other.join()
     record = made[0]
