@@ -205,7 +205,7 @@ def test_what_cannot_be_is_refused(capsys: pytest.CaptureFixture[str], traced: s
     step = ("step", "--workload", traced, "--preset")
     assert "choose from chip28nm, element_core, nm_core" in call(capsys, *step, "tpu", code=2)
     assert "there is no entry colour" in call(capsys, *step, "chip28nm", "--set", "array.colour=1", code=2)
-    assert "Give the path of a traced workload" in call(
+    assert "choose from cpu-barlow_twins" in call(
         capsys, "step", "--preset", "chip28nm", "--workload", "absent", code=2
     )
     assert "M is 0" in call(capsys, "gemm", "--dataflow", "core", "-M", "0", "-N", "1", "-K", "1", code=2)
