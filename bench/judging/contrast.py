@@ -49,7 +49,7 @@ def contrast(cell: str, base: str, values: Mapping[str, Values], spread: Spread 
     """Compare two cells; None where a side has no run, or nothing is known about the spread.
 
     The difference is taken over the seeds that both have. Its error is that of independent runs: runs of one seed
-    share images and views, but within our references pairing gains between nothing and a fifth of the error, so that
+    share images and views, but within our references pairing gains between nothing and a quarter of the error, so that
     the interval errs to the wide side.
     """
     left, right = values.get(cell, {}), values.get(base, {})
