@@ -13,9 +13,10 @@ from methods.gating.convolution import block_convolutions
 from methods.gating.layer import replace
 from methods.gating.residual import feeders, take_normalisation
 from methods.gating.setting import GateSetting
-from methods.gating.winners import CountedConv2d, CountedGates, counted, counts, proportions, winners
+from methods.gating.winners import CountedConv2d, CountedGates, counted, proportions, winners
 
 PENALTY = 1e-8  # lambda of the lasso on saliencies
+RAMP_START, RAMP_END = 1 / 4, 3 / 4  # of the run: no channel is skipped before, all that shall be after (ours)
 
 
 class BoostedConv2d(CountedConv2d):
@@ -70,8 +71,8 @@ class FeatureBoosting(CountedGates):
     """Every 3x3 block convolution keeps the same fraction of its output channels, chosen image by image.
 
     A tied pair shares the predictors; those of an EMA target follow the online ones. The lasso is taken per view. The
-    fraction is computed from the reduction, exactly, so that nothing is left to steer; it is fixed from the first step
-    (the authors lower it by and by in a trained network).
+    fraction is computed from the reduction, exactly, so that nothing is left to steer. It is lowered by and by in a
+    network that has been trained without skipping, as the authors do; how long each takes is ours.
 
     Source: Gao et al., ICLR 2019, section 3; public ports for He initialisation by fan-out and the unit scale of the
     normalisation (deviation 24).
@@ -84,7 +85,7 @@ class FeatureBoosting(CountedGates):
     """
 
     def __init__(self, setting: GateSetting) -> None:
-        super().__init__(setting, penalty=PENALTY)
+        super().__init__(setting, penalty=PENALTY, ramp=(RAMP_START, RAMP_END))
 
     def install(self, branches: Branches) -> None:
         """Gate every 3x3 block convolution of both encoders; the encoder is at its start, so scales are 1."""
@@ -94,13 +95,6 @@ class FeatureBoosting(CountedGates):
         if not branches.tied:
             predictors = {path: copy.deepcopy(each).requires_grad_(False) for path, each in predictors.items()}
         self._install(branches.target, predictors)
-
-    def begin(self, wanted: float) -> None:
-        """Settle how many channels each layer keeps."""
-        channels = {path: layer.channels for path, layer in counted(self.branches.online).items()}
-        for path, kept in counts(channels, self.share, wanted).items():
-            for encoder in (self.branches.online, self.branches.target):
-                counted(encoder)[path].kept.fill_(kept)
 
     def share(self, kept: Mapping[str, int]) -> float:
         """Return the executed share of the gated MACs: kept inputs x kept outputs."""

@@ -61,6 +61,11 @@ class ChannelGate(GatedMethod):
         for encoder in (self.branches.online, self.branches.target):
             _aim(encoder, ALL_ON if self.setting.is_all_on else -self.probit(wanted))
 
+    def before_forward(self, step: int) -> None:
+        """Until steering starts, let the share fall to the wanted one."""
+        if self.is_approaching(step):
+            self.begin(self.approached(step))
+
     def knobs(self) -> dict[str, Knob]:
         """Return each branch's aim: a tied pair has one, but below an EMA statistics and deviations lag."""
         knobs = {"aim": Knob(aim=_gates(self.branches.online)[0].aim.item())}

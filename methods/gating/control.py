@@ -17,9 +17,10 @@ from methods.gating.setting import GateSetting, parse_slice, require_no_slices
 from methods.method import GateFacts, SparseMethod
 
 START_FRACTION = 0.25  # of the steps: before, weights and running statistics change too fast to be steered by (ours)
+SETTLING_FRACTION = 0.85  # of the steps: from here on it is measured more often, while statistics still follow (ours)
 TOLERANCE = 0.03  # relative: a measured reduction closer to the one asked for has met it
 DAMPING = 0.5  # of the knobs' turns: each layer shifts what later ones see, so that a whole turn overshoots (ours)
-SETTLING_ROUNDS, SETTLED = 16, 0.005  # after the last step: so many more turns, until this near, relatively
+SETTLING_ROUNDS, SETTLED = 16, 0.005  # so many turns then, and after the last step, until this near, relatively
 FEWEST = 1e-3  # rates nearer to 0 or 1 are taken for this, so that a turn stays finite
 MAPPED_IMAGES = 6
 _NORMAL = NormalDist()
@@ -57,6 +58,7 @@ class GatedMethod(SparseMethod):
         super().__init__()
         self.setting = setting
         self.branches: Branches
+        self._moved = 0.0
 
     @property
     def leaks(self) -> bool:
@@ -90,6 +92,15 @@ class GatedMethod(SparseMethod):
     def follow(self) -> None:
         """Let gates of the target that follow the online ones take their step, after each step of the run."""
 
+    def approached(self, step: int) -> float:
+        """Return the share to execute before steering starts: it falls from 1 to the wanted one, linearly (ours)."""
+        way = min(1.0, step / (START_FRACTION * self._total_steps))
+        return 1.0 - way * (1.0 - self._wanted)
+
+    def is_approaching(self, step: int) -> bool:
+        """Return whether the step comes before steering starts; never if nothing is to be skipped."""
+        return not self.setting.is_all_on and step < START_FRACTION * self._total_steps
+
     def probit(self, share: float) -> float:
         """Return the quantile of the standard normal distribution at the rate that executes this share."""
         rate = (share - self.lowest_share) / (1 - self.lowest_share)
@@ -100,6 +111,7 @@ class GatedMethod(SparseMethod):
         self.branches = branches
         self._total_steps = total_steps
         self._every = max(1, round(total_steps * self.setting.period_fraction))
+        self._every_settling = max(1, math.ceil((1 - SETTLING_FRACTION) * total_steps / SETTLING_ROUNDS))
         self.install(branches)
 
     def hold_out(self, images: Tensor) -> None:
@@ -136,15 +148,20 @@ class GatedMethod(SparseMethod):
 
     @final
     def on_step(self, step: int) -> None:
-        """Measure and steer, when due: every so often after the first quarter, and after the last step."""
+        """Measure and steer, when due: every so often after the first quarter, more often towards the end, and then.
+
+        Statistics of later layers follow a turn only in training. So nearly all turns are taken before the last step;
+        what is left is told (``aim_moved_after_training``).
+        """
         self.follow()
-        has_begun = step + 1 >= START_FRACTION * self._total_steps
-        is_due = (has_begun and (step + 1) % self._every == 0) or step == self._total_steps - 1
-        if self.setting.is_all_on or not is_due:
+        if self.setting.is_all_on or not self._is_due(step + 1):
             return
         found = self._measured()
         if step == self._total_steps - 1:
+            before = self.knobs()
             found = self._settled(found)
+            after = self.knobs()
+            self._moved = max((abs(after[name].aim - knob.aim) for name, knob in before.items()), default=0.0)
         else:
             self.set_aims(self._turned(found))
         self.history.add(
@@ -153,6 +170,13 @@ class GatedMethod(SparseMethod):
             held_out_reduction_target=found.reductions["aim_target"],
             **{name: knob.aim for name, knob in self.knobs().items()},
         )
+
+    def _is_due(self, done: int) -> bool:
+        if done == self._total_steps:
+            return True
+        if done >= SETTLING_FRACTION * self._total_steps:
+            return (self._total_steps - done) % self._every_settling == 0
+        return done >= START_FRACTION * self._total_steps and done % self._every == 0
 
     def _measured(self) -> _Found:
         seen = self.observe(self._images)
@@ -220,6 +244,7 @@ class GatedMethod(SparseMethod):
             "gate_agreement_per_layer": dict(seen.agreement),
             "gates_never_on": [path for path, rate in seen.online.rates.items() if rate == 0.0],
             "gates_leak": self.leaks,
+            "aim_moved_after_training": self._moved,
         }
         few = images[:MAPPED_IMAGES]
         return GateFacts(

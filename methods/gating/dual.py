@@ -94,6 +94,11 @@ class DualGate(GatedMethod):
         _set_aim(self.branches.online, aim)
         _set_aim(self.branches.target, aim)
 
+    def before_forward(self, step: int) -> None:
+        """Until steering starts, let the share fall to the wanted one."""
+        if self.is_approaching(step):
+            self.begin(self.approached(step))
+
     def knobs(self) -> dict[str, Knob]:
         """Return the branches' aims; but those of a target that follows are not steered."""
         knobs = {"aim": Knob(aim=_aim(self.branches.online))}

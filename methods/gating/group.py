@@ -10,7 +10,7 @@ from methods.branches import Branches
 from methods.gating.convolution import block_convolutions
 from methods.gating.layer import replace
 from methods.gating.setting import GateSetting
-from methods.gating.winners import CountedConv2d, CountedGates, counted, counts, proportions, winners
+from methods.gating.winners import CountedConv2d, CountedGates, counted, proportions, winners
 
 HEADS = 4
 PENALTY = 1e-5  # weight of the saliencies' lasso
@@ -75,7 +75,7 @@ class GroupGate(CountedGates):
     """
 
     def __init__(self, setting: GateSetting) -> None:
-        super().__init__(setting, penalty=PENALTY)
+        super().__init__(setting, penalty=PENALTY, ramp=(RAMP_START, RAMP_END))
 
     def install(self, branches: Branches) -> None:
         """Give heads to every 3x3 block convolution of both encoders.
@@ -91,24 +91,6 @@ class GroupGate(CountedGates):
                 assert isinstance(conv, nn.Conv2d)
                 replace(encoder, path, HeadedConv2d(conv, own, is_bypassed=self.setting.is_all_on))
             each.requires_grad_(not self.setting.is_all_on)
-
-    def begin(self, wanted: float) -> None:
-        """Settle how many channels each head keeps at the end of the ramp."""
-        channels = {path: layer.channels for path, layer in counted(self.branches.online).items()}
-        self._kept = counts(channels, self.share, wanted)
-        self._keep(1.0)
-
-    def before_forward(self, step: int) -> None:
-        """Drop as many channels as the ramp says."""
-        if not self.setting.is_all_on:
-            self._keep((step + 1) / self._total_steps)
-
-    def _keep(self, progress: float) -> None:
-        """Set the counts at a fraction of the run; each head drops ``round(all to be dropped * ramp)``."""
-        ramp = min(1.0, max(0.0, (progress - RAMP_START) / (RAMP_END - RAMP_START)))
-        for encoder in (self.branches.online, self.branches.target):
-            for path, layer in counted(encoder).items():
-                layer.kept.fill_(layer.channels - round((layer.channels - self._kept[path]) * ramp))
 
     def share(self, kept: Mapping[str, int]) -> float:
         """Return the executed share of the gated MACs."""

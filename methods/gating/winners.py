@@ -60,20 +60,42 @@ class CountedGates(GatedMethod):
     Args:
         setting: reduction and seed.
         penalty: weight of the saliencies' lasso.
+        ramp: fractions of the run. No channel is dropped before the first; then ever more, linearly, until the second.
 
     Raises:
         ValueError: if the setting asks for slices.
     """
 
-    def __init__(self, setting: GateSetting, *, penalty: float) -> None:
+    def __init__(self, setting: GateSetting, *, penalty: float, ramp: tuple[float, float]) -> None:
         require_no_slices(setting, type(self).__name__)
         super().__init__(setting)
         self._penalty = penalty
+        self._ramp = ramp
+        self._kept: Mapping[str, int] = {}
 
     @property
     def lowest_share(self) -> float:
         """That of one channel per choice."""
         return self.share(dict.fromkeys(counted(self.branches.online), 1))
+
+    def begin(self, wanted: float) -> None:
+        """Settle how many channels each layer keeps at the end of the ramp."""
+        channels = {path: layer.channels for path, layer in counted(self.branches.online).items()}
+        self._kept = counts(channels, self.share, wanted)
+        self._keep(1.0)
+
+    def before_forward(self, step: int) -> None:
+        """Drop as many channels as the ramp says."""
+        if not self.setting.is_all_on:
+            self._keep((step + 1) / self._total_steps)
+
+    def _keep(self, progress: float) -> None:
+        """Set the counts at a fraction of the run; each choice drops ``round(all to be dropped * ramp)``."""
+        start, end = self._ramp
+        ramp = min(1.0, max(0.0, (progress - start) / (end - start)))
+        for encoder in (self.branches.online, self.branches.target):
+            for path, layer in counted(encoder).items():
+                layer.kept.fill_(layer.channels - round((layer.channels - self._kept[path]) * ramp))
 
     @abc.abstractmethod
     def share(self, kept: Mapping[str, int]) -> float:

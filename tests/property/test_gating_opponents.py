@@ -2,6 +2,7 @@
 
 import copy
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from methods.gating.masked import MaskedConv2d
 from methods.gating.measure import Budget, observe
 from methods.gating.residual import feeders
 from methods.gating.spatial import SpatialGate
-from methods.gating.winners import counts, proportions, winners
+from methods.gating.winners import CountedConv2d, counts, proportions, winners
 
 OPPONENTS = ("channel_gate", "feature_boosting", "group_gate", "spatial_gate")
 FEW = settings(max_examples=10)
@@ -224,14 +225,16 @@ def test_every_head_drops_exactly_as_many_and_skips_them() -> None:
         torch.testing.assert_close(part, nn.functional.conv2d(views * chosen, weight[head], padding=1))
 
 
-def test_channels_are_dropped_along_the_ramp() -> None:
-    method, branches = attached("group_gate", tied=False, steps=120)
+@pytest.mark.parametrize(("name", "start", "middle"), [("group_gate", 9, 49), ("feature_boosting", 29, 59)])
+def test_channels_are_dropped_along_the_ramp(name: str, start: int, middle: int) -> None:
+    """Skipping starts in a network that has been trained without, and ends with time left."""
+    method, branches = attached(name, tied=False, steps=120)
     final = {path: int(layer.get_buffer("kept")) for path, layer in gated(branches.target).items()}
-    for step, part in ((0, 0.0), (9, 0.0), (49, 0.5), (89, 1.0), (119, 1.0)):
+    for step, part in ((0, 0.0), (start, 0.0), (middle, 0.5), (89, 1.0), (119, 1.0)):
         method.before_forward(step)
         for encoder in (branches.online, branches.target):
             for path, layer in gated(encoder).items():
-                assert isinstance(layer, HeadedConv2d)
+                assert isinstance(layer, CountedConv2d)
                 dropped = (layer.channels - final[path]) * part
                 assert abs(layer.channels - int(layer.kept) - dropped) <= 0.5 + 1e-9
 
@@ -349,6 +352,43 @@ def test_no_gate_tells_one_branch_what_the_other_sees(name: str, *, tied: bool) 
         found.append(branches.target.train()(images(seed=3)))
     assert torch.equal(*found) is not method.leaks
     assert method.leaks == (name == "single_gate")
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("name", ["dual_gate", "channel_gate"])
+def test_the_share_falls_from_all_to_the_wanted_one_before_steering_starts(name: str, *, tied: bool) -> None:
+    method, branches = attached(name, tied=tied, steps=40)
+    with torch.no_grad():
+        for step in range(10):
+            method.before_forward(step)
+            branches.online.train()(images(seed=step)), branches.target.train()(images(seed=step))
+    shares = []
+    for step in (0, 3, 6, 9):
+        method.before_forward(step)
+        seen = method.observe(images(8, seed=9))
+        budget = Budget.of(branches.online, (3, 32, 32))
+        shares.append((seen.online.share(budget), seen.target.share(budget)))
+    assert min(shares[0]) > 0.98
+    assert all(later[0] < before[0] and later[1] < before[1] for before, later in pairwise(shares))
+    aims = method.knobs()
+    for step in (10, 39):
+        method.before_forward(step)
+        assert method.knobs() == aims
+
+
+def test_it_is_measured_more_often_towards_the_end_and_the_last_turns_are_told() -> None:
+    method, branches = attached("channel_gate", tied=True, steps=200)
+    with torch.no_grad():
+        for step in range(170, 200):
+            method.before_forward(step)
+            branches.online.train()(images(16, seed=step)), branches.target(images(16, seed=1000 + step))
+            method.on_step(step)
+    assert method.history.update_steps == (*range(169, 200, 2),)[1:]
+    facts = method.gate_facts(lambda: images(8, seed=9)).facts
+    moved = facts["aim_moved_after_training"]
+    assert isinstance(moved, float)
+    assert moved < 0.1
+    assert facts["gates_never_on"] == []
 
 
 @pytest.mark.parametrize("name", OPPONENTS)
