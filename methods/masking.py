@@ -9,8 +9,8 @@ Rules that hold everywhere:
    ``dense_gradient``.
 4. A mask changes after the gradient was taken under the old one, hence ``settle``.
 5. The EMA of a target sees latents only, never masks; so a target that keeps more than the online encoder
-   keeps it at its old strength. Weight decay acts on latents, masked ones included. Lightly's LARS sees the
-   norm of the latent, which at density 0.1 is about three times the effective one.
+   keeps it at its old strength. Weight decay acts on latents, masked ones included. An optimizer that
+   scales by norms, as LARS, must be told what acts: at density 0.1 the latent's norm is about three times that.
 6. Masks change between optimizer steps, never between micro-batches.
 7. Masked modules can be deep-copied (masks are not aliased) but not pickled.
 

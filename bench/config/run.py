@@ -107,6 +107,7 @@ class OptimizerSpec:
         accumulate_batches: micro-batches of one optimizer step.
         trust_coefficient: of LARS, which needs it; ``None`` for others.
         steps: optimizer steps, where the epochs shall not give them; 0: as many as the epochs have.
+        clip_lr: never let LARS take a larger step than SGD would, as solo-learn's recipes do.
         warmup_epochs: linear warm-up; a cosine to 0.001 of the peak follows.
     """
 
@@ -121,6 +122,7 @@ class OptimizerSpec:
     warmup_epochs: float = 0.0
     accumulate_batches: int = 1
     precision: Precision = "32-true"
+    clip_lr: bool = False
 
     def __post_init__(self) -> None:
         one_of("optimizer", get_args(OptimizerName), name=self.name)
@@ -143,6 +145,8 @@ class OptimizerSpec:
                 f"optimizer.trust_coefficient is {self.trust_coefficient} with {self.name}: LARS needs one, no other "
                 "optimizer has one."
             )
+        if self.clip_lr and self.name != "lars":
+            raise RunError(f"optimizer.clip_lr is set with {self.name}: only LARS has steps to clip.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

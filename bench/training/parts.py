@@ -2,7 +2,6 @@
 
 import torch
 from lightly.models.utils import get_weight_decay_parameters
-from lightly.utils.lars import LARS
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
@@ -14,6 +13,7 @@ from bench.data.dataset import Dataset
 from bench.errors import RunError, unknown
 from bench.frameworks import FRAMEWORKS, Framework, Wiring
 from bench.training import encoders
+from bench.training.lars import LARS, ActingMasks
 from bench.views import recipes
 from methods import GATES, METHODS, build, masking
 from methods.gating.setting import GateSetting, parse_slice
@@ -134,7 +134,8 @@ def _gates_for(run: Run) -> SparseMethod:
 def optimizer_for(run: Run, framework: Framework) -> Optimizer:
     """Build the optimizer.
 
-    LARS leaves norms and biases out of decay and scaling, as You et al. (2017) do; deviation 7.
+    LARS scales by the norm of what acts, and leaves norms and biases out of decay and scaling, as You et al. (2017) do;
+    deviation 7.
     """
     spec = run.optimizer
     if spec.name == "sgd":
@@ -146,14 +147,19 @@ def optimizer_for(run: Run, framework: Framework) -> Optimizer:
         )
     weights, others = get_weight_decay_parameters([framework])
     decayed = [weight for weight in weights if weight.ndim > 1]  # thresholds of gates are no weights either
-    groups = [
-        {"params": _trained_once(decayed), "weight_decay": spec.weight_decay},
-        {"params": _trained_once([*others, *(each for each in weights if each.ndim <= 1)]), "weight_decay": 0.0},
-    ]
-    lars: Optimizer = LARS(
-        groups, lr=spec.learning_rate, momentum=spec.momentum, trust_coefficient=spec.trust_coefficient
+    others += [weight for weight in weights if weight.ndim <= 1]
+    assert spec.trust_coefficient is not None
+    return LARS(
+        [
+            {"params": _trained_once(decayed), "weight_decay": spec.weight_decay, "is_scaled": True},
+            {"params": _trained_once(others), "weight_decay": 0.0, "is_scaled": False},
+        ],
+        learning_rate=spec.learning_rate,
+        momentum=spec.momentum,
+        trust=spec.trust_coefficient,
+        clip=spec.clip_lr,
+        acting=ActingMasks(framework.branches),
     )
-    return lars
 
 
 def _trained_once(parameters: list[nn.Parameter]) -> list[nn.Parameter]:

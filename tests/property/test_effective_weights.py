@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightly.models import ResNetGenerator
 from lightly.models.utils import update_momentum
-from lightly.utils.lars import LARS
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from bench.training.lars import LARS
 from methods import masking
 from methods.masking import Masks
 from tests.strategies import (
@@ -31,7 +31,12 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {
     "nesterov": lambda module: SGD(module.parameters(), lr=0.1, momentum=0.9, nesterov=True),
     "adam": lambda module: Adam(module.parameters(), lr=0.01, amsgrad=True),
     "adamw": lambda module: AdamW(module.parameters(), lr=0.01, weight_decay=0.1),
-    "lars": lambda module: LARS(module.parameters(), lr=1.0, momentum=0.9, weight_decay=1e-4),
+    "lars": lambda module: LARS(
+        [{"params": list(module.parameters()), "weight_decay": 1e-4, "is_scaled": True}],
+        learning_rate=1.0,
+        momentum=0.9,
+        trust=0.001,
+    ),
 }
 
 

@@ -59,8 +59,8 @@ OTHER_TEXTS = {
     "stem": "imagenet",
 }
 TOGETHER = {
-    *(("framework", "name"), ("optimizer", "name"), ("optimizer", "trust_coefficient"), ("sparsity", "reduction")),
-    *(("views", "small_pixels"), ("views", "small_fraction")),
+    *(("framework", "name"), ("optimizer", "name"), ("optimizer", "trust_coefficient"), ("optimizer", "clip_lr")),
+    *(("sparsity", "reduction"), ("views", "small_pixels"), ("views", "small_fraction")),
 }
 
 
@@ -89,6 +89,7 @@ def test_fields_that_go_together_change_the_name() -> None:
         ),
         dataclasses.replace(RUN, optimizer=lars),
         dataclasses.replace(RUN, optimizer=dataclasses.replace(lars, trust_coefficient=0.01)),
+        dataclasses.replace(RUN, optimizer=dataclasses.replace(lars, clip_lr=True)),
         dataclasses.replace(RUN, sparsity=SparsitySpec(method="dual_gate", granularity="element", reduction=1.5)),
         dataclasses.replace(RUN, sparsity=SparsitySpec(method="dual_gate", granularity="element", reduction=2.0)),
     ]
