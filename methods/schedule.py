@@ -37,7 +37,7 @@ class Schedule(abc.ABC):
     Attributes:
         start_step: first due step.
         end_step: last due step, always due; may equal ``start_step`` (one shot).
-        every: distance of two due steps; the last one may be shorter.
+        every: distance of two due steps; the last one may be longer, so that no update comes right before the last.
     """
 
     start_step: int
@@ -54,14 +54,14 @@ class Schedule(abc.ABC):
 
     def is_due(self, step: int) -> bool:
         """Return whether masks are updated at ``step``."""
-        if not self.start_step <= step <= self.end_step:
-            return False
-        return step == self.end_step or (step - self.start_step) % self.every == 0
+        if not self.start_step <= step <= self.end_step - self.every:
+            return step == self.end_step
+        return (step - self.start_step) % self.every == 0
 
     @property
     def due_steps(self) -> tuple[int, ...]:
-        """All due steps: ``ceil((end_step - start_step) / every) + 1`` of them."""
-        return (*range(self.start_step, self.end_step, self.every), self.end_step)
+        """All due steps: ``floor((end_step - start_step) / every) + 1`` in number."""
+        return (*range(self.start_step, self.end_step - self.every + 1, self.every), self.end_step)
 
     @abc.abstractmethod
     def value(self, step: int) -> float:

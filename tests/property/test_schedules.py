@@ -49,9 +49,11 @@ def test_update_count_is_exact_and_ends_at_the_end(span: tuple[int, int, int]) -
     ramp = Constant(start_step=start, end_step=end, every=every, level=0.5)
     due = tuple(step for step in range(end + 200) if ramp.is_due(step))
     assert due == ramp.due_steps
-    assert len(due) == math.ceil((end - start) / every) + 1
-    assert due[0] == start
+    assert len(due) == (end - start) // every + 1
+    assert due[0] == (start if end - start >= every else end)
     assert due[-1] == end
+    assert all(later - before >= every for before, later in pairwise(due))
+    assert all(later - before == every for before, later in pairwise(due[:-1]))
     assert ramp.value(start) == 0.5
 
 
