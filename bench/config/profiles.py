@@ -13,7 +13,7 @@ from bench.config.framework import (
     SupervisedSpec,
     VICRegSpec,
 )
-from bench.config.recipes import CIFAR10_CLASSES, Recipe, lars, sgd, small
+from bench.config.recipes import CIFAR10_CLASSES, Recipe, first_lessons, lars, sgd, small
 from bench.config.run import (
     STAND_IN,
     UNTRAINED,
@@ -39,6 +39,9 @@ class Profile:
         densities: the sparse points.
         seeds: seeds of a user's table unless asked otherwise.
         stand_in_epochs: epochs on the stand-in, which has fewer images; 0 means: as many as on others.
+        stand_in_recipes: recipes of its own for the stand-in; none means: those of others.
+        small_pixels: side of the views of the first steps, on all data but the stand-in; 0 leaves them whole.
+        small_fraction: share of the steps that see such views.
         gap: density gap of synchronized pruning. 0.30 is the authors' only published setting (their N:M script).
         without_gap: whether synchronized pruning is also run with equal masks in both branches.
     """
@@ -50,6 +53,9 @@ class Profile:
     densities: tuple[float, ...]
     seeds: int
     stand_in_epochs: int = 0
+    stand_in_recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    small_pixels: int = 0
+    small_fraction: float = 0.0
     gap: float = 0.30
     without_gap: bool = False
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
@@ -64,8 +70,15 @@ class Profile:
         return DataSpec(name=name, train_images=0 if name == STAND_IN else self.train_images)
 
     def views(self, name: str, framework: str) -> ViewSpec:
-        """Return the views of a framework; digits need their own (no flips)."""
-        return ViewSpec(pipeline=self.pipeline, recipe=STAND_IN if name == STAND_IN else framework)
+        """Return the views of a framework; digits need their own (no flips), at one size."""
+        if name == STAND_IN:
+            return ViewSpec(pipeline=self.pipeline, recipe=STAND_IN)
+        return ViewSpec(
+            pipeline=self.pipeline,
+            recipe=self.recipes[framework].views or framework,
+            small_pixels=self.small_pixels,
+            small_fraction=self.small_fraction,
+        )
 
     def run(self, framework: str, sparsity: SparsitySpec, data: str) -> Run:
         """Return the run of one cell, seed 0.
@@ -75,7 +88,7 @@ class Profile:
         """
         if framework not in self.recipes:
             raise RunError(unknown("framework", framework, self.recipes))
-        recipe = self.recipes[framework]
+        recipe = (self.stand_in_recipes if data == STAND_IN else {}).get(framework, self.recipes[framework])
         epochs = (self.stand_in_epochs if data == STAND_IN else 0) or recipe.optimizer.epochs
         return Run(
             framework=recipe.framework,
@@ -89,15 +102,29 @@ class Profile:
         )
 
 
+# Smoke size of the structured and the gating table, whose references were made with it.
+BRIEF = Profile(
+    encoder=EncoderSpec(name="resnet-9", width=0.125),
+    train_images=5120,
+    pipeline="batched-v1",
+    recipes=small(epochs=3, byol_epochs=4, ema_start=0.98, byol_ema_start=0.8),
+    densities=(0.02,),
+    seeds=1,
+    stand_in_epochs=6,
+)
+
 PROFILES: dict[str, Profile] = {
     "smoke": Profile(
         encoder=EncoderSpec(name="resnet-9", width=0.125),
-        train_images=5120,
+        train_images=12_800,
         pipeline="batched-v1",
-        recipes=small(epochs=3, byol_epochs=4, ema_start=0.98, byol_ema_start=0.8),
+        recipes=first_lessons(),
         densities=(0.02,),
         seeds=1,
         stand_in_epochs=6,
+        stand_in_recipes=BRIEF.recipes,
+        small_pixels=16,
+        small_fraction=0.85,
     ),
     "cpu": Profile(
         encoder=EncoderSpec(name="resnet-9", width=0.125),

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.config.profiles import PROFILES
+from bench.config.profiles import BRIEF, PROFILES
 from bench.config.run import STAND_IN, UNTRAINED, Run, SparsitySpec
 from bench.data.known import title_of
 from bench.tables.spec import TableSpec
@@ -102,7 +102,8 @@ def _points(size: Size, methods: tuple[str, ...]) -> list[SparsitySpec]:
 
 
 def _run(profile: str, framework: str, point: SparsitySpec, data: str) -> Run:
-    size, run = SIZES[profile], PROFILES[profile].run(framework, point, data)
+    size, whole = SIZES[profile], BRIEF if profile == "smoke" else PROFILES[profile]
+    run = whole.run(framework, point, data)
     images, epochs = size.train_images, run.optimizer.epochs
     if data == STAND_IN:  # used whole, for as long as the profile says
         images = run.data.train_images
