@@ -44,6 +44,24 @@ def write_folder(root: Path, *, train: int = 12, test: int = 6, suffix: str = "p
     return root
 
 
+SIZES = ((24, 24), (40, 30), (31, 57), (16, 20), (90, 25))
+MODES = ("RGB", "L", "CMYK", "P")
+
+
+def write_varied(root: Path, *, train: int = 20, test: int = 8) -> Path:
+    """Write an image folder of many sizes and modes, as a user has it; one class is darker than the other."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", train), ("test", test)):
+        for index in range(count):
+            width, height = SIZES[index % len(SIZES)]
+            mode, label = MODES[index % len(MODES)], index % 2
+            pixels = generator.integers(100 * label, 156 + 100 * label, (height, width, 3), dtype=np.uint8)
+            path = root / split / CLASSES[label] / f"{index:03d}.{'jpg' if mode == 'CMYK' else 'png'}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).convert(mode).save(path)
+    return root
+
+
 def write_official(root: Path, monkeypatch: pytest.MonkeyPatch, *, train: int = 12, test: int = 6) -> Path:
     """Write the images of ``write_folder`` as CIFAR-10's files, and make torchvision expect them."""
     folder = root / str(CIFAR10.base_folder)

@@ -32,6 +32,7 @@ class DataSpec:
         held_out_images: the last so many of those are not trained on: gates are steered by what they do there.
         evaluate_on: ``test``, or ``validation``: the last 5,000 train images in canonical order.
         image_size: side in pixels of the squares that images are made when they are loaded; 0 takes them as they are.
+        crop_size: side in pixels of the views, and of the centre squares that are scored; 0: the images' side.
     """
 
     name: str
@@ -39,10 +40,12 @@ class DataSpec:
     evaluate_on: ScoredSplit = "test"
     held_out_images: int = 0
     image_size: int = 0
+    crop_size: int = 0
 
     def __post_init__(self) -> None:
         named("data", name=self.name)
         at_least("data", 0, train_images=self.train_images, held_out_images=self.held_out_images)
+        at_least("data", 0, image_size=self.image_size, crop_size=self.crop_size)
         one_of("data", get_args(ScoredSplit), evaluate_on=self.evaluate_on)
         if 0 < self.train_images <= self.held_out_images:
             raise RunError(

@@ -18,10 +18,28 @@ __all__ = ["STAND_IN", "DataError", "Dataset", "Found", "Split", "download", "fi
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Images as tensors: ``images`` uint8 ``[N, 3, S, S]``, contiguous, and ``labels`` int64 ``[N]``."""
+    """Images as tensors.
+
+    Attributes:
+        images: uint8 ``[N, 3, S, S]``, contiguous.
+        labels: int64 ``[N]``.
+        crop_size: side of what is seen of each image; 0: all.
+    """
 
     images: Tensor
     labels: Tensor
+    crop_size: int = 0
+
+    @property
+    def size(self) -> int:
+        """Side of what is seen of each image, in pixels."""
+        return self.crop_size or self.images.shape[-1]
+
+    @property
+    def seen(self) -> Tensor:
+        """The centre squares that are seen where nothing is random, ``[N, 3, size, size]``: parts, not copies."""
+        start = round((self.images.shape[-1] - self.size) / 2)  # as torchvision's centre_crop
+        return self.images[..., start : start + self.size, start : start + self.size]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -77,9 +95,9 @@ def load(spec: DataSpec, data_dir: Path | None, cache_dir: Path) -> Dataset:
     return Dataset(
         name=spec.name,
         classes=read.classes,
-        train=_tensors(chosen.train),
-        test=_tensors(chosen.scored),
-        held_out=_tensors(chosen.held_out),
+        train=_tensors(chosen.train, spec),
+        test=_tensors(chosen.scored, spec),
+        held_out=_tensors(chosen.held_out, spec),
         fingerprint=fingerprint(chosen.train, *([chosen.held_out] if spec.held_out_images else []), chosen.scored),
         source=f"fixed part, image by image, out of: {read.note}" if chosen.is_listed_part else read.note,
         verified=read.verified or chosen.is_listed_part,
@@ -87,5 +105,11 @@ def load(spec: DataSpec, data_dir: Path | None, cache_dir: Path) -> Dataset:
     )
 
 
-def _tensors(images: Images) -> Split:
-    return Split(torch.from_numpy(images.images), torch.from_numpy(images.labels))
+def _tensors(images: Images, spec: DataSpec) -> Split:
+    side = images.images.shape[-1]
+    if spec.crop_size > side:
+        raise DataError(
+            f"data set {spec.name!r}: crops of {spec.crop_size} pixels are asked for, its images have {side}. Set a "
+            "larger data.image_size, or a smaller data.crop_size."
+        )
+    return Split(torch.from_numpy(images.images), torch.from_numpy(images.labels), spec.crop_size)

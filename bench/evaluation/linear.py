@@ -60,7 +60,13 @@ def sgd_probe(
     """
     encoder.eval()
     device = next(encoder.parameters()).device
-    views = recipes.build(ViewSpec(pipeline="batched-v1", recipe="probe"), seed=seed, images=len(train.images))
+    views = recipes.build(
+        ViewSpec(pipeline="batched-v1", recipe="probe"),
+        seed=seed,
+        images=len(train.images),
+        side=train.images.shape[-1],
+        size=train.size,
+    )
     generator = torch.Generator().manual_seed(seed)
     layer = nn.Linear(queries.shape[1], int(train.labels.max()) + 1)
     nn.init.normal_(layer.weight, std=0.01, generator=generator)

@@ -34,7 +34,7 @@ def scores(
         NotFiniteError: a feature is not finite.
     """
     spec = run.evaluation
-    images = [dataset.train.images, *([dataset.test.images] if queries is None else [])]
+    images = [dataset.train.seen, *([dataset.test.seen] if queries is None else [])]
     with told(encoder, tick, "scoring", total=sum(math.ceil(len(each) / features.BATCH) for each in images)):
         bank, *rest = [features.features(encoder, each, normalise=normalise) for each in images]
     queries = rest[0] if queries is None else queries

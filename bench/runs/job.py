@@ -53,7 +53,7 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
         checkpoint_seconds=context.seconds_between_checkpoints,
     )
     trained_cpu = time.process_time()
-    ended = exported(trained, dataset.test.images, tick)
+    ended = exported(trained, dataset.test.seen, tick)
     metrics, counts = scores(run, dataset, ended.encoder, ended.features, tick)
     if ended.target is not None:
         is_one = ended.target is ended.encoder
@@ -62,7 +62,7 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
     masks = trained.masks | mask_file.packed("final", trained.framework) | mask_file.maps(ended.gates, dataset)
     files.write_atomically(folder.masks, mask_file.written(masks))
     folder.encoder.unlink(missing_ok=True)  # of an earlier record that was dropped
-    kept = _keep_encoder(run, folder, ended.encoder, dataset.test.images.shape[-1]) if context.keeps_encoders else {}
+    kept = _keep_encoder(run, folder, ended.encoder, dataset.test.size) if context.keeps_encoders else {}
     made = Record(
         run=run,
         metrics=metrics,

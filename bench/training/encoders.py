@@ -1,23 +1,41 @@
 """Backbones: Lightly's CIFAR ResNets of any width, torchvision's ImageNet ResNets."""
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
-import torchvision
 from lightly.models import ResNetGenerator
 from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 
 from bench.config.run import EncoderSpec
 from bench.training.pointwise import subsample_first
 from bench.training.pooling import AnySizeResNet
 
 CIFAR_NAMES = ("resnet-9", "resnet-18", "resnet-34", "resnet-50")
-IMAGENET_BUILDERS: dict[str, Callable[[], Any]] = {
-    "resnet-18": torchvision.models.resnet18,
-    "resnet-34": torchvision.models.resnet34,
-    "resnet-50": torchvision.models.resnet50,
+IMAGENET_STAGES: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
+    "resnet-18": (BasicBlock, [2, 2, 2, 2]),
+    "resnet-34": (BasicBlock, [3, 4, 6, 3]),
+    "resnet-50": (Bottleneck, [3, 4, 6, 3]),
 }
+
+
+class ImageNetResNet(ResNet):
+    """torchvision's ResNet; its four stages have ``width`` times as many channels. At width 1 it is torchvision's.
+
+    The stem keeps its 64 channels, so that thin encoders see as much of an image as wide ones.
+    """
+
+    def __init__(self, block: type[BasicBlock | Bottleneck], layers: list[int], *, width: float) -> None:
+        self._width = width
+        super().__init__(block, layers)
+
+    def _make_layer(
+        self,
+        block: type[BasicBlock | Bottleneck],
+        planes: int,
+        blocks: int,
+        stride: int = 1,
+        dilate: bool = False,  # noqa: FBT001, FBT002
+    ) -> nn.Sequential:
+        return super()._make_layer(block, max(1, round(planes * self._width)), blocks, stride, dilate)
 
 
 def build(spec: EncoderSpec) -> tuple[nn.Module, int]:
@@ -43,13 +61,12 @@ def build(spec: EncoderSpec) -> tuple[nn.Module, int]:
         features = int(encoder.linear.in_features)
         encoder.linear = nn.Identity()
     else:
-        if spec.name not in IMAGENET_BUILDERS or spec.width != 1:
+        if spec.name not in IMAGENET_STAGES:
             raise ValueError(
-                f"encoder {spec.name!r} at width {spec.width} with an ImageNet stem is unknown. "
-                f"Choose from {', '.join(IMAGENET_BUILDERS)} at width 1."
+                f"encoder {spec.name!r} with an ImageNet stem is unknown. Choose from {', '.join(IMAGENET_STAGES)}."
             )
-        encoder = IMAGENET_BUILDERS[spec.name]()
-        features = int(encoder.fc.in_features)
+        encoder = ImageNetResNet(*IMAGENET_STAGES[spec.name], width=spec.width)
+        features = encoder.inplanes
         encoder.fc = nn.Identity()
     subsample_first(encoder)
     channels_last: nn.Module = encoder.to(memory_format=torch.channels_last)

@@ -18,7 +18,7 @@ EMPTIED = 0.1  # of the network's density: a layer that keeps less was emptied b
 
 def shape(dataset: Dataset) -> tuple[int, int, int]:
     """Return (channels, height, width) of an image."""
-    channels, height, width = dataset.train.images.shape[1:]
+    channels, height, width = dataset.train.seen.shape[1:]
     return channels, height, width
 
 

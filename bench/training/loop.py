@@ -59,7 +59,7 @@ def pretrain(
     )
     module, optimizer = fabric.setup(framework, optimizer)
     module.mark_forward_method("loss")
-    method.hold_out(normalise(dataset.held_out.images.to(fabric.device)))
+    method.hold_out(normalise(dataset.held_out.seen.to(fabric.device)))
     training = Training(
         framework=framework,
         method=method,

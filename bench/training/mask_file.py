@@ -56,7 +56,7 @@ def maps(gates: GateFacts | None, dataset: Dataset) -> dict[str, Tensor]:
     if gates is None:
         return {}
     packed_maps = {f"gates/{name}": (255 * each).round().byte().cpu() for name, each in gates.maps.items()}
-    return packed_maps | {"gates/images": dataset.test.images[: len(next(iter(packed_maps.values())))]}
+    return packed_maps | {"gates/images": dataset.test.seen[: len(next(iter(packed_maps.values())))]}
 
 
 def written(entries: dict[str, Tensor]) -> bytes:

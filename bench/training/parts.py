@@ -43,11 +43,11 @@ def check(run: Run, dataset: Dataset) -> None:
     """
     spec, images = run.optimizer, len(dataset.train.images)
     try:
-        recipes.build(run.views, seed=run.seed, images=images)
+        recipes.build(run.views, seed=run.seed, images=images, side=dataset.train.images.shape[-1])
         framework, method = framework_for(run), method_for(run)
         framework.require(batch_images=spec.batch_images, train_images=images)
         method.attach(framework.branches, run.total_steps(images))
-        method.hold_out(recipes.normalise(dataset.held_out.images[:2]))  # two tell what gates cost: what can be reached
+        method.hold_out(recipes.normalise(dataset.held_out.seen[:2]))  # two tell what gates cost: what can be reached
     except RunError:
         raise
     except ValueError as error:

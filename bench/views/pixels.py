@@ -1,20 +1,29 @@
 """From bytes to the normalised floats that every encoder sees."""
 
+import functools
+import math
+
 import torch
 from torch import Tensor
-
-from bench.views.base import SIZE
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet: Lightly's default, on CIFAR too
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Return bytes ``[N, 3, 32, 32]`` as normalised float32, channels-last, with nothing random done."""
-    return normalised(images.permute(1, 0, 2, 3).float().reshape(3, len(images), SIZE * SIZE))
+    """Return bytes ``[N, 3, S, S]`` as normalised float32, channels-last, with nothing random done."""
+    return normalised(images.permute(1, 0, 2, 3).float().reshape(3, len(images), -1))
 
 
 def normalised(planes: Tensor) -> Tensor:
-    """Scale planes ``[3, N, 1024]`` in place, in Lightly's order of operations; return ``[N, 3, 32, 32]``."""
-    mean, std = (torch.tensor(three, device=planes.device)[:, None, None] for three in (MEAN, STD))
+    """Scale planes ``[3, N, S * S]`` in place, in Lightly's order of operations; return ``[N, 3, S, S]``."""
+    mean, std = _moments(planes.device)
     planes.mul_(1 / 255).sub_(mean).div_(std)
-    return planes.permute(1, 2, 0).contiguous().view(planes.shape[1], SIZE, SIZE, 3).permute(0, 3, 1, 2)
+    side = math.isqrt(planes.shape[2])
+    return planes.permute(1, 2, 0).contiguous().view(planes.shape[1], side, side, 3).permute(0, 3, 1, 2)
+
+
+@functools.cache
+def _moments(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation on a device, where they are kept: a copy a batch would make it wait."""
+    mean, std = (torch.tensor(three, device=device)[:, None, None] for three in (MEAN, STD))
+    return mean, std

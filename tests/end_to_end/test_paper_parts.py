@@ -42,7 +42,7 @@ def test_a_run_of_the_papers_parts_is_scored_and_resumes_bit_by_bit(
 ) -> None:
     run = with_paper_parts(tiny_run("simclr", "gradual", epochs=3))
     assert (run.optimizer.name, run.views.pipeline, run.evaluation.probe) == ("lars", "lightly", "sgd")
-    assert isinstance(recipes.build(run.views, seed=0, images=96), LightlyViews)
+    assert isinstance(recipes.build(run.views, seed=0, images=96, side=32), LightlyViews)
     rates, make = list[float](), parts.optimizer_for
 
     def watched(run: Run, framework: Framework) -> torch.optim.Optimizer:

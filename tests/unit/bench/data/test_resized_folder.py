@@ -15,25 +15,10 @@ from bench.data import dataset as data_dataset
 from bench.data import find, image_file, resized_folder
 from bench.data.images import DataError
 from bench.data.known import KNOWN, Content, class_list
+from tests.images_on_disk import write_varied
 
 SIDE = 24
 SPEC = DataSpec(name="mine", train_images=0, image_size=SIDE)
-SIZES = ((24, 24), (40, 30), (31, 57), (16, 20), (90, 25))
-MODES = ("RGB", "L", "CMYK", "P")
-
-
-def write_varied(root: Path, *, train: int = 20, test: int = 8) -> Path:
-    """Write an image folder of many sizes and modes, as a user has it."""
-    generator = np.random.default_rng(0)
-    for split, count in (("train", train), ("test", test)):
-        for index in range(count):
-            width, height = SIZES[index % len(SIZES)]
-            mode = MODES[index % len(MODES)]
-            image = Image.fromarray(generator.integers(0, 256, (height, width, 3), dtype=np.uint8)).convert(mode)
-            path = root / split / ("ant", "bee")[index % 2] / f"{index:03d}.{'jpg' if mode == 'CMYK' else 'png'}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            image.save(path)
-    return root
 
 
 def loaded(root: Path, spec: DataSpec = SPEC) -> data_dataset.Dataset:

@@ -13,7 +13,8 @@ from torch import Tensor
 from bench.config.run import ViewSpec
 from bench.views import recipes
 from bench.views.base import View
-from bench.views.batched import BatchedViews, Parameters, parameters
+from bench.views.batched import BatchedViews
+from bench.views.parameters import Parameters, parameters
 from bench.views.pixels import MEAN, STD
 
 VIEWS = 4096
@@ -47,7 +48,7 @@ def statistics(views: Tensor) -> dict[str, Tensor]:
 
 def made(pipeline: Literal["batched-v1", "lightly"], recipe: str, pictures: Tensor) -> Tensor:
     count = len(pictures)
-    views = recipes.build(ViewSpec(pipeline=pipeline, recipe=recipe), seed=0, images=count)
+    views = recipes.build(ViewSpec(pipeline=pipeline, recipe=recipe), seed=0, images=count, side=32)
     return torch.cat(views.views(pictures, torch.arange(count), 0))
 
 
@@ -70,7 +71,7 @@ def lightly_operations(transform: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("recipe", sorted(recipes.RECIPES))
 def test_recipes_are_lightlys_arguments(recipe: str) -> None:
-    for view, transform in zip(recipes.RECIPES[recipe], recipes.LIGHTLY[recipe]().transforms, strict=True):
+    for view, transform in zip(recipes.RECIPES[recipe], recipes.LIGHTLY[recipe](32).transforms, strict=True):
         steps = lightly_operations(transform)
         jitter = steps["RandomApply"].transforms[0]
         assert steps["RandomResizedCrop"].scale == (view.min_scale, 1.0)
@@ -85,7 +86,10 @@ def test_recipes_are_lightlys_arguments(recipe: str) -> None:
             jitter.hue == pytest.approx((-view.hue, view.hue)) if view.hue else jitter.hue is None
         )
         assert steps["RandomGrayscale"].p == view.grey
-        assert steps["GaussianBlur"].prob == 0
+        assert steps["GaussianBlur"].prob == view.blur
+        assert not view.blur or steps["GaussianBlur"].sigmas == view.sigmas
+        if view.blur and view.solarise:
+            assert (list(steps).index("GaussianBlur") > list(steps).index("RandomSolarization")) == view.blurs_last
         assert (steps["RandomSolarization"].prob if "RandomSolarization" in steps else 0) == view.solarise
     assert {"mean": list(MEAN), "std": list(STD)} == IMAGENET_NORMALIZE
 
@@ -97,7 +101,7 @@ def test_digits_are_neither_mirrored_nor_coloured() -> None:
 
 @pytest.mark.parametrize("pipeline", ["batched-v1", "lightly"])
 def test_views_are_normalised_floats_in_channels_last_memory(pipeline: Literal["batched-v1", "lightly"]) -> None:
-    views = recipes.build(ViewSpec(pipeline=pipeline, recipe="simclr"), seed=0, images=100)
+    views = recipes.build(ViewSpec(pipeline=pipeline, recipe="simclr"), seed=0, images=100, side=32)
     for view in views.views(pictures_like_photographs(70), torch.arange(30, 100), 0):
         assert view.shape == (70, 3, 32, 32)
         assert view.dtype == torch.float32
@@ -107,7 +111,7 @@ def test_views_are_normalised_floats_in_channels_last_memory(pipeline: Literal["
 def test_nothing_done_is_normalise() -> None:
     nothing = View(min_scale=1.0, flip=0, jitter=0, brightness=0, contrast=0, saturation=0, hue=0, grey=0)
     pictures = pictures_like_photographs(9)
-    maker = BatchedViews((nothing, nothing), seed=0, images=9)
+    maker = BatchedViews((nothing, nothing), seed=0, images=9, side=32)
     table = Parameters.of(maker.table(0)[:, 0])
     is_whole = (table.width == 32) & (table.height == 32)
     view, _ = maker.views(pictures, torch.arange(9), 0)
@@ -119,7 +123,7 @@ def test_normalise_is_lightlys() -> None:
     pictures = pictures_like_photographs(3)
     normal = recipes.normalise(pictures)
     assert normal.is_contiguous(memory_format=torch.channels_last)
-    *_, to_tensor, normalisation = recipes.LIGHTLY["simclr"]().transforms[0].transform.transforms
+    *_, to_tensor, normalisation = recipes.LIGHTLY["simclr"](32).transforms[0].transform.transforms
     for row, picture in enumerate(pictures):
         theirs = normalisation(to_tensor(Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())))
         assert torch.equal(normal[row], theirs)
@@ -127,14 +131,14 @@ def test_normalise_is_lightlys() -> None:
 
 def test_a_box_that_never_fits_takes_the_whole_picture() -> None:
     draws = torch.full((1, 31), 0.999)  # the whole area at the most oblong ratio
-    which = Parameters.of(parameters(recipes.RECIPES["simclr"][0], draws))
+    which = Parameters.of(parameters(recipes.RECIPES["simclr"][0], draws, 32))
     assert [float(side) for side in (which.width, which.height, which.left, which.top)] == [32, 32, 0, 0]
 
 
 def test_the_second_box_is_taken_when_the_first_does_not_fit() -> None:
     draws = torch.full((1, 31), 0.999)
     draws[0, 1], draws[0, 11] = 0.0, 0.5  # area 0.08, square
-    which = Parameters.of(parameters(recipes.RECIPES["simclr"][0], draws))
+    which = Parameters.of(parameters(recipes.RECIPES["simclr"][0], draws, 32))
     assert which.width == which.height == round((0.08 * 1024) ** 0.5)
     assert which.left == 32 - which.width
 
@@ -142,12 +146,13 @@ def test_the_second_box_is_taken_when_the_first_does_not_fit() -> None:
 @pytest.mark.parametrize("recipe", sorted(recipes.RECIPES))
 def test_operations_come_as_often_and_as_strongly_as_the_recipe_says(recipe: str) -> None:
     count = 20_000
-    table = BatchedViews(recipes.RECIPES[recipe], seed=0, images=count).table(0)
+    table = BatchedViews(recipes.RECIPES[recipe], seed=0, images=count, side=32).table(0)
     for view, which in zip(recipes.RECIPES[recipe], map(Parameters.of, table.unbind(1)), strict=True):
         for found, probability in (
             (which.mirrored, view.flip),
             (which.grey, view.grey),
             (which.solarised, view.solarise),
+            (which.blurred, view.blur),
             ((which.hue_slot < 5).float(), view.jitter),
         ):
             error = (probability * (1 - probability) / count) ** 0.5
@@ -168,12 +173,12 @@ def test_hue_is_cut_off_and_wrapped_as_torchvision_does(hue: float) -> None:
     draws[0, 28] = hue
     factor = 0.1 * (2 * hue - 1)
     expected = np.array(factor * 255).astype(np.int32).astype(np.uint8)
-    assert int(Parameters.of(parameters(recipes.RECIPES["simclr"][0], draws)).hue_shift) == expected
+    assert int(Parameters.of(parameters(recipes.RECIPES["simclr"][0], draws, 32)).hue_shift) == expected
 
 
 def test_all_orders_of_the_jitters_are_equally_likely() -> None:
     draws = torch.rand(24_000, 31, generator=torch.Generator().manual_seed(0))
-    which = Parameters.of(parameters(recipes.RECIPES["simclr"][0], draws))
+    which = Parameters.of(parameters(recipes.RECIPES["simclr"][0], draws, 32))
     kinds = torch.stack([contrast + 2 * saturation for _, contrast, saturation in which.jitters])
     code = (which.hue_slot * 27 + kinds[0] * 9 + kinds[1] * 3 + kinds[2]).long()
     counts = code[which.hue_slot < 4].bincount()
@@ -185,14 +190,14 @@ def test_all_orders_of_the_jitters_are_equally_likely() -> None:
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"'moco_v9' is unknown\. Did you mean 'moco'\? Choose from simclr, moco"):
-        recipes.build(ViewSpec(pipeline="batched-v1", recipe="moco_v9"), seed=0, images=1)
+        recipes.build(ViewSpec(pipeline="batched-v1", recipe="moco_v9"), seed=0, images=1, side=32)
 
 
 def test_batched_views_are_much_cheaper_than_lightlys() -> None:
     """The goal is 8 times (measured: 13); half of it is what a busy machine must still show."""
     pictures, samples = pictures_like_photographs(128), torch.arange(128)
     ours, theirs = (
-        recipes.build(ViewSpec(pipeline=pipeline, recipe="simclr"), seed=0, images=128)
+        recipes.build(ViewSpec(pipeline=pipeline, recipe="simclr"), seed=0, images=128, side=32)
         for pipeline in ("batched-v1", "lightly")
     )
     ratios = []
