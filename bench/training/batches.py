@@ -84,9 +84,12 @@ class Batches:
 
     def _places_from(self, place: int) -> Iterator[tuple[int, Tensor]]:
         """Yield epoch and samples of every micro-batch from one on."""
+        order, order_epoch = torch.empty(0), -1
         for each in range(place, self.total_steps * self._spec.accumulate_batches):
             epoch, mine = self._where(each)
-            yield epoch, self._order_of(epoch)[mine]
+            if epoch != order_epoch:
+                order, order_epoch = self._order_of(epoch), epoch
+            yield epoch, order[mine]
 
     def _turn_to(self, epoch: int) -> None:
         if epoch != self._epoch:
