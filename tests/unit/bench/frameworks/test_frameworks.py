@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
 from lightly.loss import NegativeCosineSimilarity, NTXentLoss
 from lightly.models.utils import update_momentum
 from torch import nn
@@ -342,8 +343,27 @@ def test_the_encoder_has_the_cifar_stem_and_its_relu() -> None:
 def test_unknown_encoders_are_refused() -> None:
     with pytest.raises(ValueError, match="resnet-7"):
         build(EncoderSpec(name="resnet-7", width=1))
-    with pytest.raises(ValueError, match=r"at width 0.5"):
-        build(EncoderSpec(name="resnet-18", width=0.5, stem="imagenet"))
+    with pytest.raises(ValueError, match=r"'resnet-9' with an ImageNet stem is unknown"):
+        build(EncoderSpec(name="resnet-9", width=0.5, stem="imagenet"))
+
+
+@pytest.mark.parametrize("name", ["resnet-18", "resnet-50"])
+def test_the_imagenet_encoder_of_width_1_is_torchvisions(name: str) -> None:
+    torch.manual_seed(0)
+    ours, features = build(EncoderSpec(name=name, width=1.0, stem="imagenet"))
+    torch.manual_seed(0)
+    theirs = getattr(torchvision.models, name.replace("-", ""))()
+    assert features == theirs.fc.in_features
+    expected = {key: value for key, value in theirs.state_dict().items() if not key.startswith("fc.")}
+    found = ours.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+
+
+def test_a_thin_imagenet_encoder_has_thin_stages() -> None:
+    encoder, features = build(EncoderSpec(name="resnet-18", width=0.0625, stem="imagenet"))
+    assert features == 32
+    assert encoder(torch.randn(2, 3, 64, 64)).shape == (2, 32)
 
 
 def test_a_target_that_is_built_otherwise_does_not_follow() -> None:
