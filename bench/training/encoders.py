@@ -17,7 +17,7 @@ IMAGENET_STAGES: dict[str, tuple[type[BasicBlock | Bottleneck], list[int]]] = {
 }
 
 
-class ImageNetResNet(ResNet):
+class ImageNetResNet(ResNet):  # type: ignore[misc]  # torchvision has no types
     """torchvision's ResNet; its four stages have ``width`` times as many channels. At width 1 it is torchvision's.
 
     The stem keeps its 64 channels, so that thin encoders see as much of an image as wide ones.
@@ -35,7 +35,8 @@ class ImageNetResNet(ResNet):
         stride: int = 1,
         dilate: bool = False,  # noqa: FBT001, FBT002
     ) -> nn.Sequential:
-        return super()._make_layer(block, max(1, round(planes * self._width)), blocks, stride, dilate)
+        made: nn.Sequential = super()._make_layer(block, max(1, round(planes * self._width)), blocks, stride, dilate)
+        return made
 
 
 def build(spec: EncoderSpec) -> tuple[nn.Module, int]:

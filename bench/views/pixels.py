@@ -11,7 +11,8 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet: Lightly
 
 def normalise(images: Tensor) -> Tensor:
     """Return bytes ``[N, 3, S, S]`` as normalised float32, channels-last, with nothing random done."""
-    return normalised(images.permute(1, 0, 2, 3).float().reshape(3, len(images), -1))
+    count, _, height, width = images.shape
+    return normalised(images.permute(1, 0, 2, 3).float().reshape(3, count, height * width))
 
 
 def normalised(planes: Tensor) -> Tensor:
