@@ -66,6 +66,12 @@ def cifar10_table(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["environment"])
+def cifar100_table(session: nox.Session) -> None:
+    """Train, evaluate, judge and print the table of sparse weights on CIFAR-100."""
+    python(session, "-m", "bench", "table", "cifar100", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
 def structured_table(session: nox.Session) -> None:
     """Train, evaluate, judge and print the table of structured sparsity: granularity x method x framework."""
     python(session, "-m", "bench", "table", "structured", *session.posargs)

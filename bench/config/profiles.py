@@ -13,7 +13,7 @@ from bench.config.framework import (
     SupervisedSpec,
     VICRegSpec,
 )
-from bench.config.recipes import CIFAR10_CLASSES, Recipe, first_lessons, lars, sgd, small
+from bench.config.recipes import CIFAR10_CLASSES, Recipe, digits, first_lessons, lars, sgd, small
 from bench.config.run import (
     STAND_IN,
     UNTRAINED,
@@ -28,6 +28,9 @@ from bench.config.run import (
 from bench.errors import RunError, unknown
 
 
+RAMPED = ("gradual", "granet", "synchronized")  # go from dense to sparse; with or without another allocation's suffix
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """One size.
@@ -38,10 +41,11 @@ class Profile:
         recipes: one per framework.
         densities: the sparse points.
         seeds: seeds of a user's table unless asked otherwise.
-        stand_in_epochs: epochs on the stand-in, which has fewer images; 0 means: as many as on others.
-        stand_in_recipes: recipes of its own for the stand-in; none means: those of others.
+        stand_in_recipes: recipes of its own for the stand-in, which has fewer images; none means: those of others.
         small_pixels: side of the views of the first steps, on all data but the stand-in; 0 leaves them whole.
         small_fraction: share of the steps that see such views.
+        ramp: shares of the steps at which dense-to-sparse methods start and end to prune. The default is that of the
+            authors of synchronized pruning.
         gap: density gap of synchronized pruning. 0.30 is the authors' only published setting (their N:M script).
         without_gap: whether synchronized pruning is also run with equal masks in both branches.
     """
@@ -52,10 +56,10 @@ class Profile:
     recipes: Mapping[str, Recipe]
     densities: tuple[float, ...]
     seeds: int
-    stand_in_epochs: int = 0
     stand_in_recipes: Mapping[str, Recipe] = field(default_factory=dict)
     small_pixels: int = 0
     small_fraction: float = 0.0
+    ramp: tuple[float, float] = (0.30, 0.68)
     gap: float = 0.30
     without_gap: bool = False
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
@@ -89,29 +93,21 @@ class Profile:
         if framework not in self.recipes:
             raise RunError(unknown("framework", framework, self.recipes))
         recipe = (self.stand_in_recipes if data == STAND_IN else {}).get(framework, self.recipes[framework])
-        epochs = (self.stand_in_epochs if data == STAND_IN else 0) or recipe.optimizer.epochs
+        if sparsity.method.partition("_")[0] in RAMPED:
+            start, end = self.ramp
+            sparsity = dataclasses.replace(sparsity, start_fraction=start, end_fraction=end)
+        epochs = 0 if sparsity.method == UNTRAINED else recipe.optimizer.epochs
         return Run(
             framework=recipe.framework,
             sparsity=sparsity,
             data=self.data(data),
             encoder=self.encoder,
             views=self.views(data, framework),
-            optimizer=dataclasses.replace(recipe.optimizer, epochs=0 if sparsity.method == UNTRAINED else epochs),
+            optimizer=dataclasses.replace(recipe.optimizer, epochs=epochs),
             evaluation=self.evaluation,
             seed=0,
         )
 
-
-# Smoke size of the structured and the gating table, whose references were made with it.
-BRIEF = Profile(
-    encoder=EncoderSpec(name="resnet-9", width=0.125),
-    train_images=5120,
-    pipeline="batched-v1",
-    recipes=small(epochs=3, byol_epochs=4, ema_start=0.98, byol_ema_start=0.8),
-    densities=(0.02,),
-    seeds=1,
-    stand_in_epochs=6,
-)
 
 PROFILES: dict[str, Profile] = {
     "smoke": Profile(
@@ -121,10 +117,10 @@ PROFILES: dict[str, Profile] = {
         recipes=first_lessons(),
         densities=(0.02,),
         seeds=1,
-        stand_in_epochs=6,
-        stand_in_recipes=BRIEF.recipes,
+        stand_in_recipes=digits(),
         small_pixels=16,
         small_fraction=0.85,
+        ramp=(0.20, 0.50),
     ),
     "cpu": Profile(
         encoder=EncoderSpec(name="resnet-9", width=0.125),
@@ -133,6 +129,7 @@ PROFILES: dict[str, Profile] = {
         recipes=small(epochs=4, byol_epochs=4, ema_start=0.99, byol_ema_start=0.95),
         densities=(0.10, 0.02),
         seeds=1,
+        ramp=(0.20, 0.50),
     ),
     # solo-learn's CIFAR recipes (scripts/pretrain/cifar/{simclr,byol}.yaml), the code base of the SyncCP authors:
     # SimCLR lr 0.4, wd 1e-4, temperature 0.2, heads 2048-256; BYOL lr 1.0, wd 1e-5, heads 4096-256, EMA 0.99 to 1.

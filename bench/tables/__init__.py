@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench.data.fit import fitted
 from bench.data.known import Content, known_content
-from bench.tables import cifar10, gating, structured
+from bench.tables import cifar10, cifar100, gating, structured
 from bench.tables.spec import TableSpec
 
 
@@ -38,6 +38,7 @@ class Table:
 
 TABLES: dict[str, Table] = {
     cifar10.NAME: Table(data=cifar10.DATA, build=cifar10.table, regression_cells=cifar10.REGRESSION_CELLS),
+    cifar100.NAME: Table(data=cifar100.DATA, build=cifar100.table, regression_cells=cifar100.REGRESSION_CELLS),
     gating.NAME: Table(data=gating.DATA, build=gating.table, regression_cells=gating.REGRESSION_CELLS),
     structured.NAME: Table(data=structured.DATA, build=structured.table, regression_cells=structured.REGRESSION_CELLS),
 }

@@ -1,6 +1,6 @@
-"""Sparse weights on CIFAR-10: what synchronized contrastive pruning is compared with, per framework."""
+"""Sparse weights on CIFAR-10 and CIFAR-100: what synchronized contrastive pruning is compared with, per framework."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from bench.config.profiles import PROFILES, Profile
 from bench.config.run import STAND_IN, UNTRAINED, SparsitySpec
@@ -25,27 +25,26 @@ SMALL_PATTERN_FRAMEWORKS = ("simclr", "moco")  # a shared encoder and an EMA tar
 # With labels, in one view a step: dense, and the only opponent there that is trained sparse from dense as SyncCP is.
 SUPERVISED = ("gradual",)
 # The stand-in shows that everything is wired up: a shared encoder, an EMA target and a method of each kind do.
-STAND_IN_FRAMEWORKS = ("simclr", "byol")
-STAND_IN_SPARSE = ("static_erk", "gradual", "synchronized")
-# The smoke table has eight minutes on two cores: every method and allocation on one framework at least, and on each
-# framework a mask that never moves beside the method of the table.
+STAND_IN_ROWS = dict.fromkeys(("simclr", "moco"), ("static_erk", "gradual", "synchronized"))
+# The smoke table has eight minutes on two cores: every method and allocation on one framework at least, ERK and LAMP
+# on two, and on each framework a mask that never moves beside the method of the table.
 SMOKE_SPARSE = {
     "simclr": (
         *("static_erk", "set", "rigl", "gradual", "gradual_erk", "gradual_lamp", "granet"),
         *("synchronized", "synchronized_erk", "synchronized_lamp", "synchronized_active"),
     ),
-    "moco": ("static_erk", "rigl", "gradual", "synchronized", "synchronized_erk", "synchronized_lamp"),
-    "barlow_twins": ("static_erk", "synchronized", "synchronized_erk"),
+    "moco": ("static_erk", "gradual", "synchronized", "synchronized_erk"),
+    "barlow_twins": ("static_erk", "synchronized", "synchronized_erk", "synchronized_lamp"),
     "byol": ("static_erk", "synchronized"),
 }
 SMOKE_PATTERN_SPARSE = {"simclr": ("static_uniform", "synchronized")}
 REGRESSION_CELLS = (
-    "simclr/untrained/*",
     "simclr/synchronized_lamp/element/*",
     "simclr/static_uniform/2:4/*",
     "simclr/set/*",
+    "simclr/rigl/*",
     "simclr/granet/*",
-    "moco/rigl/*",
+    "moco/gradual/*",
     "barlow_twins/synchronized_erk/*",
     "byol/static_erk/*",
     "supervised/gradual/*",
@@ -53,31 +52,50 @@ REGRESSION_CELLS = (
 
 
 def table(profile: str, data: str) -> TableSpec:
-    """Return the table at a profile's size, on CIFAR-10 or, with fewer rows, on the stand-in."""
-    size, is_whole = PROFILES[profile], data != STAND_IN
+    """Return the table at a profile's size on CIFAR-10 or, with fewer rows, on the stand-in."""
+    if data == STAND_IN:
+        return laid_out(NAME, DATA, profile, data, STAND_IN_ROWS)
+    whole = dict.fromkeys(FRAMEWORKS, (*SPARSE, *ALLOCATED))
+    rows = SMOKE_SPARSE if profile == "smoke" else whole
+    patterned = {framework: _patterned(profile, framework) for framework in FRAMEWORKS}
+    return laid_out(NAME, DATA, profile, data, rows, patterned)
+
+
+def laid_out(
+    name: str,
+    about: str,
+    profile: str,
+    data: str,
+    sparse: Mapping[str, Sequence[str]],
+    patterned: Mapping[str, Sequence[str]] | None = None,
+) -> TableSpec:
+    """Return a table of sparse weights: untrained, dense, each method at each density; and supervised rows.
+
+    Args:
+        name: of the table.
+        about: the data set that the table is about; its title names it even where the stand-in takes its place.
+        profile: a key of the profiles.
+        data: the images really used.
+        sparse: methods of the rows with single weights, per framework, in the order of the rows.
+        patterned: methods of the rows with the N:M pattern, per framework.
+    """
+    size, on = PROFILES[profile], title_of(about if data == STAND_IN else data)
     cells = []
-    for framework in FRAMEWORKS if is_whole else STAND_IN_FRAMEWORKS:
+    for framework, methods in sparse.items():
         points = [SparsitySpec(method=method) for method in DENSE]
-        for density in size.densities:
-            points += _points(size, _sparse(profile, framework) if is_whole else STAND_IN_SPARSE, "element", density)
-        if is_whole:
-            points += _points(size, _patterned(profile, framework), PATTERN, PATTERN_DENSITY)
+        points += [point for density in size.densities for point in _points(size, methods, "element", density)]
+        points += _points(size, (patterned or {}).get(framework, ()), PATTERN, PATTERN_DENSITY)
         cells += [size.run(framework, point, data) for point in points]
     supervised = [SparsitySpec(method="dense")]
     supervised += [point for density in size.densities for point in _points(size, SUPERVISED, "element", density)]
     cells += [size.run("supervised", point, data) for point in supervised]
     return TableSpec(
-        name=NAME,
-        title=f"Sparse contrastive learning on {title_of(data if is_whole else DATA)}: accuracy at equal density",
+        name=name,
+        title=f"Sparse contrastive learning on {on}: accuracy at equal density",
         profile=profile,
         data=data,
         cells=tuple(cells),
     )
-
-
-def _sparse(profile: str, framework: str) -> tuple[str, ...]:
-    """Return the methods of a framework's rows with single weights."""
-    return SMOKE_SPARSE[framework] if profile == "smoke" else (*SPARSE, *ALLOCATED)
 
 
 def _patterned(profile: str, framework: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.config.profiles import BRIEF, PROFILES
+from bench.config.profiles import PROFILES
 from bench.config.run import STAND_IN, UNTRAINED, Run, SparsitySpec
 from bench.data.known import title_of
 from bench.tables.spec import TableSpec
@@ -25,7 +25,6 @@ class Size:
         width: of the encoder: a gate decides for a share of the channels, so that there must be enough.
         train_images: those held out included; 0 means all.
         held_out_images: gates are steered on these.
-        epochs: 0 means the profile's.
         slice_channels: of structured gates.
         reductions: of dual gating and its opponents; ablations and slices take the largest alone.
         methods: beside the dense ones, per framework.
@@ -34,7 +33,6 @@ class Size:
     width: float
     train_images: int
     held_out_images: int
-    epochs: int
     slice_channels: int
     reductions: tuple[float, ...]
     methods: Mapping[str, tuple[str, ...]]
@@ -44,19 +42,17 @@ ALL = ("dual_gate", *ABLATIONS, *OPPONENTS)
 FRAMEWORKS = dict.fromkeys(("simclr", "moco", "byol", "barlow_twins"), ALL)
 SIZES = {
     "smoke": Size(
-        width=0.25,
-        train_images=3328,
+        width=0.125,
+        train_images=9728,  # 150 steps an epoch
         held_out_images=128,
-        epochs=2,
         slice_channels=4,
         reductions=(2.25,),
-        methods={"simclr": ALL, "moco": ("dual_gate",)},  # more do not fit into ten minutes
+        methods={"simclr": ALL, "moco": ("dual_gate",)},  # more do not fit into eight minutes
     ),
     "cpu": Size(
         width=0.25,
         train_images=12_800,
         held_out_images=256,
-        epochs=0,
         slice_channels=4,
         reductions=REDUCTIONS,
         methods=FRAMEWORKS,
@@ -65,7 +61,6 @@ SIZES = {
         width=1.0,
         train_images=0,
         held_out_images=1000,
-        epochs=0,
         slice_channels=8,
         reductions=REDUCTIONS,
         methods=FRAMEWORKS,
@@ -102,16 +97,13 @@ def _points(size: Size, methods: tuple[str, ...]) -> list[SparsitySpec]:
 
 
 def _run(profile: str, framework: str, point: SparsitySpec, data: str) -> Run:
-    size, whole = SIZES[profile], BRIEF if profile == "smoke" else PROFILES[profile]
-    run = whole.run(framework, point, data)
-    images, epochs = size.train_images, run.optimizer.epochs
-    if data == STAND_IN:  # used whole, for as long as the profile says
-        images = run.data.train_images
-    elif point.method != UNTRAINED:
-        epochs = size.epochs or epochs
+    """Return the run of a cell: its views have one size throughout, as gates are steered by images of full size."""
+    size = SIZES[profile]
+    run = PROFILES[profile].run(framework, point, data)
+    images = run.data.train_images if data == STAND_IN else size.train_images  # the stand-in is used whole
     return dataclasses.replace(
         run,
         data=dataclasses.replace(run.data, train_images=images, held_out_images=size.held_out_images),
         encoder=dataclasses.replace(run.encoder, width=size.width),
-        optimizer=dataclasses.replace(run.optimizer, epochs=epochs),
+        views=dataclasses.replace(run.views, small_pixels=0, small_fraction=0.0),
     )

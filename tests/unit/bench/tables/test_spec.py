@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_the_regression_set_is_small_and_knows_its_cells(name: str) -> None:
 
 
 def _family(method: str) -> str:
-    return method if method.startswith("static") else method.removesuffix("_erk").removesuffix("_lamp")
+    return method if method.startswith("static") else re.sub("_(erk|lamp|active)$", "", method)
 
 
 @pytest.mark.parametrize("profile", PROFILES)
