@@ -27,7 +27,6 @@ from bench.config.run import (
 )
 from bench.errors import RunError, unknown
 
-
 RAMPED = ("gradual", "granet", "synchronized")  # go from dense to sparse; with or without another allocation's suffix
 
 
