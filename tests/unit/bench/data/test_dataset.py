@@ -166,6 +166,12 @@ def test_every_subset_of_a_table_has_an_index_file(name: str, profile: str) -> N
     assert all((subsets.SPLITS_DIR / f"cifar10-train-{count}.txt").exists() for count in wanted)
 
 
+def test_every_index_file_of_a_subset_is_of_a_table() -> None:
+    used = {run.data.train_images for table in TABLES.values() for size in PROFILES for run in table(size, "cifar10").cells}
+    there = {int(path.stem.rpartition("-")[2]) for path in subsets.SPLITS_DIR.glob("cifar10-train-*.txt")}
+    assert there <= used
+
+
 def test_train_and_validation_index_files_share_no_picture() -> None:
     train, validation = (
         set((subsets.SPLITS_DIR / f"cifar10-{name}.txt").read_text().splitlines())

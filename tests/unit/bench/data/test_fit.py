@@ -38,10 +38,10 @@ def test_own_images_are_resized_and_all_of_few_are_used_and_it_is_said() -> None
     run = PROFILES["smoke"].run("simclr", DENSE, "mine")
     data = fitted(run, FEW).data
     assert (data.image_size, data.train_images) == (32, 0)
-    assert fitted(run, Content(classes=3, train_images=9000)).data.train_images == run.data.train_images
+    assert fitted(run, Content(classes=3, train_images=13_000)).data.train_images == run.data.train_images
     size, count = remarks(run.data, FEW)
     assert "mine: images are made 32 x 32 pixels" in size
-    assert "300 train images, fewer than the profile's 5,120: all are used" in count
+    assert "300 train images, fewer than the profile's 12,800: all are used" in count
 
 
 def test_known_data_sets_say_what_they_hold() -> None:

@@ -143,7 +143,7 @@ def test_every_profile_is_judged_or_excused() -> None:
 def test_the_stored_claims_are_readable_and_of_works_that_the_table_is_about(name: str) -> None:
     claims = load_claims(name)
     pruning, gating = "Synchronized Contrastive Pruning", "Contrastive Dual Gating"
-    works = {"cifar10": {pruning, gating}, "structured": {pruning}, "gating": {gating}}
+    works = {"cifar10": {pruning, gating}, "cifar100": {pruning}, "structured": {pruning}, "gating": {gating}}
     assert {claim.work for claim in claims.claims} == works[name]
     for profile in PROFILES:
         judged = claims.judge(profile, {}, TABLES[name](profile, "cifar10").names)

@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 
+from bench.config.profiles import PROFILES
+from bench.config.run import SparsitySpec
 from bench.errors import UsageError
 from bench.judging.claims import load_claims
 from bench.judging.judge import assemble
@@ -17,13 +19,16 @@ from methods import METHODS
 from tests.made_up_tables import made_up_record
 
 WHOLE = TABLES["cifar10"]("smoke", "cifar10")
-SPEC = WHOLE.select("simclr/*")
+UNIFORM = PROFILES["smoke"].run(
+    "simclr", SparsitySpec(method="static_uniform", granularity="element", density=0.02), "cifar10"
+)
+SPEC = dataclasses.replace(part := WHOLE.select("simclr/*"), cells=(*part.cells, UNIFORM))
 LEADER = "simclr/synchronized/element/d0.02+g0.30"
 MEASURED = {
     run.cell: {"macs_ratio": 0.15, "training_macs_ratio": 0.5, "optimizer_steps": 400.0} for run in SPEC.cells
 } | {
-    LEADER: {"macs_ratio": 0.22, "training_macs_ratio": 0.65, "optimizer_steps": 480.0},
-    "simclr/static_erk/element/d0.02": {"macs_ratio": 0.1, "training_macs_ratio": 0.1, "optimizer_steps": 480.0},
+    LEADER: {"macs_ratio": 0.22, "training_macs_ratio": 0.65, "optimizer_steps": 400.0},
+    "simclr/static_erk/element/d0.02": {"macs_ratio": 0.1, "training_macs_ratio": 0.1, "optimizer_steps": 400.0},
 }
 
 
@@ -56,15 +61,15 @@ def test_what_has_no_density_to_solve_for_stays() -> None:
         is_moved = "/element/" in before.cell and before.cell != LEADER
         assert (before != after) is is_moved, before.cell
     assert [leader for _, leader in found.leaders] == [LEADER] * len(found.leaders)
-    assert (found.match, found.stem) == ("macs", "cifar10-smoke-cifar10-11-of-36-at-equal-macs")
+    assert (found.match, found.stem) == ("macs", "cifar10-smoke-cifar10-16-of-33-cells-at-equal-macs")
 
 
 def test_every_row_trains_as_long_as_the_leaders_training_macs_last() -> None:
     found = matched(SPEC, "training-macs", MEASURED)
-    steps = {run.cell: run.total_steps(5120) for run in found.cells}
-    assert steps[LEADER] == 480
-    assert steps["simclr/static_erk/element/d0.02"] == round(480 * 0.65 / 0.1)
-    assert steps["simclr/dense/-/d1.00"] == round(480 * 0.65)
+    steps = {run.cell: run.total_steps(12_800) for run in found.cells}
+    assert steps[LEADER] == 400
+    assert steps["simclr/static_erk/element/d0.02"] == round(400 * 0.65 / 0.1)
+    assert steps["simclr/dense/-/d1.00"] == round(400 * 0.65)
     assert steps["simclr/untrained/-/d1.00"] == 0
 
 
