@@ -43,7 +43,7 @@ FRAMEWORKS = dict.fromkeys(("simclr", "moco", "byol", "barlow_twins"), ALL)
 SIZES = {
     "smoke": Size(
         width=0.125,
-        train_images=9728,  # 150 steps an epoch
+        train_images=12_800,
         held_out_images=128,
         slice_channels=4,
         reductions=(2.25,),
@@ -97,7 +97,6 @@ def _points(size: Size, methods: tuple[str, ...]) -> list[SparsitySpec]:
 
 
 def _run(profile: str, framework: str, point: SparsitySpec, data: str) -> Run:
-    """Return the run of a cell: its views have one size throughout, as gates are steered by images of full size."""
     size = SIZES[profile]
     run = PROFILES[profile].run(framework, point, data)
     images = run.data.train_images if data == STAND_IN else size.train_images  # the stand-in is used whole
@@ -105,5 +104,4 @@ def _run(profile: str, framework: str, point: SparsitySpec, data: str) -> Run:
         run,
         data=dataclasses.replace(run.data, train_images=images, held_out_images=size.held_out_images),
         encoder=dataclasses.replace(run.encoder, width=size.width),
-        views=dataclasses.replace(run.views, small_pixels=0, small_fraction=0.0),
     )
