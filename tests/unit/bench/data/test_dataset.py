@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
+from bench.config.profiles import PROFILES
 from bench.config.run import DataSpec
 from bench.data import dataset as data_dataset
-from bench.config.profiles import PROFILES
 from bench.data import find, read, subsets
 from bench.data.dataset import DataError
 from bench.data.images import canonical, fingerprint
