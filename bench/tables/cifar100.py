@@ -1,5 +1,7 @@
 """Sparse weights on CIFAR-100: the headline rows of the CIFAR-10 table, on ten times as many classes."""
 
+from collections.abc import Mapping
+
 from bench.config.run import STAND_IN
 from bench.tables.cifar10 import ALLOCATED, FRAMEWORKS, SPARSE, STAND_IN_ROWS, laid_out
 from bench.tables.spec import TableSpec
@@ -23,6 +25,7 @@ REGRESSION_CELLS = (
 
 def table(profile: str, data: str) -> TableSpec:
     """Return the table at a profile's size on CIFAR-100 or, with fewer rows, on the stand-in."""
+    rows: Mapping[str, tuple[str, ...]]
     if data == STAND_IN:
         rows = STAND_IN_ROWS
     elif profile == "smoke":
