@@ -19,6 +19,7 @@ SAME_WITH_EVERY_SEED = (
 # The same with every seed for some methods only (static masks, schedules of counts): where all references agree.
 SAME_IF_STORED_SO = ("curves.", "kept_per_layer.", "kept_per_layer_target.", "macs_ratio", "training_macs_ratio")
 FEWEST_TO_AGREE = 3
+WEIGHTS = "weights_digest"
 _LONGEST = 60  # characters of a value in a message
 
 
@@ -28,7 +29,7 @@ def violations(record: Record, references: Sequence[Record]) -> tuple[str, ...]:
     Counts, update steps and data must equal those of every reference. So must counts per layer, MACs and schedules
     where all references, three at least, agree: there no seed decides them. A repetition (same seed, same
     ``env_class``) must also show *every* fact and metric of its reference, bit for bit: masks, weights and
-    losses by digest.
+    losses by digest. Another seed must have ended at other weights: else it is the reference under another name.
 
     Returns:
         One line per broken fact, with the first reference that it differs from.
@@ -39,6 +40,9 @@ def violations(record: Record, references: Sequence[Record]) -> tuple[str, ...]:
     for reference in references:
         names = dict.fromkeys(SAME_WITH_EVERY_SEED, "nothing") | dict(_leaves("", _everything(reference)))
         compares_all = is_repetition(record, reference)
+        if record.run.seed != reference.run.seed and record.facts[WEIGHTS] == reference.facts[WEIGHTS]:
+            seeds = f"seed {record.run.seed} ended at the weights of seed {reference.run.seed}, to the bit"
+            lines.setdefault(WEIGHTS, f"{WEIGHTS}: {seeds} ({reference.run_id}): no run of its own ({record.run_id})")
         for name, expected in names.items():
             actual = found.get(name, "nothing")
             if (compares_all or name in fixed) and (actual != expected or actual == "nothing"):

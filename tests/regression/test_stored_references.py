@@ -38,7 +38,8 @@ def _loaded(place: tuple[str, str, str]) -> tuple[TableSpec, tuple[Record, ...],
     for run in spec.runs(range(FIRST_USER_SEED, FIRST_USER_SEED + PROFILES[profile].seeds)):
         stored = _of_cell(run, references)
         means = {name: math.fsum(item.metrics[name] for item in stored) / len(stored) for name in stored[0].metrics}
-        fresh[run.cell] = dataclasses.replace(stored[0], run=run, metrics=means)
+        facts = {**stored[0].facts, "weights_digest": f"of seed {run.seed}"}
+        fresh[run.cell] = dataclasses.replace(stored[0], run=run, metrics=means, facts=facts)
     return spec, references, fresh
 
 

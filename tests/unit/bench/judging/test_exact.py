@@ -29,6 +29,13 @@ def test_fresh_seeds_may_have_masks_and_weights_of_their_own() -> None:
     assert violations(made_up_record(made_up_run(seed=100), 9.0, facts=facts), [REFERENCE]) == ()
 
 
+def test_a_reference_under_another_seed_is_no_fresh_run() -> None:
+    fresh = made_up_record(made_up_run(seed=100), 50.0, facts={"weights_digest": REFERENCE.facts["weights_digest"]})
+    (line,) = violations(fresh, [REFERENCE])
+    assert "weights_digest: seed 100 ended at the weights of seed 0" in line
+    assert REFERENCE.run_id in line
+
+
 @pytest.mark.parametrize(
     ("facts", "name"),
     [
