@@ -125,7 +125,7 @@ def first_lessons() -> dict[str, Recipe]:
         ),
         "byol": Recipe(
             framework=BYOLSpec(hidden_dim=256, output_dim=256, prediction_dim=256, ema_start=0.95, ema_end=1.0),
-            optimizer=dataclasses.replace(longer, learning_rate=0.12),
+            optimizer=dataclasses.replace(optimizer, learning_rate=0.12),
         ),
         "supervised": Recipe(framework=SupervisedSpec(hidden_dim=0, output_dim=CIFAR10_CLASSES), optimizer=optimizer),
     }
