@@ -120,7 +120,8 @@ class TrainingMacs:
     ) -> None:
         self._branches = branches
         self._passes = passes
-        self._sizes = [inference_macs(branches.online, shape) for shape in (image_shape, small_shape or image_shape)]
+        whole = inference_macs(branches.online, image_shape)
+        self._sizes = (whole, inference_macs(branches.online, small_shape) if small_shape else whole)
         self._seen: tuple[int, int, bool] | None = None
         self._online = self._target = self._dense = 0
         self._spent = 0
