@@ -21,7 +21,7 @@ REGISTRIES = ("bench.frameworks", "methods")
 # What these do cannot change a number that a run leaves: names, checks and messages, files, locks, and who made it.
 # Constants of a run are in its name.
 INERT = {
-    *("bench.errors", "bench.files", "bench.provenance", "bench.reading", "bench.sources", "bench.ticks"),
+    *("bench.errors", "bench.files", "bench.provenance", "bench.sources", "bench.ticks"),
     *("bench.config.cell", "bench.config.checks", "bench.config.framework"),
     "bench.training.mask_file",
 }

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from hardware import comparison, explain, machine_file, presets
 from hardware.caption import caption
+from hardware.checks import HardwareError, at_least, fraction
 from hardware.cost.cost import Cost
 from hardware.cost.dense import Gemm, gemm_cycles
 from hardware.cost.step import amdahl_limit, phase_cost, resolved, step
-from hardware.entries import HardwareError, at_least, fraction
 from hardware.machine import Dataflow
 from hardware.network import masks, workload
 from hardware.network.ramp import CubicRamp

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from hardware.checks import HardwareError
 from hardware.comparison import Row
 from hardware.cost import memory
 from hardware.cost.compute import compute, living_part, needed_macs
 from hardware.cost.dense import gemm_cycles, gemms
 from hardware.cost.energy import PICO
-from hardware.entries import HardwareError
 from hardware.machine import Machine
 from hardware.network.layer import LayerSpec
 from hardware.sparsity.state import Phase, State

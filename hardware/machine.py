@@ -8,7 +8,7 @@ import enum
 from dataclasses import dataclass
 from functools import cached_property
 
-from hardware.entries import HardwareError, at_least, fraction
+from hardware.checks import HardwareError, at_least, fraction
 from hardware.skipping.base import Nothing, Skipping, Tile
 from hardware.storage.formats import Format
 

@@ -36,7 +36,7 @@ class Accelerator:
             RecordError: a run's record or masks cannot be trusted.
             UsageError: a machine cannot be built, or there is nothing to show.
         """
-        from hardware.entries import HardwareError
+        from hardware.checks import HardwareError
 
         try:
             return self._write_document() if self.document else self._make_table()

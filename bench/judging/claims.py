@@ -5,19 +5,21 @@ claim changes a cell's verdict or the exit code. A paper that does not hold is a
 """
 
 import fnmatch
-import tomllib
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from bench.config.cell import framework_of
 from bench.config.profiles import PROFILES
 from bench.files import ROOT
-from bench.judging.settings import Reader, SettingsError
+from bench.judging.claimed_cells import cells_of, require_cells
+from bench.judging.settings import SettingsError, known, level, once, placed, read
 from bench.judging.statistics import MOST_SEEDS, Comparison, Spread, compare, fewest_runs, holm, pooled_spread
 from bench.judging.verdict import Judgement, Verdict
+from bench.runs.record import METRICS
 
 CLAIMS = ROOT / "results" / "claims"
 SourceKind = Literal["abstract", "code", "summary", "talk"]
@@ -46,7 +48,7 @@ class Claim:
     name: str
     work: str
     source: str
-    source_kind: str
+    source_kind: SourceKind
     statement: str
     is_primary: bool
     metric: str
@@ -63,9 +65,10 @@ class Claim:
                 f"claim {self.name}: profiles and not_judged name {', '.join(declared) or 'nothing'}; "
                 f"together they must name each of {', '.join(PROFILES)} once."
             )
-        if self.source_kind not in get_args(SourceKind):
-            kinds = ", ".join(get_args(SourceKind))
-            raise SettingsError(f"claim {self.name}: source_kind {self.source_kind!r} is not one of {kinds}.")
+        known(METRICS, metric=self.metric)
+        once("opponent, an entry of right,", self.right, "Leave one out.")
+        if not math.isfinite(self.least_gain_points):
+            raise SettingsError(f"least_gain_points is {self.least_gain_points}; it must be finite.")
 
     def pairs(self, cells: Sequence[str]) -> tuple[tuple[str, str], ...]:
         """Return the pairs (left cell, right cell) of one framework that the claim speaks about.
@@ -109,9 +112,8 @@ class Claims:
     claims: tuple[Claim, ...]
 
     def __post_init__(self) -> None:
-        names = [claim.name for claim in self.claims]
-        if len(set(names)) < len(names):
-            raise SettingsError(f"claims {', '.join(names)}: names must be unique.")
+        level(alpha=self.alpha)
+        once("claim", [claim.name for claim in self.claims], "Give each a name of its own.")
         for work in dict.fromkeys(claim.work for claim in self.claims):
             primary = [claim.name for claim in self.claims if claim.work == work and claim.is_primary]
             if len(primary) != 1:
@@ -188,36 +190,30 @@ def load_claims(table: str, folder: Path = CLAIMS) -> Claims:
         SettingsError: the file is missing, unreadable, or has unknown, missing or impossible entries.
     """
     path = folder / f"{table}.toml"
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path}: not a readable TOML file ({error}).") from error
-    document = Reader(str(path), content)
-    alpha = document.level("alpha")
-    entries = document.tables("claim")
-    document.close()
-    claims = (_claim(Reader(f"{path}: claim {number}", entry)) for number, entry in enumerate(entries))
-    return Claims(alpha=alpha, claims=tuple(claims))
+    file = read(_File, path)
+    with placed(path):
+        for claim in file.claim:
+            with placed(f"claim {claim.name}"):
+                require_cells(table, claim.profiles, (claim.left, *claim.right))
+                _require_opponents(claim, table)
+        return Claims(alpha=file.alpha, claims=file.claim)
 
 
-def _claim(reader: Reader) -> Claim:
-    reasons = Reader(f"{reader.where}, not_judged", entries := reader.table("not_judged"))
-    claim = Claim(
-        name=reader.text("name"),
-        work=reader.text("work"),
-        source=reader.text("source"),
-        source_kind=reader.text("source_kind"),
-        statement=reader.text("statement"),
-        is_primary=reader.flag("is_primary"),
-        metric=reader.text("metric"),
-        left=reader.text("left"),
-        right=reader.texts("right"),
-        least_gain_points=reader.number("least_gain_points"),
-        profiles=reader.texts("profiles"),
-        not_judged={profile: reasons.text(profile) for profile in entries},
-    )
-    reader.close()
-    return claim
+def _require_opponents(claim: Claim, table: str) -> None:
+    for profile in claim.profiles:
+        if not claim.pairs(cells_of(table, profile)):
+            raise SettingsError(
+                f"at profile {profile}, a framework of left has no cell of {', '.join(claim.right)}: half a claim is "
+                "never judged. Name the frameworks in left, or add the rows."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """The layout of a table's claims."""
+
+    alpha: float
+    claim: tuple[Claim, ...]
 
 
 def _pairs(claim: Claim, profile: str, values: Values, cells: Sequence[str]) -> tuple[Pair, ...]:

@@ -13,7 +13,6 @@ from bench.judging.contrast import DENSE, Contrast, base_of, contrast, half_widt
 from bench.judging.judged_table import (
     GATE_FACTS,
     HEALTH_FACTS,
-    METRICS,
     REDUCTIONS,
     SHOWN_FACTS,
     JudgedTable,
@@ -25,7 +24,7 @@ from bench.judging.statistics import Spread, brown_forsythe_p, compare, pooled_s
 from bench.judging.tolerances import Tolerances
 from bench.judging.verdict import MINIMUM_REFERENCES, Judgement, Verdict, judge_together, no_reference
 from bench.runs.outcomes import Failed, NotRun, Outcome
-from bench.runs.record import Record
+from bench.runs.record import METRICS, Record
 from bench.tables.spec import TableSpec
 
 _REFERENCES = Judgement(verdict=Verdict.NOT_JUDGED, reason="These are the references; nothing was run.")

@@ -13,10 +13,9 @@ from bench.judging.power import Design, Power
 from bench.judging.statistics import pooled_spread
 from bench.judging.tolerances import Tolerances
 from bench.judging.verdict import Judgement, Verdict
-from bench.runs.record import Record
+from bench.runs.record import METRICS, Record
 from bench.tables.spec import TableSpec
 
-METRICS = ("linear_top1_percent", "knn_top1_percent")
 SHOWN_FACTS = ("density_prunable", "density_encoder", "macs_ratio", "training_macs_ratio")
 REDUCTIONS = ("reduction", "reduction_target")  # of MACs, per branch
 HEALTH_FACTS = ("constant_features", "effective_rank", "emptiest_layer_weights", "layers_emptied")

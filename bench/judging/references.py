@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 
 from bench.files import ROOT, write_atomically
-from bench.reading import read_json
 from bench.runs.record import Record, RecordError
+from reading import read_json
 
 REFERENCES = ROOT / "results" / "references"
 FIRST_USER_SEED = 100  # references take the seeds below

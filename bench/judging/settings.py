@@ -1,82 +1,69 @@
-"""Hand-written settings, read so that a slip of the pen is an error and never a default."""
+"""Hand-written settings of the judge, read so that a slip of the pen is an error and never a default."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
 
-from bench.errors import UserError
+from bench.errors import UserError, unknown
+from reading import read_toml
+
+T = TypeVar("T")
 
 
 class SettingsError(UserError):
     """A file of settings that says something unknown, too little, or something impossible."""
 
 
-class Reader:
-    """Takes the entries of one TOML table out, each once and by type; ``close`` demands that none is left.
+def read(kind: type[T], path: Path) -> T:
+    """Return the dataclass that a TOML file holds.
 
-    Attributes:
-        where: names the table in errors.
+    Raises:
+        SettingsError: the file is unreadable, or has unknown, missing or impossible entries.
     """
+    return read_toml(kind, path, SettingsError)
 
-    def __init__(self, where: str, entries: Mapping[str, object]) -> None:
-        self.where = where
-        self._left = dict(entries)
 
-    def text(self, key: str) -> str:
-        """Return a string that is not empty."""
-        value = self._take(key)
-        if not isinstance(value, str) or not value.strip():
-            raise SettingsError(f"{self.where}: {key} is {value!r}; it must be a text.")
-        return value
+@contextlib.contextmanager
+def placed(where: object) -> Iterator[None]:
+    """Name the place in the errors about what was read there.
 
-    def number(self, key: str) -> float:
-        """Return an integer or a float as a float."""
-        value = self._take(key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise SettingsError(f"{self.where}: {key} is {value!r}; it must be a number.")
-        return float(value)
+    Args:
+        where: a file's path, or the name of an entry.
 
-    def level(self, key: str) -> float:
-        """Return a probability in (0, 0.5)."""
-        value = self.number(key)
+    Raises:
+        SettingsError: as it came, behind the place.
+    """
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error}") from error
+
+
+def level(**values: float) -> None:
+    """Demand that each named value is a probability in (0, 0.5)."""
+    for name, value in values.items():
         if not 0.0 < value < 0.5:
-            raise SettingsError(f"{self.where}: {key} is {value}; it must lie in (0, 0.5).")
-        return value
+            raise SettingsError(f"{name} is {value}; it must lie in (0, 0.5).")
 
-    def flag(self, key: str) -> bool:
-        """Return true or false."""
-        value = self._take(key)
-        if not isinstance(value, bool):
-            raise SettingsError(f"{self.where}: {key} is {value!r}; it must be true or false.")
-        return value
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """Return a list of strings, which may be empty."""
-        value = self._take(key)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise SettingsError(f"{self.where}: {key} is {value!r}; it must be a list of texts.")
-        return tuple(value)
+def known(choices: Sequence[str], **values: str) -> None:
+    """Demand that each named value is one of the choices."""
+    for name, value in values.items():
+        if value not in choices:
+            raise SettingsError(unknown(name, value, choices))
 
-    def tables(self, key: str) -> list[Mapping[str, object]]:
-        """Return an array of tables that is not empty."""
-        value = self._take(key)
-        if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
-            raise SettingsError(f"{self.where}: {key} must be an array of tables, [[{key}]].")
-        return value
 
-    def table(self, key: str) -> Mapping[str, object]:
-        """Return a table, which may be empty."""
-        value = self._take(key)
-        if not isinstance(value, dict):
-            raise SettingsError(f"{self.where}: {key} is {value!r}; it must be a table.")
-        return value
+def once(what: str, names: Sequence[str], way_out: str) -> None:
+    """Demand that there are names, and no name twice.
 
-    def close(self) -> None:
-        """Demand that every entry was taken."""
-        if self._left:
-            raise SettingsError(
-                f"{self.where}: unknown entries {', '.join(sorted(self._left))}. Remove or correct them."
-            )
-
-    def _take(self, key: str) -> object:
-        if key not in self._left:
-            raise SettingsError(f"{self.where}: {key} is missing. Add it; nothing has a default here.")
-        return self._left.pop(key)
+    Args:
+        what: the names are of.
+        names: in any order.
+        way_out: what to do about a name that is there twice.
+    """
+    if not names:
+        raise SettingsError(f"there is no {what}. Add one.")
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(f"{what} {name} appears twice. {way_out}")

@@ -1,13 +1,17 @@
 """What counts as the same, read from ``results/tolerances.toml`` and from nowhere else."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.config.framework import FRAMEWORK_SPECS
+from bench.config.profiles import PROFILES
+from bench.data.known import KNOWN
 from bench.files import ROOT
-from bench.judging.settings import Reader, SettingsError
+from bench.judging.settings import SettingsError, known, level, once, read
 from bench.judging.verdict import Margin
+from bench.runs.record import METRICS
+from bench.tables import TABLES
 
 TOLERANCES = ROOT / "results" / "tolerances.toml"
 
@@ -56,50 +60,90 @@ def load_tolerances(table: str, profile: str, data: str, path: Path = TOLERANCES
     Raises:
         SettingsError: the file is unreadable, or has unknown, missing, repeated or impossible entries.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path}: not a readable TOML file ({error}).") from error
-    document = Reader(f"{path}", content)
-    reduction_within = document.level("reduction_within")
-    known: dict[tuple[str, str, str], Tolerances] = {}
-    for number, entry in enumerate(document.tables("table")):
-        reader = Reader(f"{path}: table {number}", entry)
-        key = (reader.text("name"), reader.text("profile"), reader.text("data"))
-        if key in known:
-            raise SettingsError(f"{path}: {'/'.join(key)} appears twice. Merge the entries.")
-        known[key] = _tolerances(reader, reduction_within)
-    document.close()
-    unset = Tolerances(
-        judged_metric="linear_top1_percent",
+    file = read(_File, path)
+    for each in file.table:
+        if each.key == f"{table}/{profile}/{data}":
+            return Tolerances(
+                judged_metric=each.judged_metric,
+                alpha=each.alpha,
+                equal_spread_alpha=each.equal_spread_alpha,
+                margins=each.margins,
+                reduction_within=file.reduction_within,
+            )
+    return Tolerances(
+        judged_metric=METRICS[0],
         alpha=0.05,
         equal_spread_alpha=0.01,
         margins={},
-        reduction_within=reduction_within,
+        reduction_within=file.reduction_within,
     )
-    return known.get((table, profile, data), unset)
 
 
-def _tolerances(reader: Reader, reduction_within: float) -> Tolerances:
-    margins: dict[str, dict[str, Margin]] = {}
-    for number, entry in enumerate(reader.tables("margin")):
-        inner = Reader(f"{reader.where}, margin {number}", entry)
-        framework, metric = inner.text("framework"), inner.text("metric")
-        if metric in margins.setdefault(framework, {}):
-            raise SettingsError(f"{inner.where}: {framework}, {metric} appears twice. Merge the entries.")
-        try:
-            margins[framework][metric] = Margin(
-                delta_points=inner.number("delta_points"), sd_floor_points=inner.number("sd_floor_points")
-            )
-        except ValueError as error:
-            raise SettingsError(f"{inner.where}: {error}") from error
-        inner.close()
-    tolerances = Tolerances(
-        judged_metric=reader.text("judged_metric"),
-        alpha=reader.level("alpha"),
-        equal_spread_alpha=reader.level("equal_spread_alpha"),
-        margins=margins,
-        reduction_within=reduction_within,
-    )
-    reader.close()
-    return tolerances
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Margin:
+    """A ``[[table.margin]]``."""
+
+    framework: str
+    metric: str
+    delta_points: float
+    sd_floor_points: float
+
+    def __post_init__(self) -> None:
+        known([*FRAMEWORK_SPECS], framework=self.framework)
+        known(METRICS, metric=self.metric)
+        _ = self.margin
+
+    @property
+    def margin(self) -> Margin:
+        """What it says.
+
+        Raises:
+            ValueError: it is no margin.
+        """
+        return Margin(delta_points=self.delta_points, sd_floor_points=self.sd_floor_points)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Table:
+    """A ``[[table]]``."""
+
+    name: str
+    profile: str
+    data: str
+    judged_metric: str
+    alpha: float
+    equal_spread_alpha: float
+    margin: tuple[_Margin, ...]
+
+    def __post_init__(self) -> None:
+        known([*TABLES], name=self.name)
+        known([*PROFILES], profile=self.profile)
+        known([*KNOWN], data=self.data)
+        known(METRICS, judged_metric=self.judged_metric)
+        level(alpha=self.alpha, equal_spread_alpha=self.equal_spread_alpha)
+        once("margin", [f"{each.framework}, {each.metric}" for each in self.margin], "Merge the entries.")
+
+    @property
+    def key(self) -> str:
+        """``NAME/PROFILE/DATA``."""
+        return f"{self.name}/{self.profile}/{self.data}"
+
+    @property
+    def margins(self) -> dict[str, dict[str, Margin]]:
+        """Framework -> metric -> margin."""
+        found: dict[str, dict[str, Margin]] = {}
+        for each in self.margin:
+            found.setdefault(each.framework, {})[each.metric] = each.margin
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """The whole file."""
+
+    reduction_within: float
+    table: tuple[_Table, ...]
+
+    def __post_init__(self) -> None:
+        level(reduction_within=self.reduction_within)
+        once("table", [each.key for each in self.table], "Merge the entries.")

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable
 from bench.config.cell import parse_cell
 from bench.judging.claims import JudgedClaim
 from bench.judging.contrast import DENSE
-from bench.judging.judged_table import METRICS, JudgedTable, Row, Sample
+from bench.judging.judged_table import JudgedTable, Row, Sample
 from bench.report.grid import ALWAYS_WIDE, HTML_ONLY, NOTHING, Column
 from bench.report.power import METRIC_TITLES
+from bench.runs.record import METRICS
 
 CELL: Column[Row] = Column(title="cell", show=lambda row: row.cell)
 VERDICT: Column[Row] = Column(title="against our references", show=lambda row: row.judgement.verdict.value)

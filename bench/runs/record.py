@@ -11,9 +11,10 @@ from typing import Any
 from bench.config.run import Run
 from bench.errors import UserError
 from bench.files import write_atomically
-from bench.reading import read_json, structured
+from reading import read_json, structured
 
 SCHEMA = 1
+METRICS = ("linear_top1_percent", "knn_top1_percent")  # what every run is scored by, the one that is judged first
 WAY_OUT = "Delete it; the run is then made again."
 # Facts and provenance that others compute with, where a record has them. The rest is shown or compared as it stands.
 _COUNTS = (

@@ -33,6 +33,11 @@ KINDS = (
 )
 
 
+def row_names() -> tuple[str, ...]:
+    """Return what rows are called, BRANCHES/KIND/PRESET."""
+    return tuple(f"{branches}/{kind.name}/{kind.preset}" for branches in BRANCHES for kind in KINDS)
+
+
 @cache
 def speed_ups() -> Expected:
     """Return every kind with every bandwidth, for both forms of the second branch; machines share the memory."""

@@ -2,15 +2,15 @@
 
 import dataclasses
 import fnmatch
-import tomllib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.judging.claims import CLAIMS
-from bench.judging.settings import Reader, SettingsError
+from bench.judging.settings import SettingsError, once, placed, read
 from bench.judging.verdict import Judgement, Verdict
-from bench.speedup.expected import Expected
+from bench.speedup.expected import Expected, row_names
 
 FILE = CLAIMS / "accelerator.toml"
 
@@ -28,9 +28,9 @@ class RatioClaim:
         statement: as published, word for word.
         assumption: what of it is ours, not published.
         left: glob over rows; empty where nothing is judged.
-        right: glob over rows, those of the same branches.
-        least_ratio: 1 is "faster than".
-        equal_within: relative; a ratio this close to ``least_ratio`` is no difference.
+        right: glob over rows, those of the same branches; empty where nothing is judged.
+        least_ratio: 1 is "faster than"; 0 where nothing is judged.
+        equal_within: relative; a ratio this close to ``least_ratio`` is no difference. 0 where nothing is judged.
         not_judged: why nothing is comparable; empty where it is.
     """
 
@@ -39,15 +39,25 @@ class RatioClaim:
     source: str
     statement: str
     assumption: str
-    left: str
-    right: str
-    least_ratio: float
-    equal_within: float
-    not_judged: str
+    left: str = ""
+    right: str = ""
+    least_ratio: float = 0.0
+    equal_within: float = 0.0
+    not_judged: str = ""
 
     def __post_init__(self) -> None:
-        if bool(self.left and self.right) == bool(self.not_judged):
-            raise SettingsError(f"claim {self.name}: give left and right, or not_judged with its reason.")
+        compared = {"left": self.left, "right": self.right}
+        numbers = {"least_ratio": self.least_ratio, "equal_within": self.equal_within}
+        if any([*compared.values(), *numbers.values()]) is bool(self.not_judged):
+            raise SettingsError(
+                f"claim {self.name}: give {', '.join([*compared, *numbers])}, or not_judged with its reason."
+            )
+        for name, text in compared.items():
+            if not text and not self.not_judged:
+                raise SettingsError(f"claim {self.name}: {name} is missing. Add it, a glob over rows.")
+        for name, value in numbers.items():
+            if not (value > 0.0 and math.isfinite(value)) and not self.not_judged:
+                raise SettingsError(f"claim {self.name}: {name} is {value}; it must be above 0 and finite.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,32 +118,19 @@ def load(path: Path = FILE) -> tuple[RatioClaim, ...]:
     Raises:
         SettingsError: the file is unreadable, or has unknown, missing or impossible entries.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"{path}: not a readable TOML file ({error}).") from error
-    document = Reader(str(path), content)
-    entries = document.tables("claim")
-    document.close()
-    claims = tuple(_claim(Reader(f"{path}: claim {number}", entry)) for number, entry in enumerate(entries))
-    if len({claim.name for claim in claims}) < len(claims):
-        raise SettingsError(f"{path}: names must be unique.")
+    claims = read(_File, path).claim
+    with placed(path):
+        once("claim", [claim.name for claim in claims], "Give each a name of its own.")
+        for claim in claims:
+            for glob in () if claim.not_judged else (claim.left, claim.right):
+                if not fnmatch.filter(row_names(), glob):
+                    rows = ", ".join(row_names())
+                    raise SettingsError(f"claim {claim.name}: {glob!r} matches no row. The rows are {rows}.")
     return claims
 
 
-def _claim(reader: Reader) -> RatioClaim:
-    is_judged = reader.flag("is_judged")
-    claim = RatioClaim(
-        name=reader.text("name"),
-        work=reader.text("work"),
-        source=reader.text("source"),
-        statement=reader.text("statement"),
-        assumption=reader.text("assumption"),
-        left=reader.text("left") if is_judged else "",
-        right=reader.text("right") if is_judged else "",
-        least_ratio=reader.number("least_ratio") if is_judged else 0.0,
-        equal_within=reader.number("equal_within") if is_judged else 0.0,
-        not_judged="" if is_judged else reader.text("not_judged"),
-    )
-    reader.close()
-    return claim
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    """The layout of the file."""
+
+    claim: tuple[RatioClaim, ...]

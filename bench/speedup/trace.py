@@ -21,7 +21,7 @@ from bench.data.known import KNOWN
 from bench.files import ROOT
 from bench.frameworks import Framework
 from bench.training import parts
-from hardware.entries import HardwareError
+from hardware.checks import HardwareError
 from hardware.network.layer import LayerSpec, Part
 from hardware.network.workload import StepSpec, Workload
 

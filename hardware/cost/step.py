@@ -12,11 +12,11 @@ functions, pooling, residual sums, biases, and the sorting within a mask update.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from hardware.checks import HardwareError
 from hardware.cost import memory, overhead
 from hardware.cost.compute import compute, living_part, needed_macs
 from hardware.cost.cost import Cost
 from hardware.cost.energy import joules
-from hardware.entries import HardwareError
 from hardware.machine import Machine
 from hardware.network.layer import LayerSpec
 from hardware.network.workload import Workload

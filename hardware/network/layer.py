@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from hardware.entries import HardwareError, at_least
+from hardware.checks import HardwareError, at_least
 
 
 class Part(enum.Enum):

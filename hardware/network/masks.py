@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hardware.entries import HardwareError
+from hardware.checks import HardwareError
 from hardware.network.layer import LayerSpec
 from hardware.network.workload import Workload
 from hardware.sparsity.state import State

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hardware.entries import HardwareError, fraction
+from hardware.checks import HardwareError, fraction
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from hardware.entries import HardwareError, at_least, build, mapping
+from hardware.checks import HardwareError, at_least
 from hardware.network.layer import LayerSpec, Part
+from reading import read_json, structured
 
 FORMAT = 1  # of the JSON file; raised when a field changes its meaning
 
@@ -137,39 +138,25 @@ def read(path: Path) -> Workload:
         HardwareError: if the file cannot be read, or says something unknown, too little or impossible.
     """
     try:
-        table = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repetition)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        table = read_json(path)
+    except ValueError as error:
         raise HardwareError(f"{path}: {error}. Give the path of a traced workload.") from error
     return parse(table, str(path))
 
 
 def parse(table: object, where: str) -> Workload:
-    """Return the workload that a decoded JSON file describes."""
-    entries = dict(mapping(table, where))
+    """Return the workload that a decoded JSON file describes.
+
+    Raises:
+        HardwareError: it says something unknown, too little or impossible.
+    """
+    entries = dict(table) if isinstance(table, dict) else {}
     found = entries.pop("format", None)
-    if found != FORMAT:
+    if found != FORMAT or isinstance(found, bool):
         raise HardwareError(f"{where}: format is {found!r}, this program reads {FORMAT}. Trace the network again.")
-    layers = entries.pop("layers", None)
-    if not isinstance(layers, list):
-        raise HardwareError(f"{where}: layers is {layers!r}; it must be a list of layers.")
-    return build(
-        Workload,
-        {key: value for key, value in entries.items() if key != "step"},
-        where,
-        layers=tuple(build(LayerSpec, layer, f"{where}: layers[{index}]") for index, layer in enumerate(layers)),
-        step=build(StepSpec, entries.get("step"), f"{where}: step"),
-    )
+    return structured(Workload, entries, where, HardwareError)
 
 
 def _entries(spec: LayerSpec | StepSpec) -> dict[str, object]:
     values = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     return {name: value.value if isinstance(value, enum.Enum) else value for name, value in values.items()}
-
-
-def _without_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = sorted({key for key in keys if keys.count(key) > 1})
-        raise HardwareError(f"the entry {', '.join(repeated)} is given twice. Remove one.")
-    return table

@@ -1,14 +1,14 @@
 """The machines that come with the program: one TOML file each, every number with its source or as an assumption."""
 
 import copy
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hardware import machine_file
-from hardware.entries import HardwareError
+from hardware.checks import HardwareError
 from hardware.machine import Machine
+from reading import toml
 
 FOLDER = Path(__file__).parent
 
@@ -50,8 +50,8 @@ def changed(table: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
     result = copy.deepcopy(table)
     for change in changes:
         try:
-            new = tomllib.loads(change)
-        except tomllib.TOMLDecodeError as error:
+            new = toml(change)
+        except ValueError as error:
             raise HardwareError(f"{change!r}: {error}. Write for example array.rows=16.") from error
         _replace(result, new, change)
     return result

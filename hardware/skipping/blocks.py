@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardware.entries import HardwareError, at_least
+from hardware.checks import HardwareError, at_least
 from hardware.skipping.base import Bools, Ints, Shape, Skipping, Tile, Work, ceil_div, chunk_sizes, padded
 from hardware.skipping.chance import binomial, largest
 

@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from hardware.entries import HardwareError, at_least
+from hardware.checks import HardwareError, at_least
 from hardware.skipping.base import Bools, Shape, Skipping, Tile, Work, ceil_div, chunk_sizes, padded
 from hardware.skipping.chance import expected_largest
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardware.entries import HardwareError
+from hardware.checks import HardwareError
 from hardware.skipping.base import Bools, Ints, Nothing, Shape, Skipping, Tile, Work, ceil_div, chunk_sizes, padded
 from hardware.skipping.chance import Vector, binomial, largest
 

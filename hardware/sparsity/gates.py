@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hardware.entries import HardwareError, at_least, fraction
+from hardware.checks import HardwareError, at_least, fraction
 from hardware.skipping.base import Bools, ceil_div
 
 

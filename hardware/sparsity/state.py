@@ -3,7 +3,7 @@
 import enum
 from dataclasses import dataclass
 
-from hardware.entries import fraction
+from hardware.checks import fraction
 from hardware.sparsity.gates import OPEN, Gate
 from hardware.sparsity.weights import DENSE, Weights
 

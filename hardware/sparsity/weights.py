@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from hardware.entries import HardwareError, fraction
+from hardware.checks import HardwareError, fraction
 from hardware.skipping.base import Bools, Nothing, Shape, Skipping, Tile, Work
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardware.entries import HardwareError
+from hardware.checks import HardwareError
 from hardware.skipping.base import Bools, Shape
 
 Values = NDArray[Any]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hardware.entries import HardwareError, at_least
+from hardware.checks import HardwareError, at_least
 from hardware.skipping.base import Bools, Shape
 from hardware.skipping.n_of_m import check_pattern, dense_share, grouped
 from hardware.storage.formats import Format, Values, bits_of, channels_first, channels_last, whole_bytes

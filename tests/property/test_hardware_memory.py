@@ -9,11 +9,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hardware import presets
+from hardware.checks import HardwareError
 from hardware.cost.compute import compute
 from hardware.cost.energy import joules
 from hardware.cost.memory import Operands, Order, candidates, timing, traffic
 from hardware.cost.step import phase_cost
-from hardware.entries import HardwareError
 from hardware.machine import EnergyTable, Machine, Memory, Per
 from hardware.network.layer import LayerSpec
 from hardware.sparsity.state import DENSE_STATE, Phase, State

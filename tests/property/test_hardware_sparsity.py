@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from hardware.checks import HardwareError
 from hardware.cost.compute import compute, living_part, needed_macs
-from hardware.entries import HardwareError
 from hardware.machine import Machine
 from hardware.network.layer import LayerSpec
 from hardware.skipping.base import Bools, Skipping, Tile

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardware import comparison, presets
+from hardware.checks import HardwareError
 from hardware.cost.cost import Cost
 from hardware.cost.step import LAYER_PARTS, amdahl_limit, jobs, phase_cost, resolved, step
-from hardware.entries import HardwareError
 from hardware.network.layer import Part
 from hardware.network.ramp import CubicRamp
 from hardware.network.workload import Workload

@@ -45,5 +45,13 @@ def test_laws_that_tests_name_are_written_down() -> None:
 def test_paths_in_documents_exist() -> None:
     for name in ("README.md", "CONTRIBUTING.md", "results/README.md", "hardware/README.md"):
         for path in re.findall(r"`([\w.]+/[\w./-]*)`", TEXTS[name]):
-            is_ours = path.partition("/")[0] in {"bench", "methods", "hardware", "results", "tests", "examples"}
+            is_ours = path.partition("/")[0] in {
+                "reading",
+                "bench",
+                "methods",
+                "hardware",
+                "results",
+                "tests",
+                "examples",
+            }
             assert not is_ours or MADE.search(path) or (ROOT / path).exists(), f"{name}: {path}"

@@ -51,7 +51,7 @@ def outcome(tree: Path, test: str) -> tuple[int | None, str]:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of the code."""
-    for part in ("bench", "methods", "hardware", "tests"):  # compiled files too: times of change are kept
+    for part in ("reading", "bench", "methods", "hardware", "tests"):  # compiled files too: times of change are kept
         shutil.copytree(ROOT / part, tmp_path / part)
     shutil.copytree(ROOT / "results", tmp_path / "results", ignore=shutil.ignore_patterns("references"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hardware import presets
-from hardware.entries import HardwareError
+from hardware.checks import HardwareError
 from tests.unit.hardware.networks import BITMAP
 
 
@@ -31,18 +31,31 @@ def test_every_number_of_a_preset_has_a_source(name: str) -> None:
         ("array.rows=0", "array: rows is 0"),
         ("array.rows=1.5", "array.rows is 1.5; it must be an integer"),
         ("array.colour=1", "no entry colour. Known here"),
-        ("array.dataflow='ring'", "choose from core, systolic_os, systolic_ws"),
+        ("array.dataflow='ring'", "must be one of core, systolic_os, systolic_ws"),
         ("array.dataflow='systolic_os'", "a systolic array has 1, 0"),
         ("memory.dram_bandwidth=0", "must be above 0"),
         ("memory.dram_efficiency=1.5", r"must lie in \[0, 1\]"),
-        ("memory.dram_bandwidth_per='minute'", "choose from cycle, second"),
+        ("memory.dram_bandwidth_per='minute'", "must be one of cycle, second"),
         ("memory.weight_sram_bytes=1", "at least 2"),
         ("widths.weight_bytes=0", "weight_bytes is 0"),
         ("energy.mac_pj=-1", "mac_pj is -1"),
         ("energy.skipped_mac_pj=9", "exceeds mac_pj"),
+        ("array=1", "array is 1; it must be a table of named entries"),
+        ("skipping=1", "skipping is 1; it must be a table of named entries"),
+        ("name=''", "name is ''; it must be a text that is not empty"),
+        ("memory.dram_bandwidth=nan", "memory.dram_bandwidth is nan; it must be a number, and finite"),
+        ("energy.mac_pj=inf", "energy.mac_pj is inf; it must be a number, and finite"),
+        (
+            'format={kind="csr",pointer_bytes=4,index_bytes=4,x=1}',
+            "unknown entries x.* are index_bytes",
+        ),
+        ('format={kind="csr",index_bytes=4,pointer_bytes=4,is_transposed=true}', "is_transposed is said by kind 'csr'"),
         ('skipping={kind="magic"}', "skipping.kind is 'magic'; choose from nothing, block"),
         ('skipping={kind="n_of_m",n=5,m=4,falls_back_by_lane=false,is_transposable=false}', "5:4 is no N:M pattern"),
-        ('skipping={kind="element",barrier_tiles=1}', "sync_cycles, work_stealing_percent missing"),
+        (
+            'skipping={kind="element",barrier_tiles=1}',
+            "sync_cycles is missing.* work_stealing_percent is",
+        ),
         ('skipping={kind="element",barrier_tiles=1,sync_cycles=0,work_stealing_percent=101}', "must lie in 0"),
         ('format={kind="csr",index_bytes=3,pointer_bytes=4}', "index_bytes is 3; choose 1, 2, 4 or 8"),
         ("rows", "Write for example array.rows=16"),

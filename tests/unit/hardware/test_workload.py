@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hardware.entries import HardwareError
+from hardware.checks import HardwareError
 from hardware.network import workload
 from hardware.network.workload import Workload
 from tests.unit.hardware.networks import BYOL, network
@@ -52,15 +52,15 @@ def broken(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        (broken(colour=1), "unknown colour"),
+        (broken(colour=1), "unknown entries colour"),
         (broken(format=2), "format is 2"),
         (broken(layers=[]), "no layers"),
-        (broken(layers={}), "must be a list"),
+        (broken(layers={}), "must be an array of tables"),
         (broken(layers__0__stride=0), "stride is 0"),
         (broken(layers__0__stride=1.0), "must be an integer"),
         (broken(layers__0__stride=True), "must be an integer"),
         (broken(layers__0__is_first=1), "must be true or false"),
-        (broken(layers__0__part="body"), "choose from encoder, projector, predictor"),
+        (broken(layers__0__part="body"), "must be one of encoder, projector, predictor"),
         (broken(layers__0__name=""), "not empty"),
         (broken(layers__0__groups=2), "do not divide"),
         (broken(layers__0__kernel_height=40), "larger than the padded map"),
@@ -81,7 +81,7 @@ def test_slips_are_refused(table: dict[str, Any], words: str) -> None:
 def test_a_missing_entry_is_named() -> None:
     table = broken()
     del table["step"]["loss_macs"]
-    with pytest.raises(HardwareError, match="net: step: loss_macs missing"):
+    with pytest.raises(HardwareError, match=r"net: step\.loss_macs is missing\. Add it"):
         workload.parse(table, "net")
 
 

@@ -130,7 +130,7 @@ def test_exactly_one_claim_per_work_is_primary() -> None:
         made_up_claims(first, second)
     with pytest.raises(SettingsError, match="A Work: 0 primary claims"):
         made_up_claims(made_up_claim(is_primary=False))
-    with pytest.raises(SettingsError, match="unique"):
+    with pytest.raises(SettingsError, match="claim first appears twice"):
         made_up_claims(first, made_up_claim("first", work="B Work"))
 
 
@@ -171,10 +171,34 @@ def test_every_claim_finds_its_cells(name: str) -> None:
     ("old", "new", "message"),
     [
         ("is_primary = true\n", "is_primary = 1\n", "must be true or false"),
-        ("alpha = 0.05", "alpha = 5", "alpha"),
+        ("alpha = 0.05", "alpha = 5", r"alpha is 5; it must lie in \(0, 0\.5\)"),
+        ("alpha = 0.05", "alpha = nan", "alpha is nan; it must be a number, and finite"),
+        ("least_gain_points = 0.0", "least_gain_points = nan", "must be a number, and finite"),
+        ("least_gain_points = 0.0", "least_gain_points = -inf", "must be a number, and finite"),
+        ('metric = "linear_top1_percent"', 'metric = "linear_top5_percent"', "Did you mean 'linear_top1_percent'"),
+        ('"synccp-asymmetry-helps"', '"synccp-superior"', r"cifar10\.toml: claim synccp-superior appears twice"),
+        ('left = "*/synchronized/', 'left = "*/synchronised/', "method 'synchronised' is unknown. Did you mean"),
+        ('left = "*/synchronized/', 'left = "simclear/synchronized/', "framework 'simclear' is unknown. Did you mean"),
+        ('left = "*/synchronized/element', 'left = "*/synchronized/elements', "granularity 'elements' is unknown"),
+        (
+            '/d0.10+g*"',
+            '/d0.11+g*"',
+            r"d0\.11\+g\*' matches no cell of table cifar10 at profile paper",
+        ),
+        ('"*/set/element/d0.10"', '"*/sett/element/d0.10"', "method 'sett' is unknown. Did you mean 'set'"),
+        ('"*/set/element/d0.10"', '"*/set/d0.10"', "A name reads FRAMEWORK/METHOD/GRANULARITY/POINT"),
+        (
+            'left = "*/dual_gate/*"',
+            'left = "*/dual_gat/*"',
+            r"cdg-.*: '\*/dual_gat/\*' matches no cell of any table",
+        ),
+        ('"*/set/element/d0.10"', '"simclr/set/element/d0.10"', r"no cell of .* half a claim is never judged"),
+        ('right = ["*/channel_gate/*"]', "right = []", "there is no opponent"),
+        ('profiles = ["paper"]', 'profiles = ["papers"]', "each of smoke, cpu, paper once"),
+        ('name = "synccp-superior"\n', 'name = "synccp-superior"\nname = "x"\n', "not a readable TOML"),
         ("least_gain_points = 0.0\n", "", "least_gain_points is missing"),
         ("least_gain_points = 0.0\n", "least_gain_points = 0.0\nmargin = 1\n", "unknown entries margin"),
-        ('source_kind = "abstract"', 'source_kind = "hearsay"', "not one of abstract, code, summary, talk"),
+        ('source_kind = "abstract"', 'source_kind = "hearsay"', "must be one of abstract, code, summary, talk"),
         ('profiles = ["paper"]', 'profiles = ["paper", "smoke"]', "each of smoke, cpu, paper once"),
         ("[[claim]]", "[[claim]", "not a readable TOML"),
     ],

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from bench.config.profiles import PROFILES
-from bench.judging.settings import Reader, SettingsError
+from bench.judging.settings import SettingsError
 from bench.judging.tolerances import Tolerances, load_tolerances
 from bench.tables import TABLES
 
@@ -53,7 +53,25 @@ def test_a_table_is_read(tmp_path: Path) -> None:
         ("delta_points = 2", 'delta_points = "2"', "must be a number"),
         ("delta_points = 2", "delta_points = true", "must be a number"),
         ("alpha = 0.05", "alpha = 0.5", r"must lie in \(0, 0.5\)"),
+        ("delta_points = 2", "delta_points = nan", "must be a number, and finite"),
+        ("delta_points = 2", "delta_points = inf", "must be a number, and finite"),
+        ("sd_floor_points = 0.5", "sd_floor_points = -0.5", r"table\[0\]\.margin\[0\]: sd_floor_points is -0\.5"),
+        ("sd_floor_points = 0.5", "sd_floor_points = nan", "must be a number, and finite"),
+        ("alpha = 0.05", "alpha = nan", "must be a number, and finite"),
+        ("reduction_within = 0.02", "reduction_within = inf", "must be a number, and finite"),
+        ("reduction_within = 0.02", "reduction_within = -0.02", r"must lie in \(0, 0\.5\)"),
         ('name = "cifar10"', 'name = ""', "must be a text"),
+        ('name = "cifar10"', 'name = "cifar11"', "name 'cifar11' is unknown. Did you mean 'cifar10'"),
+        ('profile = "smoke"', 'profile = "smok"', "profile 'smok' is unknown. Did you mean 'smoke'"),
+        ('data = "cifar10"', 'data = "cifar1000"', "data 'cifar1000' is unknown. Did you mean 'cifar100'"),
+        ('framework = "simclr"', 'framework = "simclear"', "framework 'simclear' is unknown. Did you mean 'simclr'"),
+        (
+            '"knn_top1_percent"\ndelta',
+            '"knn_top1_percen"\ndelta',
+            r"Did you mean 'knn_top1_percent'\? Choose",
+        ),
+        ('judged_metric = "knn_top1_percent"', 'judged_metric = "knn"', "judged_metric 'knn' is unknown"),
+        ("alpha = 0.05", "alpha = 0.05\nalpha = 0.05", "not a readable TOML"),
         ("[[table]]", "alpha = 0.1\n[[table]]", "unknown entries alpha"),
         ("reduction_within = 0.02\n", "", "reduction_within is missing"),
         ("[[table.margin]]", "[table.margin]", "array of tables"),
@@ -91,13 +109,3 @@ def test_every_framework_of_every_table_has_a_margin(name: str, profile: str) ->
     tolerances = load_tolerances(name, profile, data)
     for cell in spec.names:
         assert tolerances.margin(cell.partition("/")[0]).delta_points > 0
-
-
-def test_a_reader_knows_types() -> None:
-    reader = Reader("here", {"flag": 1, "texts": ["a", 2], "table": []})
-    with pytest.raises(SettingsError, match="here: flag is 1; it must be true or false"):
-        reader.flag("flag")
-    with pytest.raises(SettingsError, match="texts"):
-        reader.texts("texts")
-    with pytest.raises(SettingsError, match="table"):
-        reader.table("table")

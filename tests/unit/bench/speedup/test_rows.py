@@ -118,7 +118,8 @@ def test_claims_hold_for_every_pair_and_memory_or_not() -> None:
     assert judged.judgement.verdict is Verdict.REPRODUCED
     (judged,) = ratios.judge([claim(left="*/filter/*")], EXPECTED)
     assert judged.judgement.verdict is Verdict.NOT_JUDGED
-    (judged,) = ratios.judge([claim(left="", right="", not_judged="no such chip.")], EXPECTED)
+    nothing = {"left": "", "right": "", "least_ratio": 0.0, "equal_within": 0.0}
+    (judged,) = ratios.judge([claim(**nothing, not_judged="no such chip.")], EXPECTED)
     assert judged.sentence == "NOT_JUDGED: no such chip. Ours: all of it"
 
 
@@ -139,16 +140,36 @@ def test_blocks_and_single_weights_are_equally_fast_in_expectation_and_claims_kn
 
 
 def test_a_claim_is_judged_or_says_why_not() -> None:
-    with pytest.raises(SettingsError, match="give left and right, or not_judged"):
+    with pytest.raises(SettingsError, match="give left, right, least_ratio, equal_within, or not_judged"):
         claim(not_judged="no such chip.")
 
 
-def test_the_stored_claims_are_read_strictly(tmp_path: Path) -> None:
+def test_the_stored_claims_are_of_the_chips_that_are_known() -> None:
     names = [item.name for item in ratios.load()]
     assert {"chip-4.7x-latency", "chip-7.3x-flops", "chip-16.4-tflops-per-watt"} <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("least_ratio = 1.0", "least_ratio = nan", r"claim\[0\]\.least_ratio is nan; it must be a number, and finite"),
+        ("least_ratio = 1.0", "least_ratio = -1.0", "least_ratio is -1.0; it must be above 0"),
+        ("equal_within = 0.01\n", "", "equal_within is 0.0; it must be above 0"),
+        ("equal_within = 0.01", "equal_within = inf", "equal_within is inf"),
+        ('left = "*/block 16x16 d*/chip28nm"\n', "", "left is missing"),
+        ('16x16 d*/chip28nm"', '16x16 d*/chip27nm"', r"matches no row\. The rows are shared encoder/dense/chip28nm"),
+        ('name = "chip-7.3x-flops"', 'name = "chip-4.7x-latency"', r"claim chip-4\.7x-latency appears twice"),
+        ("least_ratio = 1.0", "least_ratio = 1.0\ncolour = 1", "unknown entries colour"),
+        ("least_ratio = 1.0", "least_ratio = 1.0\nleast_ratio = 2.0", "not a readable TOML"),
+        ("least_ratio = 1.0", 'least_ratio = 1.0\nnot_judged = "as it is"', "or not_judged with its reason"),
+    ],
+)
+def test_a_slip_in_a_claim_is_an_error(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = ratios.FILE.read_text()
+    assert old in text
     path = tmp_path / "claims.toml"
-    path.write_text(ratios.FILE.read_text() + 'colour = "red"\n')
-    with pytest.raises(SettingsError, match="colour"):
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(SettingsError, match=message):
         ratios.load(path)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from bench.config.run import EncoderSpec
 from bench.speedup import trace
 from bench.training import parts
-from hardware.entries import HardwareError
+from hardware.checks import HardwareError
 from hardware.network import workload
 from hardware.network.layer import Part
 from methods import macs, masking

@@ -1,3 +1,4 @@
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.reading import read_json, read_toml, structured
+from reading import read_json, read_toml, structured
 
 
 class Refused(Exception):  # noqa: N818
     pass
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +41,7 @@ class Outer:
     by_name: Mapping[str, float]
     perhaps: float | None = None
     pairs: tuple[tuple[str, float | str], ...] = ()
+    colour: Colour = Colour.RED
 
 
 GOOD = {
@@ -50,7 +57,7 @@ GOOD = {
 
 def test_plain_entries_become_values() -> None:
     inner = Inner(count=1)
-    assert structured(Outer, GOOD | {"pairs": [["p", 1], ["q", "r"]]}, "here", Refused) == Outer(
+    assert structured(Outer, GOOD | {"pairs": [["p", 1], ["q", "r"]], "colour": "blue"}, "here", Refused) == Outer(
         name="x",
         is_on=True,
         kind="a",
@@ -59,6 +66,7 @@ def test_plain_entries_become_values() -> None:
         texts=("p", "q"),
         by_name={"p": 1.0, "q": 0.5},
         pairs=(("p", 1), ("q", "r")),
+        colour=Colour.BLUE,
     )
 
 
@@ -75,7 +83,13 @@ def test_plain_entries_become_values() -> None:
         ({"inner": {"count": 1, "share": float("nan")}}, "inner.share is nan; it must be a number, and finite"),
         ({"inner": {"count": -1}}, "inner: count is -1; it must be at least 0"),
         ({"inner": []}, r"inner is \[\]; it must be a table"),
-        ({"inner": {"count": 1, "colour": 1}}, "inner has unknown entries colour. Remove or correct them"),
+        (
+            {"inner": {"count": 1, "shade": 1}},
+            "inner has unknown entries shade. Remove.*; there are count",
+        ),
+        ({"inner": {"count": 1, "share": 10**400}}, "inner.share is 10000.*; it must be a number, and finite"),
+        ({"colour": "green"}, "colour is 'green'; it must be one of red, blue"),
+        ({"colour": ["red"]}, r"colour is \['red'\]; it must be one of red, blue"),
         ({"inner": {}}, "inner.count is missing"),
         ({"many": {"count": 1}}, r"many is .*; it must be an array of tables, \[\[...\]\]"),
         ({"many": [{"count": 1}, {"count": "2"}]}, r"many\[1\].count is '2'; it must be an integer"),
@@ -85,7 +99,7 @@ def test_plain_entries_become_values() -> None:
         ({"perhaps": "1"}, "perhaps is '1'; it must be a number"),
         ({"pairs": [["p"]]}, r"pairs\[0\] is \['p'\]; it must be a list of 2"),
         ({"pairs": [["p", True]]}, r"pairs\[0\] is True; it must be a number, and finite or a text"),
-        ({"colour": 1, "texts": 1}, "texts is 1.* unknown entries colour"),
+        ({"shade": 1, "texts": 1}, "texts is 1.* unknown entries shade"),
     ],
 )
 def test_a_slip_names_its_place_its_value_and_the_rule(changes: dict[str, object], message: str) -> None:
@@ -120,7 +134,7 @@ def test_any_bytes_are_a_value_or_refused(tmp_path_factory: pytest.TempPathFacto
         assert type(error) is ValueError  # noqa: PT017
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "NaN", "-Infinity", "1e999", "{", "\ufeff{}"])
+@pytest.mark.parametrize("text", ["[" * 100_000, "NaN", "-Infinity", "1e999", "{", '{"a": 1, "a": 2}', "\ufeff{}"])
 def test_json_that_is_no_json_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "file").write_text(text)
     with pytest.raises(ValueError, match=r"."):

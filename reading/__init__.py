@@ -4,6 +4,8 @@ Nothing is converted: a number in quotes is no number, 1 is not true, a text is 
 dataclass does not know are refused; fields without a default must be there.
 """
 
+import dataclasses
+import enum
 import functools
 import json
 import math
@@ -18,6 +20,7 @@ from cattrs.gen import make_dict_structure_fn
 
 T = TypeVar("T")
 MOST_SLIPS = 3  # that one message names
+_TOO_DEEP = "nested too deeply"
 
 
 def read_toml(kind: type[T], path: Path, error: Callable[[str], Exception]) -> T:
@@ -26,24 +29,46 @@ def read_toml(kind: type[T], path: Path, error: Callable[[str], Exception]) -> T
     Raises:
         error: the file is unreadable, or holds something else; the message names the file, the entry and the rule.
     """
+    return structured(kind, toml_entries(path, error), str(path), error)
+
+
+def toml_entries(path: Path, error: Callable[[str], Exception]) -> dict[str, Any]:
+    """Return what a TOML file holds, unchecked.
+
+    Raises:
+        error: the file is unreadable or no TOML; the message names it.
+    """
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as reason:
-        raise error(f"{path}: not a readable TOML file ({_words(reason)}).") from None
-    return structured(kind, entries, str(path), error)
+        return toml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as reason:
+        raise error(f"{path}: not a readable TOML file ({reason}).") from None
+
+
+def toml(text: str) -> dict[str, Any]:
+    """Return what a text of TOML holds, unchecked.
+
+    Raises:
+        ValueError: it is no TOML.
+    """
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
 
 
 def read_json(path: Path) -> object:
-    """Return what a JSON file holds. Numbers are finite.
+    """Return what a JSON file holds. Numbers are finite, and no entry is given twice.
 
     Raises:
         ValueError: the file is unreadable or no JSON.
     """
     try:
         text = path.read_text(encoding="utf-8")
-        return json.loads(text, parse_constant=_no_number, parse_float=_finite)
-    except (OSError, ValueError, RecursionError) as reason:
-        raise ValueError(_words(reason)) from None
+        return json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    except (OSError, ValueError) as reason:
+        raise ValueError(str(reason)) from None
 
 
 def structured(kind: type[T], entries: object, where: str, error: Callable[[str], Exception]) -> T:
@@ -82,7 +107,9 @@ def _slips(reason: BaseException, place: str) -> Iterator[str]:
             yield from _slips(inner, place)
     elif isinstance(reason, ForbiddenExtraKeysError):
         inside = f"{place} has " if place else ""
-        yield f"{inside}unknown entries {', '.join(sorted(map(str, reason.extra_fields)))}. Remove or correct them."
+        known = ", ".join(field.name for field in dataclasses.fields(reason.cl))
+        strangers = ", ".join(sorted(map(str, reason.extra_fields)))
+        yield f"{inside}unknown entries {strangers}. Remove or correct them; there are {known}."
     elif isinstance(reason, KeyError):
         yield f"{place} is missing. Add it; it has no default."
     elif isinstance(reason, _WrongKindError):
@@ -96,7 +123,10 @@ def _wrong(value: object, words: str) -> _WrongKindError:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than some thousand digits
+        return "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -105,7 +135,7 @@ _PLAIN: dict[type, tuple[str, Callable[[Any], bool]]] = {
     int: ("an integer", lambda value: isinstance(value, int) and not isinstance(value, bool)),
     float: (
         "a number, and finite",
-        lambda value: isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
+        lambda value: isinstance(value, int | float) and not isinstance(value, bool) and _is_finite(value),
     ),
     bool: ("true or false", lambda value: isinstance(value, bool)),
     str: ("a text that is not empty", lambda value: isinstance(value, str) and bool(value.strip())),
@@ -117,6 +147,21 @@ def _plain(value: object, kind: type[Any]) -> object:
     if not holds(value):
         raise _wrong(value, words)
     return value
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float can hold
+        return False
+
+
+def _member(value: object, kind: type[enum.Enum]) -> enum.Enum:
+    """Read a member of an enumeration from its value."""
+    choices = {each.value: each for each in kind}
+    if not isinstance(value, str) or value not in choices:
+        raise _wrong(value, f"one of {', '.join(map(str, choices))}")
+    return choices[value]
 
 
 def _choice(value: object, kind: Any) -> object:
@@ -186,14 +231,19 @@ def _finite(text: str) -> float:
     return number if math.isfinite(number) else _no_number(text)
 
 
-def _words(reason: BaseException) -> str:
-    return "nested too deeply" if isinstance(reason, RecursionError) else str(reason)
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the entry {', '.join(sorted({key for key in keys if keys.count(key) > 1}))} is given twice")
+    return table
 
 
 _CONVERTER = Converter(detailed_validation=True)
 for _kind in _PLAIN:
     _CONVERTER.register_structure_hook(_kind, _plain)
 _CONVERTER.register_structure_hook_func(lambda kind: kind is object, lambda value, _: value)
+_CONVERTER.register_structure_hook_func(lambda kind: isinstance(kind, enum.EnumType), _member)
 _ORIGINS: tuple[tuple[Any, Callable[[object, Any], object]], ...] = (
     (Literal, _choice),
     (tuple, _tuple),
