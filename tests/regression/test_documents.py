@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+FOLDERS = {"reading", "bench", "methods", "hardware", "results", "tests", "examples"}
 LISTED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
 TEXTS = {
     name: (ROOT / name).read_text(encoding="utf-8")
@@ -45,13 +46,5 @@ def test_laws_that_tests_name_are_written_down() -> None:
 def test_paths_in_documents_exist() -> None:
     for name in ("README.md", "CONTRIBUTING.md", "results/README.md", "hardware/README.md"):
         for path in re.findall(r"`([\w.]+/[\w./-]*)`", TEXTS[name]):
-            is_ours = path.partition("/")[0] in {
-                "reading",
-                "bench",
-                "methods",
-                "hardware",
-                "results",
-                "tests",
-                "examples",
-            }
+            is_ours = path.partition("/")[0] in FOLDERS
             assert not is_ours or MADE.search(path) or (ROOT / path).exists(), f"{name}: {path}"

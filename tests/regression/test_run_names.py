@@ -8,8 +8,8 @@ import pytest
 from bench.config.run import Run
 from bench.errors import RunError
 from bench.judging.references import REFERENCES
-from bench.reading import structured
 from bench.tables import TABLES
+from reading import structured
 
 # The name of runs, and the canonical text that it hashes, as they were in November 2026. Recipes have moved since, and
 # names have not. Nothing here is ever edited: add a line for a new kind of run, and give a new knob an "off" default.
