@@ -11,8 +11,11 @@ from torch.optim import Optimizer
 
 from methods import masking
 from methods.branches import Branches
+from methods.granularity import parse
 from methods.masking import Masks
 from methods.method import SparseMethod
+from methods.setting import Setting
+from methods.works import WORKS
 
 IMAGE = (3, 8, 8)
 
@@ -20,6 +23,18 @@ IMAGE = (3, 8, 8)
 def has_gap(method: str) -> bool:
     """Whether a method of the registry writes two masks."""
     return method.startswith("synchronized")
+
+
+def shapes_of(method: str) -> str:
+    """A granularity that a method of the registry prunes."""
+    return WORKS[method].shapes[0] if method in WORKS else "element"
+
+
+def setting_of(method: str, *, shapes: str = "", **changes: float) -> Setting:
+    """A setting that the method takes: at the density of its shapes where they have one, else at 0.1."""
+    granularity = parse(shapes or shapes_of(method))
+    density = {"-": 1.0, "2:4": 0.5}.get(shapes or shapes_of(method), changes.pop("density", 0.1))
+    return Setting(density=density, seed=7, granularity=granularity, **changes)  # type: ignore[arg-type]
 
 
 def tiny_encoder(seed: int = 0) -> nn.Module:

@@ -18,8 +18,24 @@ _STYLES = {"REPRODUCED": "green", "DEVIATES": "bold red", "FAILED": "bold red", 
 
 def text(page: Page, stream: TextIO) -> str:
     """Return the report as it fits ``stream``; colour, in a terminal alone, repeats what words say."""
+    console = _console(stream)
+    with console.capture() as capture:
+        _print(page, console)
+    return _stripped(capture.get())
+
+
+def alone(grid: Grid, stream: TextIO) -> str:
+    """Return one table under its title, as it fits ``stream``: all columns, folded where there is little room."""
+    console = _console(stream)
+    with console.capture() as capture:
+        console.print(grid.title, style="bold")
+        console.print(_table(grid, "", ALWAYS_WIDE))
+    return _stripped(capture.get())
+
+
+def _console(stream: TextIO) -> Console:
     is_terminal = stream.isatty()
-    console = Console(
+    return Console(
         file=io.StringIO(),
         force_terminal=is_terminal,
         no_color=not is_terminal,
@@ -28,10 +44,10 @@ def text(page: Page, stream: TextIO) -> str:
         emoji=False,
         markup=False,
     )
-    with console.capture() as capture:
-        _print(page, console)
-    lines = capture.get().splitlines()
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _stripped(printed: str) -> str:
+    return "\n".join(line.rstrip() for line in printed.splitlines()) + "\n"
 
 
 def _print(page: Page, console: Console) -> None:
