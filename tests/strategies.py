@@ -34,7 +34,7 @@ def setting_of(method: str, *, shapes: str = "", **changes: float) -> Setting:
     """A setting that the method takes: at the density of its shapes where they have one, else at 0.1."""
     granularity = parse(shapes or shapes_of(method))
     density = {"-": 1.0, "2:4": 0.5}.get(shapes or shapes_of(method), changes.pop("density", 0.1))
-    return Setting(density=density, seed=7, granularity=granularity, **changes)  # type: ignore[arg-type]
+    return Setting(density=density, seed=7, granularity=granularity, **changes)
 
 
 def tiny_encoder(seed: int = 0) -> nn.Module:
