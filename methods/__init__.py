@@ -14,10 +14,17 @@ from methods.gating.setting import GateSetting
 from methods.gating.spatial import SpatialGate
 from methods.method import Facts, SparseMethod
 from methods.options import build
+from methods.pruning.asp import Asp
 from methods.pruning.dense import Dense
 from methods.pruning.gradual import Gradual
 from methods.pruning.granet import GraNet
+from methods.pruning.group_lasso import GroupLasso
+from methods.pruning.itop import Itop
 from methods.pruning.rigl import Rigl
+from methods.pruning.snfs import Snfs
+from methods.pruning.sparse_then_dense import SparseThenDense
+from methods.pruning.sr_ste import SrSte
+from methods.pruning.srigl import SRigl
 from methods.pruning.static import StaticMask
 from methods.pruning.synchronized import Synchronized
 from methods.setting import Setting
@@ -27,7 +34,12 @@ METHODS: dict[str, Callable[[Setting], SparseMethod]] = {
     "static_erk": partial(StaticMask, allocation=erk),
     "static_uniform": partial(StaticMask, allocation=uniform),
     "set": partial(Rigl, growth="random", replaces_step=False),
+    "set_itop": partial(Itop, growth="random", period_fraction=1500 / 97_750),
     "rigl": partial(Rigl, growth="gradient", replaces_step=True),
+    "rigl_itop": partial(Itop, growth="gradient", period_fraction=4000 / 97_750),
+    "srigl": SRigl,
+    "snfs": Snfs,
+    "sparse_then_dense": SparseThenDense,
     "gradual": partial(Gradual, allocation="global"),
     "gradual_erk": partial(Gradual, allocation="erk"),
     "gradual_lamp": partial(Gradual, allocation="lamp"),
@@ -38,6 +50,11 @@ METHODS: dict[str, Callable[[Setting], SparseMethod]] = {
     "synchronized_active": partial(Synchronized, allocation="global"),
     "synchronized_erk": partial(Synchronized, allocation="erk"),
     "synchronized_lamp": partial(Synchronized, allocation="lamp"),
+    "sr_ste": partial(SrSte, transposable=False),
+    "sr_ste_transposable": partial(SrSte, transposable=True),
+    "asp": partial(Asp, transposable=False),
+    "asp_transposable": partial(Asp, transposable=True),
+    "group_lasso": GroupLasso,
 }
 """Allocation is part of the key, not a field of a run: rows of a table are told apart by their cell's name, and which
 allocation is a paper's is a property of the method. Without a suffix it is what was published: ``global``, and all

@@ -13,7 +13,15 @@ from methods import masking
 from methods.branches import Branches
 from methods.history import History
 from methods.masking import Masks
-from methods.setting import Setting, require_elementwise, require_no_ramp, require_one_mask
+from methods.setting import (
+    Setting,
+    require_elementwise,
+    require_no_period,
+    require_no_ramp,
+    require_one_mask,
+    require_pattern,
+    require_units,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +79,16 @@ class SparseMethod(abc.ABC):  # noqa: B024 (every moment has the same sensible d
     def window(self) -> tuple[float, float] | None:
         """Fractions of the run between which masks change, if these are the method's own and not the setting's."""
         return None
+
+    @property
+    def ends_dense(self) -> bool:
+        """Whether the run ends without masks, so that its density is that of training alone."""
+        return False
+
+    @property
+    def follows_weights(self) -> bool:
+        """Whether masks are taken from the weights in every step; the history then notes only some of the updates."""
+        return False
 
     def attach(self, branches: Branches, total_steps: int) -> None:  # noqa: B027
         """Write the first masks. After install and copy or twin, before the optimizer is made."""
@@ -149,6 +167,9 @@ __all__ = [
     "Setting",
     "SparseMethod",
     "require_elementwise",
+    "require_no_period",
     "require_no_ramp",
     "require_one_mask",
+    "require_pattern",
+    "require_units",
 ]

@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 
 from methods.granularity.base import Granularity
 from methods.granularity.element import Elementwise
+from methods.granularity.n_of_m import NofM
 
 START_FRACTION, END_FRACTION = 0.30, 0.68  # scaled from the SyncCP authors' N:M script: epochs 30 and 68 of 100
+PERIOD_FRACTION = 1 / 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +31,7 @@ class Setting:
     granularity: Granularity = field(default_factory=Elementwise)
     start_fraction: float = START_FRACTION
     end_fraction: float = END_FRACTION
-    period_fraction: float = 1 / 40
+    period_fraction: float = PERIOD_FRACTION
 
     def __post_init__(self) -> None:
         if not 0.0 < self.density <= 1.0:
@@ -59,6 +61,34 @@ def require_elementwise(setting: Setting, method: str) -> None:
         )
 
 
+def require_pattern(setting: Setting, method: str) -> NofM:
+    """Return the N:M pattern of a setting for ``method``, which prunes nothing else.
+
+    Raises:
+        ValueError: the granularity is another, or the density is not the pattern's.
+    """
+    if not isinstance(setting.granularity, NofM):
+        raise ValueError(  # noqa: TRY004 (a value of a setting, as all that is refused here)
+            f"{method} prunes to N:M patterns, but the granularity is {setting.granularity.name}: use '2:4', say."
+        )
+    setting.granularity.level(setting.density)
+    return setting.granularity
+
+
+def require_units(setting: Setting, method: str) -> None:
+    """Refuse single weights and patterns for ``method``, which removes groups of weights as a whole.
+
+    Raises:
+        ValueError: unless the granularity is a block or filters.
+    """
+    granularity = setting.granularity
+    if not granularity.is_whole or granularity == Elementwise():
+        raise ValueError(
+            f"{method} removes groups of weights, but the granularity is {granularity.name}: use 'filter' or a block "
+            "such as 'block4x4'."
+        )
+
+
 def require_no_ramp(setting: Setting, method: str) -> None:
     """Refuse a setting that chooses the window of a density ramp for ``method``, which has none.
 
@@ -69,6 +99,19 @@ def require_no_ramp(setting: Setting, method: str) -> None:
         raise ValueError(
             f"{method} keeps one density and has a window of its own, but the setting asks for a ramp from "
             f"{setting.start_fraction} to {setting.end_fraction} of the run: leave both out."
+        )
+
+
+def require_no_period(setting: Setting, method: str) -> None:
+    """Refuse a setting that chooses when ``method`` updates masks, if its updates are its own.
+
+    Raises:
+        ValueError: unless the period has its default.
+    """
+    if setting.period_fraction != PERIOD_FRACTION:
+        raise ValueError(
+            f"{method} has a period of its own, but the setting asks for an update every {setting.period_fraction} of "
+            "the run: leave it out."
         )
 
 

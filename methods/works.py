@@ -52,6 +52,14 @@ _LOTTERY = "Evci et al., Rigging the lottery: making all tickets winners (RigL)"
 _GMP = "Zhu and Gupta, To prune, or not to prune"
 _BOOSTING = "Liu et al., Sparse training via boosting pruning plasticity with neuroregeneration (GraNet)"
 _SYNCHRONIZED = "Meng et al., Synchronized contrastive pruning for efficient self-supervised learning (SyncCP)"
+_IN_TIME = "Liu et al., Do we actually need dense over-parameterization? (ITOP)"
+_ITOP = "https://github.com/Shiweiliuiiiiiii/In-Time-Over-Parameterization"
+_SCRATCH = "Zhou et al., Learning N:M fine-grained structured sparse neural networks from scratch (SR-STE)"
+_SCRATCH_SOURCE = "https://github.com/aojunzz/NM-sparsity"
+_TRANSPOSABLE = "transposable masks of Hubara et al. 2021"
+_ASP = "Mishra et al., Accelerating sparse deep neural networks (ASP)"
+_ASP_SOURCE = "https://arxiv.org/abs/2104.08378"
+_PATTERNS = ("2:4", "1:4")
 _DUAL = "Meng et al., Contrastive dual gating: learning sparse features with contrastive learning (CDG)"
 _DUAL_SOURCE = "https://github.com/mengjian0502/StructuredCG_RRAM"
 
@@ -64,7 +72,25 @@ WORKS: dict[str, Work] = {
         year=2018,
         source="https://doi.org/10.1038/s41467-018-04316-3",
     ),
+    "set_itop": Work(title=f"{_IN_TIME}, SET", year=2021, source=_ITOP),
     "rigl": Work(title=_LOTTERY, year=2020, source=_RIGL),
+    "rigl_itop": Work(title=f"{_IN_TIME}, RigL", year=2021, source=_ITOP),
+    "srigl": Work(
+        title="Lasby et al., Dynamic sparse training with structured sparsity (SRigL)",
+        year=2024,
+        source="https://github.com/calgaryml/condensed-sparsity",
+    ),
+    "snfs": Work(
+        title="Dettmers and Zettlemoyer, Sparse networks from scratch: faster training without losing performance",
+        year=2019,
+        source="https://github.com/TimDettmers/sparse_learning",
+        skips=("forward", "backward"),
+    ),
+    "sparse_then_dense": Work(
+        title="Thangarasa et al., Sparse pre-training and dense fine-tuning (SPDF); in one run (ours)",
+        year=2023,
+        source="https://arxiv.org/abs/2303.10464",
+    ),
     "gradual": Work(title=_GMP, year=2017, source="https://arxiv.org/abs/1710.01878", shapes=SHAPES),
     "gradual_erk": Work(title=f"{_GMP}; counts of RigL", year=2020, source=_RIGL, shapes=("element", "block4x4")),
     "gradual_lamp": Work(title=_LAMP, year=2021, source=_LAMP_SOURCE, shapes=("element", "block4x4")),
@@ -80,6 +106,22 @@ WORKS: dict[str, Work] = {
     ),
     "synchronized_lamp": Work(
         title=f"{_SYNCHRONIZED}; counts of LAMP", year=2023, source=_SYNCCP, shapes=("element", "block4x4")
+    ),
+    "sr_ste": Work(title=_SCRATCH, year=2021, source=_SCRATCH_SOURCE, skips=("forward", "backward"), shapes=_PATTERNS),
+    "sr_ste_transposable": Work(
+        title=f"{_SCRATCH}; {_TRANSPOSABLE}",
+        year=2021,
+        source="https://github.com/papers-submission/structured_transposable_masks",
+        skips=("forward", "backward"),
+        shapes=_PATTERNS,
+    ),
+    "asp": Work(title=_ASP, year=2021, source=_ASP_SOURCE, shapes=_PATTERNS),
+    "asp_transposable": Work(title=f"{_ASP}; {_TRANSPOSABLE}", year=2021, source=_ASP_SOURCE, shapes=_PATTERNS),
+    "group_lasso": Work(
+        title="Meng et al., Structured pruning of RRAM crossbars for efficient in-memory computing (group lasso)",
+        year=2021,
+        source="https://github.com/mengjian0502/GroupLasso_Quant",
+        shapes=("block4x4", "filter"),
     ),
     "dual_gate": Work(title=_DUAL, year=2022, source=_DUAL_SOURCE, shapes=("element", "slice4")),
     "dual_gate_averaged": Work(

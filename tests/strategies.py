@@ -18,6 +18,8 @@ from methods.setting import Setting
 from methods.works import WORKS
 
 IMAGE = (3, 8, 8)
+DENSITIES = {"-": 1.0, "2:4": 0.5, "1:4": 0.25, "block4x4": 0.25}  # of shapes that do not have any
+FIXED = ("dense", "static_erk", "static_uniform")  # masks that are written once
 
 
 def has_gap(method: str) -> bool:
@@ -32,9 +34,8 @@ def shapes_of(method: str) -> str:
 
 def setting_of(method: str, *, shapes: str = "", **changes: float) -> Setting:
     """A setting that the method takes: at the density of its shapes where they have one, else at 0.1."""
-    granularity = parse(shapes or shapes_of(method))
-    density = {"-": 1.0, "2:4": 0.5}.get(shapes or shapes_of(method), changes.pop("density", 0.1))
-    return Setting(density=density, seed=7, granularity=granularity, **changes)
+    shapes, density = shapes or shapes_of(method), changes.pop("density", 0.1)
+    return Setting(density=DENSITIES.get(shapes, density), seed=7, granularity=parse(shapes), **changes)
 
 
 def tiny_encoder(seed: int = 0) -> nn.Module:

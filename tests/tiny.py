@@ -23,6 +23,7 @@ from bench.training.exported import Exported, exported
 from bench.training.facts import facts
 from bench.training.mask_file import maps, packed
 from bench.training.state import Training
+from tests.strategies import DENSITIES, shapes_of
 
 FRAMEWORKS = {
     "simclr": SimCLRSpec(hidden_dim=16, output_dim=16, temperature=0.2),
@@ -39,20 +40,20 @@ def tiny_run(
     framework: str,
     method: str,
     *,
-    granularity: str = "element",
+    granularity: str = "",
     density: float = 0.2,
     gap: float = 0.0,
     seed: int = 0,
     epochs: int = 5,
 ) -> Run:
-    """Return a run of 20 optimizer steps, 4 an epoch; masks change at steps 6 to 14. ``dense`` ignores the density."""
-    dense = method == "dense"
+    """Return a run of 20 optimizer steps, 4 an epoch; ramps take steps 6 to 14. Without a shape: one that suits."""
+    shapes = granularity or shapes_of(method)
     return Run(
         framework=FRAMEWORKS[framework],
         sparsity=SparsitySpec(
             method=method,
-            granularity="-" if dense else granularity,
-            density=1.0 if dense else density,
+            granularity=shapes,
+            density=density if granularity else DENSITIES.get(shapes, density),
             gap=gap,
         ),
         data=DataSpec(name="digits", train_images=96),

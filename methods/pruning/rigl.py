@@ -1,13 +1,12 @@
 """Dynamic sparse training at one density: SET and RigL. Weak weights make room for new ones, again and again."""
 
-import hashlib
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from methods import masking, scores
+from methods import draws, masking, scores
 from methods.allocation import erk
 from methods.branches import Branches
 from methods.exchange import exchange
@@ -102,6 +101,4 @@ class Rigl(SparseMethod):
     def _growth(self, step: int) -> dict[str, Tensor]:
         if self._uses_gradient:
             return scores.gradient_magnitude(self._branches.dense_gradient())
-        digest = hashlib.sha256(f"growth/{self._setting.seed}/{step}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-        return scores.random(masking.latent(self._branches.online), generator)
+        return scores.random(masking.latent(self._branches.online), draws.at_step(self._setting.seed, step))

@@ -8,13 +8,14 @@ from methods import GATES, METHODS, GateSetting, Setting, build
 from methods.options import parameters
 from methods.pruning.rigl import Rigl
 from methods.setting import END_FRACTION
+from tests.strategies import setting_of
 
 SETTING = Setting(density=0.1, seed=0)
 
 
 @pytest.mark.parametrize("key", METHODS)
 def test_a_method_can_be_built_with_each_of_its_own_parameters_named(key: str) -> None:
-    setting = Setting(density=1.0, seed=0) if key == "dense" else SETTING
+    setting = setting_of(key)
     for name, default in parameters(METHODS[key]).items():
         assert type(build(METHODS, key, setting, [(name, default)])) is type(METHODS[key](setting))
 

@@ -16,8 +16,7 @@ from torch.optim import SGD
 
 from methods import METHODS, masking
 from methods.branches import Branches
-from methods.setting import Setting
-from tests.strategies import branches, images, loss_of
+from tests.strategies import branches, images, loss_of, setting_of
 
 TOTAL = 14
 
@@ -40,7 +39,7 @@ def digests(name: str, rank: int, *, tied: bool) -> list[str]:
     pair = branches(tied=tied)
     torch.manual_seed(1000 + rank)
     wrapped = DistributedDataParallel(Framework(pair), broadcast_buffers=False)
-    method = METHODS[name](Setting(density=1.0 if name == "dense" else 0.1, seed=7, gap=0.0))
+    method = METHODS[name](setting_of(name))
     method.attach(pair, TOTAL)
     optimizer = SGD(pair.online.parameters(), lr=0.1, momentum=0.9)
     data = torch.Generator().manual_seed(2000 + rank)
@@ -48,8 +47,8 @@ def digests(name: str, rank: int, *, tied: bool) -> list[str]:
     for step in range(TOTAL):
         method.before_forward(step)
         with wrapped.no_sync():
-            wrapped(images(data, 8)).backward()
-        wrapped(images(data, 8)).backward()
+            (wrapped(images(data, 8)) + method.penalty()).backward()
+        (wrapped(images(data, 8)) + method.penalty()).backward()
         if method.on_gradient(step, optimizer):
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -1,0 +1,111 @@
+"""Group lasso: weak blocks or filters are pulled to 0 as a whole; the density that gives is projected to the budget."""
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from methods import masking, scores
+from methods.allocation import fitting, ranked
+from methods.branches import Branches
+from methods.granularity.select import select
+from methods.masking import Masks
+from methods.method import SparseMethod
+from methods.schedule import window
+from methods.setting import Setting, require_no_ramp, require_one_mask, require_units
+
+LEVELS = 7  # of a sign, of the authors' 4-bit weights, up to twice a layer's mean magnitude
+
+
+class GroupLasso(SparseMethod):
+    """Penalise the norm of those groups that the budget will not keep; at 80 % of the run, remove exactly these.
+
+    Up to the projection every mask is one, and the loss has ``penalty`` times the sum of the Euclidean norms of the
+    groups that rank lowest by mean magnitude: as many as must go. How many are gone by then *emerges*: the curve
+    ``emergent_density`` is the share of weights in groups that are not, where a group is gone if the authors' 4-bit
+    weights would be 0 in all of it, that is if every magnitude lies below half a level, a seventh of the layer's mean
+    magnitude. Then the groups that rank highest are kept, exactly as many as the density asks for (the curve
+    ``density``), and trained on without a penalty. Both branches get the same mask.
+
+    Source: Meng et al. 2021, the authors' chip line: GroupLasso_Quant (commit 1c54c94, utils.py: ``glasso_global_mp``
+    and ``train``; resnet_cifar_swp.sh: 0.002, ratio 0.5; models/quant/quant_layer.py: ``odd_symm_quant``) and
+    StructuredCG_RRAM (commit 75a7d35, utils.py, line 199). Deviation 34 in results/deviations.md.
+
+    Args:
+        setting: a block or filters, and the density they are projected to.
+        penalty: weight of the norms in the loss.
+        projection_fraction: of the run, when the masks are written.
+    """
+
+    def __init__(self, setting: Setting, *, penalty: float = 0.002, projection_fraction: float = 0.8) -> None:
+        super().__init__()
+        require_units(setting, "group lasso")
+        require_no_ramp(setting, "group lasso")
+        require_one_mask(setting, "group lasso")
+        if not 0.0 <= projection_fraction <= 0.9:
+            raise ValueError(
+                f"projection_fraction {projection_fraction} is outside [0, 0.9]: what is left must be trained on."
+            )
+        self._setting = setting
+        self._penalty = penalty
+        self._projection_fraction = projection_fraction
+        self._step = 0
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """The moment of the projection."""
+        return self._projection_fraction, self._projection_fraction
+
+    def attach(self, branches: Branches, total_steps: int) -> None:
+        """Plan the projection; the masks stay ones until then."""
+        self._branches = branches
+        self._latents = masking.latent(branches.online)
+        fitting({name: weight.shape for name, weight in self._latents.items()}, self._setting.granularity)
+        self._due, _, _ = window(total_steps, self._projection_fraction, self._projection_fraction, 1.0)
+
+    def before_forward(self, step: int) -> None:
+        """Know whether there is still something to penalise."""
+        self._step = step
+
+    def penalty(self) -> Tensor:
+        """Return the norms of the groups that are to go, weighted; 0 behind the projection.
+
+        The norm of a group is written as ``w . u`` with its present direction ``u``, which has the same gradient; a
+        group of zeros has none, instead of one that is not a number.
+        """
+        total = torch.zeros((), device=next(iter(self._latents.values())).device)
+        if self._step > self._due:
+            return total
+        for name, mask in self._kept().items():
+            latent = self._latents[name]
+            if not bool(mask.all()):
+                granularity = self._setting.granularity
+                norms = granularity.pooled(latent.square()).sqrt()
+                directions = granularity.spread(torch.where(norms > 0.0, 1.0 / norms, 0.0), latent.shape)
+                total = total + (latent * (latent.detach() * directions.to(latent.dtype) * (1.0 - mask))).sum()
+        return self._penalty * total
+
+    def on_gradient(self, step: int, optimizer: Optimizer) -> bool:
+        """Project, when due."""
+        if step == self._due:
+            masks, emergent = self._kept(), self._emergent_density()
+            self._branches.write(masks, optimizer, candidates="active")
+            kept = sum(int(mask.count_nonzero()) for mask in masks.values())
+            self.history.add(
+                step, emergent_density=emergent, density=kept / sum(mask.numel() for mask in masks.values())
+            )
+        return True
+
+    def _kept(self) -> Masks:
+        """Return the masks that the budget would keep now."""
+        granularity, magnitudes = self._setting.granularity, scores.magnitude(self._latents)
+        return select(magnitudes, ranked(magnitudes, self._setting.density, granularity).ones, granularity)
+
+    def _emergent_density(self) -> float:
+        granularity, left = self._setting.granularity, 0
+        for magnitude in scores.magnitude(self._latents).values():
+            if granularity.fits(magnitude.shape):
+                counts = magnitude >= magnitude.mean() / LEVELS
+                left += int((granularity.spread(granularity.pooled(counts), magnitude.shape) > 0).count_nonzero())
+            else:
+                left += magnitude.numel()
+        return left / sum(weight.numel() for weight in self._latents.values())
