@@ -32,7 +32,7 @@ def shapes_of(method: str) -> str:
     return WORKS[method].shapes[0] if method in WORKS else "element"
 
 
-def setting_of(method: str, *, shapes: str = "", **changes: float) -> Setting:
+def setting_of(method: str, shapes: str = "", /, **changes: float) -> Setting:
     """A setting that the method takes: at the density of its shapes where they have one, else at 0.1."""
     shapes, density = shapes or shapes_of(method), changes.pop("density", 0.1)
     return Setting(density=DENSITIES.get(shapes, density), seed=7, granularity=parse(shapes), **changes)
