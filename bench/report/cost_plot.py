@@ -19,8 +19,8 @@ from bench.report.power import METRIC_TITLES
 from bench.report.svg import svg
 
 COSTS = {
-    "density_prunable": "density of prunable weights",
     "macs_ratio": "MACs of inference / dense",
+    "density_prunable": "density of prunable weights",
     "training_macs_ratio": "MACs of training / dense",
 }
 REDUCTION = "reduction"  # of MACs by gates; a dense row has 1
