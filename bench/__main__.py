@@ -9,6 +9,7 @@ import tyro
 from tyro.conf import subcommand
 
 from bench.commands.accelerator import Accelerator
+from bench.commands.claims import Claims
 from bench.commands.data import Data
 from bench.commands.diff import Diff
 from bench.commands.export import Export
@@ -30,6 +31,7 @@ Command = (
     Annotated[Table, subcommand("table")]
     | Annotated[Run, subcommand("run")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Claims, subcommand("claims")]
     | Annotated[Show, subcommand("show")]
     | Annotated[Runs, subcommand("runs")]
     | Annotated[Diff, subcommand("diff")]

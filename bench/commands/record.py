@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from bench.commands.claimed import ClaimName, claimed
 from bench.commands.images import resolve_images
 from bench.commands.place import DataName, Glob, Place, ProfileName, TableName, find_table
 from bench.config.run import STAND_IN
@@ -32,6 +33,7 @@ class Record:
         name: the table: cifar10, structured or gating.
         profile: size of the experiment: minutes on 2 cores, an hour a seed, or days on a GPU.
         cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern.
+        claim: only the cells that one claim compares, and the untrained ones below them; `claims` lists names.
         seeds: runs per cell, at least 3.
         data: make references of this data set alone. Smoke's are of the table's own data set and of the stand-in.
         resume: go on in the folder of an interrupted call, which named it. You vouch for what lies there.
@@ -42,6 +44,7 @@ class Record:
     name: Positional[TableName] = "cifar10"
     profile: ProfileName = "smoke"
     cells: Glob = "*"
+    claim: ClaimName = None
     seeds: Annotated[int, arg(metavar="N")] = 5
     data: DataName = None
     resume: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: a new folder)")] = None
@@ -77,7 +80,7 @@ class Record:
             failures = [
                 failure
                 for images in self._data_names(table.data)
-                for failure in self._make(table(self.profile, images).select(self.cells), home)
+                for failure in self._make(claimed(table(self.profile, images).select(self.cells), self.claim), home)
             ]
         except KeyboardInterrupt:
             print(f"to go on where this call stopped, add --resume {home}", file=sys.stderr)

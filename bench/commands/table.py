@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from bench.commands.changes import OtherSettings
+from bench.commands.claimed import ClaimName, claimed
 from bench.commands.images import Images, content_of, located, resolve_images, stored_images
 from bench.commands.place import DataName, Glob, Place, ProfileName, TableName, find_table
 from bench.config import overrides
@@ -40,6 +41,7 @@ class Table:
         name: the table: cifar10, structured or gating.
         profile: size of the experiment: minutes on 2 cores, an hour a seed, or days on a GPU.
         cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern, e.g. 'simclr/*'.
+        claim: only the cells that one claim compares, and the untrained ones below them; `claims` lists names.
         seeds: fresh runs per cell, with seeds from 100 on.
         data: another data set than the table's own: cifar100, own images by name or path; see `run --help`.
         stored: train nothing; judge what lies under --out, else show the stored references.
@@ -55,6 +57,7 @@ class Table:
     name: Positional[TableName] = "cifar10"
     profile: ProfileName = "smoke"
     cells: Glob = "*"
+    claim: ClaimName = None
     seeds: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: the profile's, 1 for smoke)")] = None
     data: DataName = None
     stored: bool = False
@@ -146,7 +149,7 @@ class Table:
             raise UsageError("--set seed: a table's seeds are counted by --seeds.")
         spec = self._whole(images)[0]
         spec = spec.changed(self.other.changes) if self.other.changes else spec
-        part = spec.select(self.cells)
+        part = claimed(spec.select(self.cells), self.claim)
         return part if self.match == "density" else self._matched(spec, part.names)
 
     def _matched(self, spec: "TableSpec", names: Sequence[str]) -> "TableSpec":
@@ -246,7 +249,7 @@ class Table:
 
     def _differences(self, whole: "TableSpec", spec: "TableSpec") -> list[str]:
         """Say which settings differ from the table's, in how many cells."""
-        own = {run.cell: run for run in whole.select(self.cells).cells}
+        own = {run.cell: run for run in claimed(whole.select(self.cells), self.claim).cells}
         found: dict[str, int] = {}
         for before, after in zip(own.values(), spec.cells, strict=True):
             for key, (old, new) in overrides.differences(before, after).items():

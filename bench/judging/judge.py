@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from bench.config.cell import framework_of, parse_cell
 from bench.config.run import UNTRAINED, Run
 from bench.judging import exact
+from bench.judging.budget import bears_claims, has_missed
+from bench.judging.claim_judge import judge_claims
 from bench.judging.claims import Claims
 from bench.judging.contrast import DENSE, Contrast, base_of, contrast, half_width, spreads
 from bench.judging.judged_table import (
     GATE_FACTS,
     HEALTH_FACTS,
-    REDUCTIONS,
     SHOWN_FACTS,
     JudgedTable,
     Row,
@@ -70,12 +71,13 @@ def assemble(
     design = _design(compared, fresh, kept, references, tolerances)
     statistics = judge_together(design.comparisons, design.margins, alpha=design.alpha) if design else {}
     shown = kept if outcomes is None else fresh
-    missed = {cell: [item for item in found if _has_missed(item, tolerances)] for cell, found in shown.items()}
-    borne = {cell: [item for item in found if item not in missed[cell]] for cell, found in shown.items()}
+    missed = {cell: [item for item in found if has_missed(item, tolerances)] for cell, found in shown.items()}
+    borne = {cell: [item for item in found if bears_claims(item, tolerances)] for cell, found in shown.items()}
     metric = tolerances.judged_metric
     seen = {cell: _sample(found, metric).values for cell, found in shown.items()}
     everything = {cell: {**_sample(kept[cell], metric).values, **_sample(fresh[cell], metric).values} for cell in kept}
     spread = spreads({cell: (_numbers(kept[cell], metric), _numbers(fresh[cell], metric)) for cell in kept})
+    floors = {cell: _beside(cell, UNTRAINED, everything, spread) for cell in decided}
     return JudgedTable(
         spec=spec,
         rows=tuple(
@@ -86,13 +88,14 @@ def assemble(
                 facts=_facts(cell, shown, spec),
                 half_width=half_width(len(seen[cell]), spread.get(framework_of(cell))),
                 versus_dense=_beside(cell, DENSE, seen, spread),
-                versus_untrained=_beside(cell, UNTRAINED, everything, spread),
+                versus_untrained=floors[cell],
                 missed=len(missed[cell]),
-                judgement=_REFERENCES if outcomes is None else judgement or statistics[cell],
+                judgement=_REFERENCES if outcomes is None else judgement or _learnt(statistics[cell], floors[cell]),
             )
             for cell, judgement in decided.items()
         ),
-        claims=claims.judge(
+        claims=judge_claims(
+            claims,
             spec.profile,
             {name: {cell: _sample(found, name).values for cell, found in borne.items()} for name in METRICS},
             claimed or spec.names,
@@ -117,6 +120,17 @@ def _beside(
     if base is None or base == cell or parse_cell(cell).method == UNTRAINED:
         return None
     return contrast(cell, base, values, spread.get(framework_of(cell)))
+
+
+def _learnt(judgement: Judgement, floor: Contrast | None) -> Judgement:
+    """Return a judgement by statistics; below an untrained encoder nothing is REPRODUCED: nothing was learnt there."""
+    if judgement.verdict is not Verdict.REPRODUCED or floor is None or floor.comparison.difference >= 0.0:
+        return judgement
+    reason = (
+        f"Within the margin of its references, but {-floor.comparison.difference:.2f} points below an encoder that "
+        "took no step: the same number, and nothing learnt."
+    )
+    return Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason)
 
 
 def _owners(spec: TableSpec, records: Sequence[Record]) -> dict[str, str]:
@@ -272,18 +286,6 @@ def _mean_fact(records: Sequence[Record], name: str) -> float | None:
     found = [item.facts[name] for item in records if name in item.facts]
     values = [float(len(each) if isinstance(each, list) else str(each)) for each in found]
     return math.fsum(values) / len(values) if values else None
-
-
-def _has_missed(record: Record, tolerances: Tolerances) -> bool:
-    """Return whether gates were asked for a reduction that a gated branch did not reach on the scored images.
-
-    A target without gates has a reduction of 1, exactly; the online branch always has gates.
-    """
-    if "reduction_asked" not in record.facts:
-        return False
-    asked, online, target = (float(str(record.facts[name])) for name in ("reduction_asked", *REDUCTIONS))
-    gated = (online,) if target == 1.0 else (online, target)
-    return any(abs(found / asked - 1) > tolerances.reduction_within for found in gated)
 
 
 def _seed(record: Record) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from bench.judging.claims import JudgedClaim
+from bench.judging.claim_judge import JudgedClaim
 from bench.judging.contrast import Contrast
 from bench.judging.power import Design, Power
 from bench.judging.statistics import pooled_spread

@@ -18,7 +18,7 @@ from bench.judging.statistics import Comparison
 from bench.judging.verdict import Judgement, Margin, Verdict, judge_together
 
 _QUANTILES = 400  # mid-points; the probabilities are then exact to about 1e-4
-_WANTED_POWER = 0.80
+WANTED_POWER = 0.80
 _PLANTED_SDS = 3.0
 
 Array = NDArray[np.float64]
@@ -118,7 +118,7 @@ class Design:
     def _estimated_error(self, cell: str) -> Array:
         """Return quantiles, shape (_QUANTILES,), of the standard error a repetition would estimate."""
         item = self.comparisons[cell]
-        floored = np.maximum(item.spread.sd * _chi(item.spread.degrees), self.margins[cell].sd_floor_points)
+        floored = np.maximum(item.spread.sd * chi(item.spread.degrees, _QUANTILES), self.margins[cell].sd_floor_points)
         return floored * math.sqrt(1 / item.new_runs + 1 / item.reference_runs)
 
     def _deviates(self, cell: str, shift: float) -> Array:
@@ -130,7 +130,7 @@ class Design:
 
     def _detectable(self, cell: str) -> float:
         def excess(shift: float) -> float:
-            return float(self._deviates(cell, shift).mean()) - _WANTED_POWER
+            return float(self._deviates(cell, shift).mean()) - WANTED_POWER
 
         high = 1.0
         while excess(high) < 0.0:
@@ -145,9 +145,9 @@ class Design:
 
 
 @functools.cache
-def _chi(degrees: int) -> Array:
-    """Return quantiles, shape (_QUANTILES,), of an estimated over the true standard deviation."""
-    levels = (np.arange(_QUANTILES) + 0.5) / _QUANTILES
+def chi(degrees: int, quantiles: int) -> Array:
+    """Return as many mid-point quantiles of an estimated over the true standard deviation."""
+    levels = (np.arange(quantiles) + 0.5) / quantiles
     return np.asarray(np.sqrt(stats.chi2.ppf(levels, degrees) / degrees))
 
 

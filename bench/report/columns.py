@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from bench.config.cell import parse_cell
-from bench.judging.claims import JudgedClaim
+from bench.judging.claim_judge import JudgedClaim
 from bench.judging.contrast import DENSE
 from bench.judging.judged_table import JudgedTable, Row, Sample
 from bench.report.grid import ALWAYS_WIDE, HTML_ONLY, NOTHING, Column

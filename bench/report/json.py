@@ -3,7 +3,7 @@
 import dataclasses
 import json
 
-from bench.judging.claims import JudgedClaim
+from bench.judging.claim_judge import JudgedClaim
 from bench.judging.contrast import Contrast
 from bench.judging.judged_table import JudgedTable, Row, Sample
 from bench.judging.verdict import Judgement

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.config.cell import framework_of
-from bench.judging.claims import JudgedClaim
+from bench.judging.claim_judge import JudgedClaim
 from bench.judging.judged_table import JudgedTable
 from bench.judging.verdict import Judgement
 from bench.report.alarms import alarms

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.files import ROOT
-from bench.judging.claims import JudgedClaim
+from bench.judging.claim_judge import JudgedClaim
 from bench.judging.judged_table import JudgedTable
 from bench.report.columns import CLAIM_COLUMNS
 from bench.report.drawings import drawings

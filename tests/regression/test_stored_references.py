@@ -96,7 +96,9 @@ def test_the_smoke_table_shows_training_and_mask_updates() -> None:
 def test_an_unmoved_table_is_reproduced_and_a_planted_loss_deviates(place: tuple[str, str, str]) -> None:
     """The positive control on the real spreads, margins and numbers of seeds."""
     quiet = _judged(place, {})
-    assert {row.judgement.verdict for row in quiet.rows} == {Verdict.REPRODUCED}
+    for row in quiet.rows:  # where nothing was learnt, nothing is reproduced
+        is_floor = row.versus_untrained is not None and row.versus_untrained.comparison.difference < 0
+        assert row.judgement.verdict is (Verdict.INCONCLUSIVE if is_floor else Verdict.REPRODUCED)
     assert quiet.control_missed == ()
     assert quiet.design
     for cell, comparison in quiet.design.comparisons.items():

@@ -5,7 +5,8 @@ import pytest
 
 from bench.config.cell import parse_cell
 from bench.config.profiles import PROFILES
-from bench.judging.claims import JudgedClaim, load_claims
+from bench.judging.claim_judge import JudgedClaim, judge_claims
+from bench.judging.claims import load_claims
 from bench.judging.settings import SettingsError
 from bench.judging.verdict import Verdict
 from bench.tables import TABLES
@@ -21,7 +22,7 @@ def _cell(mean: float, seeds: Sequence[int] = (100, 101, 102)) -> dict[int, floa
 
 
 def _judged(cells: Mapping[str, Mapping[int, float]], profile: str = "cpu", **claim: float) -> JudgedClaim:
-    (judged,) = made_up_claims(made_up_claim(**claim)).judge(profile, {LINEAR: cells}, list(cells))  # type: ignore[arg-type]
+    (judged,) = judge_claims(made_up_claims(made_up_claim(**claim)), profile, {LINEAR: cells}, list(cells))  # type: ignore[arg-type]
     return judged
 
 
@@ -60,11 +61,11 @@ def test_a_claim_needs_every_pair_of_a_framework() -> None:
     claim = made_up_claim(right=["*/gradual/*", "*/static_erk/*"])
     other = "simclr/static_erk/element/d0.10"
     cells = {LEFT: _cell(52), RIGHT: _cell(50), other: _cell(51.9)}
-    (judged,) = made_up_claims(claim).judge("cpu", {LINEAR: cells}, list(cells))
+    (judged,) = judge_claims(made_up_claims(claim), "cpu", {LINEAR: cells}, list(cells))
     assert len(judged.pairs) == 2
     assert judged.judgement.verdict is Verdict.INCONCLUSIVE
     assert other in judged.judgement.reason
-    (judged,) = made_up_claims(claim).judge("cpu", {LINEAR: {LEFT: _cell(52), RIGHT: _cell(50)}}, list(cells))
+    (judged,) = judge_claims(made_up_claims(claim), "cpu", {LINEAR: {LEFT: _cell(52), RIGHT: _cell(50)}}, list(cells))
     assert judged.judgement.verdict is Verdict.NOT_JUDGED
 
 
@@ -75,7 +76,7 @@ def test_frameworks_are_never_mixed() -> None:
 def test_a_claim_about_all_frameworks_is_not_judged_by_one() -> None:
     cells = {LEFT: _cell(60), RIGHT: _cell(50)}
     whole = [*cells, *(cell.replace("simclr", "byol") for cell in cells)]
-    (judged,) = made_up_claims(made_up_claim()).judge("cpu", {LINEAR: cells}, whole)
+    (judged,) = judge_claims(made_up_claims(made_up_claim()), "cpu", {LINEAR: cells}, whole)
     assert judged.judgement.verdict is Verdict.NOT_JUDGED
     assert "in every framework of the table" in judged.judgement.reason
 
@@ -86,7 +87,7 @@ def test_frameworks_have_spreads_of_their_own() -> None:
     for cell, values in quiet.items():
         wild[cell.replace("simclr", "byol")] = {seed: 50 + 10 * (value - 50) for seed, value in values.items()}
     cells = quiet | wild
-    (judged,) = made_up_claims(made_up_claim()).judge("cpu", {LINEAR: cells}, list(cells))
+    (judged,) = judge_claims(made_up_claims(made_up_claim()), "cpu", {LINEAR: cells}, list(cells))
     spreads = {pair.left.partition("/")[0]: pair.comparison.spread.sd for pair in judged.pairs}
     assert spreads["byol"] == pytest.approx(10 * spreads["simclr"])
 
@@ -115,13 +116,43 @@ def test_claims_that_are_not_primary_are_corrected_by_holm() -> None:
     main = made_up_claim("main")
     open_, held = Verdict.INCONCLUSIVE, Verdict.REPRODUCED
     for claims, expected in (([main, first], [held, held]), ([main, first, second], [held, open_, open_])):
-        judged = made_up_claims(*claims).judge("cpu", {LINEAR: cells}, list(cells))
+        judged = judge_claims(made_up_claims(*claims), "cpu", {LINEAR: cells}, list(cells))
         assert [item.judgement.verdict for item in judged] == expected
 
 
 def test_an_open_claim_names_the_seeds_that_would_settle_it() -> None:
     judgement = _judged({LEFT: _cell(50.86), RIGHT: _cell(50)}).judgement
     assert "about n = 4 seeds would settle it" in judgement.reason
+
+
+UNTRAINED = "simclr/untrained/-/d1.00"
+
+
+def test_nothing_is_claimed_of_cells_that_learnt_nothing() -> None:
+    """A gain over an opponent that ends below an untrained encoder says nothing; a loss against one does."""
+    gain = {LEFT: _cell(52), RIGHT: _cell(50)}
+    floors = {49.0: Verdict.REPRODUCED, 51.0: Verdict.INCONCLUSIVE, 53.0: Verdict.INCONCLUSIVE}
+    for floor, expected in floors.items():
+        judgement = _judged(gain | {UNTRAINED: _cell(floor)}).judgement
+        assert judgement.verdict is expected
+        assert (RIGHT in judgement.reason) is (floor > 50)
+        assert (f"{LEFT}" in judgement.reason) is (floor > 52)
+    loss = {LEFT: _cell(50), RIGHT: _cell(52), UNTRAINED: _cell(53)}
+    assert _judged(loss).judgement.verdict is Verdict.DEVIATES
+
+
+def test_an_open_claim_is_settled_by_the_pair_that_is_hardest_not_by_the_smallest_gain() -> None:
+    """A gain of 3 of wild runs needs more seeds than one of 2 of quiet ones."""
+    quiet = {LEFT: _cell(50.9), RIGHT: _cell(50)}
+    wild = {
+        cell.replace("simclr", "byol"): {seed: 50 + 10 * (value - mean) + shift for seed, value in values.items()}
+        for (cell, values), mean, shift in zip(quiet.items(), (50.9, 50.0), (3.0, 0.0), strict=True)
+    }
+    (alone,) = judge_claims(made_up_claims(made_up_claim()), "cpu", {LINEAR: wild}, list(wild))
+    (both,) = judge_claims(made_up_claims(made_up_claim()), "cpu", {LINEAR: quiet | wild}, [*quiet, *wild])
+    assert both.judgement.verdict is Verdict.INCONCLUSIVE
+    assert alone.settled_by
+    assert both.settled_by == alone.settled_by > 10
 
 
 def test_exactly_one_claim_per_work_is_primary() -> None:
@@ -143,10 +174,10 @@ def test_every_profile_is_judged_or_excused() -> None:
 def test_the_stored_claims_are_readable_and_of_works_that_the_table_is_about(name: str) -> None:
     claims = load_claims(name)
     pruning, gating = "Synchronized Contrastive Pruning", "Contrastive Dual Gating"
-    works = {"cifar10": {pruning, gating}, "cifar100": {pruning}, "structured": {pruning}, "gating": {gating}}
+    works = {"cifar10": {pruning}, "cifar100": {pruning}, "structured": {pruning}, "gating": {gating}}
     assert {claim.work for claim in claims.claims} == works[name]
     for profile in PROFILES:
-        judged = claims.judge(profile, {}, TABLES[name](profile, "cifar10").names)
+        judged = judge_claims(claims, profile, {}, TABLES[name](profile, "cifar10").names)
         assert {item.judgement.verdict for item in judged} == {Verdict.NOT_JUDGED}
 
 
@@ -159,10 +190,15 @@ def test_the_main_claim_finds_its_cells_in_the_table(name: str) -> None:
         assert frameworks == {parse_cell(cell).framework for cell in names} - {"supervised"}
 
 
-@pytest.mark.parametrize("name", ["structured", "gating"])
+def test_a_claim_has_one_home() -> None:
+    names = [claim.name for name in TABLES for claim in load_claims(name).claims]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("name", TABLES)
 def test_every_claim_finds_its_cells(name: str) -> None:
     for claim in load_claims(name).claims:
-        assert claim.profiles
+        assert claim.profiles or "ImageNet-100" in claim.not_judged["paper"]
         for profile in claim.profiles:
             assert claim.pairs(TABLES[name](profile, "cifar10").names)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.judging.claims import JudgedClaim, Pair
+from bench.judging.claim_judge import JudgedClaim, Pair
 from bench.judging.judge import assemble
 from bench.judging.judged_table import GATE_FACTS, JudgedTable
 from bench.judging.power import Design

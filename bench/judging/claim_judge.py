@@ -1,0 +1,214 @@
+"""Whether our own runs bear a claim out.
+
+Each pair of cells gives a seed-paired difference; the verdict rests on all of them together.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.config.cell import framework_of
+from bench.config.run import UNTRAINED
+from bench.judging.claim_power import ClaimPower, Contest, claim_power
+from bench.judging.claims import Claim, Claims
+from bench.judging.contrast import base_of
+from bench.judging.statistics import MOST_SEEDS, Comparison, Spread, compare, fewest_runs, holm, pooled_spread
+from bench.judging.verdict import Judgement, Verdict
+
+Values = Mapping[str, Mapping[int, float]]  # cell -> seed -> percent, of one metric
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A pair of cells and the mean of its seed-paired differences, in percentage points."""
+
+    left: str
+    right: str
+    comparison: Comparison
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedClaim:
+    """A claim, what was found, and the verdict: REPRODUCED means that it holds in our runs.
+
+    Attributes:
+        claim: what was judged.
+        judgement: verdict and reason.
+        pairs: the cells that were compared; none where nothing was judged.
+        power: what the verdict is worth; None where nothing was judged.
+        settled_by: seeds a cell that would settle an INCONCLUSIVE claim, if its differences stayed as they are; None
+            where nothing is open, or where no number of seeds is known to be enough.
+    """
+
+    claim: Claim
+    judgement: Judgement
+    pairs: tuple[Pair, ...] = ()
+    power: ClaimPower | None = None
+    settled_by: int | None = None
+
+    @property
+    def worst(self) -> Pair | None:
+        """The pair with the smallest gain: what the claim stands or falls with; None where nothing was judged."""
+        return min(self.pairs, key=lambda pair: pair.comparison.difference, default=None)
+
+    @property
+    def seeds(self) -> int:
+        """How many seeds bear the verdict: the fewest that the cells of a pair share."""
+        return min((pair.comparison.new_runs for pair in self.pairs), default=0)
+
+
+def judge_claims(
+    claims: Claims, profile: str, values: Mapping[str, Values], cells: Sequence[str]
+) -> tuple[JudgedClaim, ...]:
+    """Judge every claim.
+
+    Differences are paired by seed; their standard error is ``sd sqrt(2 / n)`` with the sd within cells,
+    pooled over the cells of the framework. (Cells of equal seed share images and views, so the true error is
+    rather smaller: this errs towards INCONCLUSIVE.) A claim holds if *every* pair exceeds the least gain
+    (intersection-union test, Berger 1982: no correction among pairs) and deviates if *some* pair surely
+    falls short of it (corrected by the number of pairs). Holm corrects the claims that are not primary. A claim
+    never holds by cells that lie below an encoder which took no step.
+
+    Args:
+        claims: about one table.
+        profile: of the runs.
+        values: metric -> cell -> seed -> percent.
+        cells: of the whole table, run or not: a claim about all frameworks is not judged by some.
+    """
+    pairs = {claim.name: _pairs(claim, profile, values.get(claim.metric, {}), cells) for claim in claims.claims}
+    tests = _tests([claim for claim in claims.claims if pairs[claim.name]], pairs, claims.alpha)
+    return tuple(
+        _judged(
+            claim,
+            pairs[claim.name],
+            beneath=_beneath(pairs[claim.name], values[claim.metric]),
+            test=tests[claim.name],
+        )
+        if claim.name in tests
+        else JudgedClaim(claim=claim, judgement=_not_judged(claim, profile))
+        for claim in claims.claims
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Test:
+    """The p-values of a claim, corrected by Holm unless it is primary, and the level of Holm's first, hardest step."""
+
+    holds_p: float
+    fails_p: float
+    alpha: float
+    hardest: float
+
+
+def _tests(judged: Sequence[Claim], pairs: Mapping[str, Sequence[Pair]], alpha: float) -> dict[str, _Test]:
+    """Return the tests of the judged claims by name."""
+    others = [claim.name for claim in judged if not claim.is_primary]
+    holds = {claim.name: _holds_p(claim, pairs[claim.name]) for claim in judged}
+    fails = {claim.name: _fails_p(claim, pairs[claim.name]) for claim in judged}
+    for p_values in (holds, fails):
+        p_values.update(zip(others, holm([p_values[name] for name in others]), strict=True))
+    return {
+        claim.name: _Test(
+            holds_p=holds[claim.name],
+            fails_p=fails[claim.name],
+            alpha=alpha,
+            hardest=alpha if claim.is_primary else alpha / len(others),
+        )
+        for claim in judged
+    }
+
+
+def _judged(claim: Claim, pairs: tuple[Pair, ...], *, beneath: Sequence[str], test: "_Test") -> JudgedClaim:
+    """Return the verdict; no gain over or of ``beneath``, cells that learnt nothing, is one."""
+    worst = min(pairs, key=lambda pair: pair.comparison.difference)
+    found = (
+        f"The smallest gain is {worst.comparison.difference:+.2f} points (against {worst.right}), "
+        f"claimed is more than {claim.least_gain_points:+.2f}"
+    )
+    settled_by = None
+    if test.holds_p < test.alpha and beneath:
+        reason = f"{found}; but below an encoder that took no step, where gains say nothing, lie {', '.join(beneath)}."
+        judgement = Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason)
+    elif test.holds_p < test.alpha:
+        judgement = Judgement(verdict=Verdict.REPRODUCED, reason=f"p = {test.holds_p:.2g}.")
+    elif test.fails_p < test.alpha:
+        judgement = Judgement(verdict=Verdict.DEVIATES, reason=f"{found}; p = {test.fails_p:.2g}.")
+    else:
+        settled_by = _settled_by(claim, pairs, test.hardest)
+        wanted = f"about n = {settled_by}" if settled_by is not None else f"not even {MOST_SEEDS}"
+        reason = f"{found}; {wanted} seeds would settle it at this difference."
+        judgement = Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason)
+    power = claim_power(_contests(pairs), alpha=test.hardest)
+    return JudgedClaim(claim=claim, judgement=judgement, pairs=pairs, power=power, settled_by=settled_by)
+
+
+def _pairs(claim: Claim, profile: str, values: Values, cells: Sequence[str]) -> tuple[Pair, ...]:
+    """Return the pairs to compare: none where the profile cannot bear the claim, or not all of them can be."""
+    pairs = claim.pairs(cells) if profile in claim.profiles else ()
+    if not all(values.get(left, {}).keys() & values.get(right, {}).keys() for left, right in pairs):
+        return ()
+    groups: defaultdict[str, list[list[float]]] = defaultdict(list)
+    for cell, runs in values.items():
+        groups[framework_of(cell)].append(list(runs.values()))
+    if not all(any(len(runs) > 1 for runs in groups[framework_of(left)]) for left, _ in pairs):
+        return ()
+    spreads = {framework: pooled_spread(runs) for framework, runs in groups.items() if any(len(r) > 1 for r in runs)}
+    return tuple(_pair(left, right, values, spreads[framework_of(left)]) for left, right in pairs)
+
+
+def _pair(left: str, right: str, values: Values, spread: Spread) -> Pair:
+    seeds = sorted(values[left].keys() & values[right].keys())
+    comparison = compare([values[left][seed] for seed in seeds], [values[right][seed] for seed in seeds], spread)
+    return Pair(left=left, right=right, comparison=comparison)
+
+
+def _holds_p(claim: Claim, pairs: Sequence[Pair]) -> float:
+    return max(pair.comparison.exceeds_p(claim.least_gain_points) for pair in pairs)
+
+
+def _fails_p(claim: Claim, pairs: Sequence[Pair]) -> float:
+    return min(1.0, len(pairs) * min(pair.comparison.falls_short_p(claim.least_gain_points) for pair in pairs))
+
+
+def _settled_by(claim: Claim, pairs: Sequence[Pair], level: float) -> int | None:
+    """Count seeds by the corrections that are sure to be enough: by the pairs, and by the claims not primary."""
+
+    def is_settled(seeds: int) -> bool:
+        more = [replace(pair, comparison=pair.comparison.with_runs(seeds, seeds)) for pair in pairs]
+        return min(_holds_p(claim, more), _fails_p(claim, more)) < level
+
+    return fewest_runs(is_settled, min(pair.comparison.new_runs for pair in pairs))
+
+
+def _contests(pairs: Sequence[Pair]) -> list[Contest]:
+    """Return the pairs framework by framework."""
+    groups: defaultdict[str, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        groups[framework_of(pair.left)].append(pair)
+    return [
+        Contest(
+            lefts=len({pair.left for pair in found}),
+            rights=len({pair.right for pair in found}),
+            sd=found[0].comparison.spread.sd,
+            degrees=found[0].comparison.spread.degrees,
+            runs=min(pair.comparison.new_runs for pair in found),
+        )
+        for found in groups.values()
+    ]
+
+
+def _beneath(pairs: Sequence[Pair], values: Values) -> list[str]:
+    """Return the compared cells whose mean lies below that of the untrained encoder, where it is known."""
+    means = {cell: math.fsum(runs.values()) / len(runs) for cell, runs in values.items() if runs}
+    compared = dict.fromkeys(cell for pair in pairs for cell in (pair.left, pair.right))
+    floors = {cell: base_of(cell, UNTRAINED, means) for cell in compared}
+    return [cell for cell, floor in floors.items() if floor is not None and means[cell] < means[floor]]
+
+
+def _not_judged(claim: Claim, profile: str) -> Judgement:
+    too_few = (
+        "Needs, in every framework of the table, a seed run in all cells that it compares (reductions of MACs met, "
+        "where they were asked for), and two seeds in some cell."
+    )
+    return Judgement(verdict=Verdict.NOT_JUDGED, reason=claim.not_judged.get(profile, too_few))
