@@ -36,7 +36,7 @@ class JudgedClaim:
         claim: what was judged.
         judgement: verdict and reason.
         pairs: the cells that were compared; none where nothing was judged.
-        power: what the verdict is worth; None where nothing was judged.
+        level: of each one-sided test, at Holm's hardest step where the claim is corrected; 0 where nothing was judged.
         settled_by: seeds a cell that would settle an INCONCLUSIVE claim, if its differences stayed as they are; None
             where nothing is open, or where no number of seeds is known to be enough.
     """
@@ -44,13 +44,18 @@ class JudgedClaim:
     claim: Claim
     judgement: Judgement
     pairs: tuple[Pair, ...] = ()
-    power: ClaimPower | None = None
+    level: float = 0.0
     settled_by: int | None = None
 
     @property
     def worst(self) -> Pair | None:
         """The pair with the smallest gain: what the claim stands or falls with; None where nothing was judged."""
         return min(self.pairs, key=lambda pair: pair.comparison.difference, default=None)
+
+    @property
+    def power(self) -> ClaimPower | None:
+        """What the verdict is worth; None where nothing was judged. Computed at every call."""
+        return claim_power(_contests(self.pairs), alpha=self.level) if self.pairs else None
 
     @property
     def seeds(self) -> int:
@@ -139,8 +144,7 @@ def _judged(claim: Claim, pairs: tuple[Pair, ...], *, beneath: Sequence[str], te
         wanted = f"about n = {settled_by}" if settled_by is not None else f"not even {MOST_SEEDS}"
         reason = f"{found}; {wanted} seeds would settle it at this difference."
         judgement = Judgement(verdict=Verdict.INCONCLUSIVE, reason=reason)
-    power = claim_power(_contests(pairs), alpha=test.hardest)
-    return JudgedClaim(claim=claim, judgement=judgement, pairs=pairs, power=power, settled_by=settled_by)
+    return JudgedClaim(claim=claim, judgement=judgement, pairs=pairs, level=test.hardest, settled_by=settled_by)
 
 
 def _pairs(claim: Claim, profile: str, values: Values, cells: Sequence[str]) -> tuple[Pair, ...]:

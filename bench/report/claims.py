@@ -117,9 +117,10 @@ def _claim(entry: Entry) -> Iterator[str]:
 
 def _verdict(entry: Entry) -> Iterator[str]:
     judged = entry.judged
+    power = judged.power
     yield f"  {entry.profile}, {entry.data}: {judged.judgement.verdict.value}: {judged.judgement.reason}"
-    if judged.worst and judged.power:
-        power, pairs = judged.power, f"the smallest of {len(judged.pairs)} pairs"
+    if judged.worst and power:
+        pairs = f"the smallest of {len(judged.pairs)} pairs"
         yield f"    gain {_effect(judged.worst)}, {pairs}; n = {judged.seeds} seeds{_width(entry)}"
         yield (
             f"    power: {power.smallest_gain:.2f} points beyond what is claimed would be found with 80 %; a gain of "
@@ -153,7 +154,7 @@ def _points(value: float) -> str:
 
 
 def _entry(entry: Entry) -> dict[str, object]:
-    judged, hours = entry.judged, gpu_hours(entry.runs)
+    judged, hours, power = entry.judged, gpu_hours(entry.runs), entry.judged.power
     return {
         "table": entry.table,
         "profile": entry.profile,
@@ -162,7 +163,7 @@ def _entry(entry: Entry) -> dict[str, object]:
         "verdict": judged.judgement.verdict.value,
         "reason": judged.judgement.reason,
         "pairs": [_pair(pair) for pair in judged.pairs],
-        "power": None if judged.power is None else dataclasses.asdict(judged.power),
+        "power": None if power is None else dataclasses.asdict(power),
         "seeds": entry.seeds,
         "seeds_wanted": entry.wanted,
         "seeds_to_settle": judged.settled_by,

@@ -9,7 +9,7 @@ from bench.judging.book import compared, entries
 from bench.judging.evidence import gathered
 from bench.judging.sample_size import LEAST
 from bench.judging.verdict import Verdict
-from bench.runs.record import RecordError
+from bench.runs.record import Record, RecordError
 from tests.made_up_tables import (
     LINEAR,
     made_up_claim,
@@ -30,7 +30,7 @@ CLAIMS = made_up_claims(made_up_claim())
 STORED = [0.5, -0.5, 0.0, 0.25]
 
 
-def _records(seeds: int, first: int, gain: float = 3.0) -> list:  # type: ignore[type-arg]
+def _records(seeds: int, first: int, gain: float = 3.0) -> list[Record]:
     values = [STORED[index % 4] for index in range(seeds)]
     return [
         record
@@ -53,8 +53,9 @@ def test_references_and_own_runs_count_together_once_a_seed() -> None:
 
 
 def test_runs_that_missed_their_budget_or_leak_bear_no_claim() -> None:
-    facts = {"reduction_asked": 2.0, "reduction": 2.0, "reduction_target": 1.0}
-    for own in ({"gates_leak": True}, {"reduction": 1.8}):
+    facts: dict[str, object] = {"reduction_asked": 2.0, "reduction": 2.0, "reduction_target": 1.0}
+    bad_ones: list[dict[str, object]] = [{"gates_leak": True}, {"reduction": 1.8}]
+    for own in bad_ones:
         bad = made_up_record(dataclasses.replace(LEFT, seed=9), 99.0, facts=facts | own)
         assert 9 not in gathered(SPEC, [bad], []).values(made_up_tolerances())[LINEAR][LEFT.cell]
     good = made_up_record(dataclasses.replace(LEFT, seed=9), 99.0, facts=facts | {"gates_leak": False})
