@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from statsmodels.api import OLS
+from statsmodels.regression.linear_model import OLS
 from statsmodels.stats.multitest import multipletests
 
 Raw = Mapping[str, Any]
@@ -75,11 +75,15 @@ def _error_variance(frame: Mapping[str, Mapping[int, float]], framework: str) ->
 def _p_values(claim: Raw, frame: Mapping[str, Mapping[int, float]], cells: Sequence[str]) -> tuple[float, float] | None:
     """Return the p-values of "it does not hold" and of "it does not fall short"; None where it cannot be judged."""
     above, below = [], []
+    errors: dict[str, tuple[float, float]] = {}
     for left, right in _pairs(claim, cells):
         shared = sorted(set(frame.get(left, {})) & set(frame.get(right, {})))
         if not shared:
             return None
-        variance, degrees = _error_variance(frame, left.split("/")[0])
+        framework = left.split("/")[0]
+        if framework not in errors:
+            errors[framework] = _error_variance(frame, framework)
+        variance, degrees = errors[framework]
         if not degrees:
             return None
         gains = np.array([frame[left][seed] - frame[right][seed] for seed in shared])
