@@ -20,7 +20,7 @@ from bench.tables import TABLES
 from tests.made_up_tables import LINEAR, made_up_claim, made_up_claims
 from tests.second_opinion import opinions
 
-PLACES = sorted(path.relative_to(REFERENCES).parts for path in REFERENCES.glob("*/*/*") if path.is_dir())
+PLACES = sorted((path.parts[-3], path.parts[-2], path.name) for path in REFERENCES.glob("*/*/*") if path.is_dir())
 ALPHA = 0.05
 
 
