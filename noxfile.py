@@ -78,6 +78,12 @@ def structured_table(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["environment"])
+def nm_table(session: nox.Session) -> None:
+    """Train, evaluate, judge and print the table of N:M sparsity: pattern x method."""
+    python(session, "-m", "bench", "table", "nm", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
 def gating_table(session: nox.Session) -> None:
     """Train, evaluate, judge and print the table of gated activations, with its pictures."""
     python(session, "-m", "bench", "table", "gating", *session.posargs)

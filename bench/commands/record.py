@@ -30,7 +30,7 @@ class Record:
     whatever hand, becomes a reference.
 
     Attributes:
-        name: the table: cifar10, structured or gating.
+        name: the table, e.g. cifar10, nm, structured or gating.
         profile: size of the experiment: minutes on 2 cores, an hour a seed, or days on a GPU.
         cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern.
         claim: only the cells that one claim compares, and the untrained ones below them; `claims` lists names.

@@ -20,7 +20,7 @@ class Regression:
     On other machines every count must be the same, and no accuracy may deviate.
 
     Attributes:
-        name: the table: cifar10, structured or gating.
+        name: the table, e.g. cifar10, nm, structured or gating.
         profile: size of the experiment: minutes on 2 cores, an hour a seed, or days on a GPU.
         cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match one of these patterns.
         data: repeat the references of this data set; digits for the stand-in's.

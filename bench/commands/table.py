@@ -38,7 +38,7 @@ class Table:
     """Run what is missing of a table, judge every number, print it, and write Markdown, HTML and JSON.
 
     Attributes:
-        name: the table: cifar10, structured or gating.
+        name: the table, e.g. cifar10, nm, structured or gating.
         profile: size of the experiment: minutes on 2 cores, an hour a seed, or days on a GPU.
         cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern, e.g. 'simclr/*'.
         claim: only the cells that one claim compares, and the untrained ones below them; `claims` lists names.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bench.data.fit import fitted
 from bench.data.known import Content, known_content
-from bench.tables import cifar10, cifar100, gating, structured
+from bench.tables import cifar10, cifar100, gating, nm, structured
 from bench.tables.spec import TableSpec
 
 
@@ -40,5 +40,6 @@ TABLES: dict[str, Table] = {
     cifar10.NAME: Table(data=cifar10.DATA, build=cifar10.table, regression_cells=cifar10.REGRESSION_CELLS),
     cifar100.NAME: Table(data=cifar100.DATA, build=cifar100.table, regression_cells=cifar100.REGRESSION_CELLS),
     gating.NAME: Table(data=gating.DATA, build=gating.table, regression_cells=gating.REGRESSION_CELLS),
+    nm.NAME: Table(data=nm.DATA, build=nm.table, regression_cells=nm.REGRESSION_CELLS),
     structured.NAME: Table(data=structured.DATA, build=structured.table, regression_cells=structured.REGRESSION_CELLS),
 }

@@ -19,6 +19,8 @@ ALLOCATED = (
     *(f"{method}_{name}" for method in ("gradual", "granet", "synchronized") for name in ("erk", "lamp")),
     "synchronized_active",
 )
+# Opponents beyond those that the papers compare with: no time for them at smoke size.
+OPPONENTS = ("set_itop", "rigl_itop", "snfs", "srigl", "sparse_then_dense")
 PATTERN, PATTERN_DENSITY = "2:4", 0.50
 PATTERN_SPARSE = ("static_uniform", "gradual", "synchronized")
 SMALL_PATTERN_FRAMEWORKS = ("simclr", "moco")  # a shared encoder and an EMA target
@@ -54,7 +56,7 @@ def table(profile: str, data: str) -> TableSpec:
     """Return the table at a profile's size on CIFAR-10 or, with fewer rows, on the stand-in."""
     if data == STAND_IN:
         return laid_out(NAME, DATA, profile, data, STAND_IN_ROWS)
-    whole = dict.fromkeys(FRAMEWORKS, (*SPARSE, *ALLOCATED))
+    whole = dict.fromkeys(FRAMEWORKS, (*SPARSE, *OPPONENTS, *ALLOCATED))
     rows = SMOKE_SPARSE if profile == "smoke" else whole
     patterned = {framework: _patterned(profile, framework) for framework in FRAMEWORKS}
     return laid_out(NAME, DATA, profile, data, rows, patterned)

@@ -24,7 +24,11 @@ FACTS: Mapping[Match, str] = {"macs": "macs_ratio", "training-macs": "training_m
 Measured = Mapping[str, Mapping[str, float]]  # cell -> fact -> mean over its runs
 # Methods whose counts per layer follow from the density alone: as those of the method named beside, with fixed masks.
 COUNTED = {"static_uniform": "static_uniform"} | dict.fromkeys(
-    ("static_erk", "set", "rigl", "gradual_erk", "granet_erk", "synchronized_erk"), "static_erk"
+    (
+        *("static_erk", "set", "set_itop", "rigl", "rigl_itop", "srigl"),
+        *("gradual_erk", "granet_erk", "synchronized_erk"),
+    ),
+    "static_erk",
 )
 DENSITY_DIGITS = 4
 DENSE = "dense"
@@ -71,10 +75,12 @@ def matched(spec: TableSpec, match: Match, measured: Measured) -> TableSpec:
 
 
 def _can_move(run: Run, match: Match) -> bool:
-    """Return whether a row has what is solved for: steps, or a density that is not given by its shapes."""
+    """Return whether a row has what is solved for: steps, or a density at the end that its shapes do not give."""
     if match == "training-macs":
         return run.sparsity.method != UNTRAINED
-    return run.sparsity.density < 1.0 and run.sparsity.granularity == "element"
+    if run.sparsity.density == 1.0 or run.sparsity.granularity != "element":
+        return False
+    return not parts.method_for(run).ends_dense
 
 
 def _group(run: Run) -> tuple[str, str, float]:

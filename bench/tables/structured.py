@@ -45,7 +45,13 @@ STAND_IN_ROWS = {
     ),
     "moco": (("filter", "synchronized"),),
 }
-WHOLE_ROWS = dict.fromkeys(FRAMEWORKS, tuple(itertools.product(GRANULARITIES, SPARSE)))
+WHOLE_ROWS = dict.fromkeys(
+    FRAMEWORKS,
+    (
+        *itertools.product(GRANULARITIES, SPARSE),
+        *((granularity, "group_lasso") for granularity in GRANULARITIES if granularity != "element"),
+    ),
+)
 
 
 def table(profile: str, data: str) -> TableSpec:

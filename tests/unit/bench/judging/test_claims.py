@@ -175,6 +175,7 @@ def test_the_stored_claims_are_readable_and_of_works_that_the_table_is_about(nam
     claims = load_claims(name)
     pruning, gating = "Synchronized Contrastive Pruning", "Contrastive Dual Gating"
     works = {"cifar10": {pruning}, "cifar100": {pruning}, "structured": {pruning}, "gating": {gating}}
+    works["nm"] = {pruning, "SR-STE"}
     assert {claim.work for claim in claims.claims} == works[name]
     for profile in PROFILES:
         judged = judge_claims(claims, profile, {}, TABLES[name](profile, "cifar10").names)

@@ -1,0 +1,76 @@
+"""N:M sparsity on CIFAR-10: 2:4 and 1:4, by every method that trains it, at equal density."""
+
+from collections.abc import Iterable
+
+from bench.config.profiles import PROFILES, Profile
+from bench.config.run import STAND_IN, UNTRAINED, SparsitySpec
+from bench.data.known import title_of
+from bench.tables.spec import TableSpec
+
+NAME = "nm"
+DATA = "cifar10"
+
+FRAMEWORKS = ("simclr", "moco")  # a shared encoder, and the cheaper of those with an EMA target
+DENSE = (UNTRAINED, "dense")
+DENSITIES = {"2:4": 0.50, "1:4": 0.25}
+PATTERNED = (
+    *("static_uniform", "gradual", "synchronized", "sr_ste", "sr_ste_transposable"),
+    *("asp", "asp_transposable"),
+)
+# Constant fan-in is an N:M whose group are all inputs of a filter: of single weights, at the same density.
+FREE = ("srigl",)
+ROWS = {
+    shapes: (*((shapes, method) for method in PATTERNED), *(("element", method) for method in FREE))
+    for shapes in DENSITIES
+}
+# The smoke table has eight minutes on two cores: an EMA target has the denser pattern, by a method of each kind.
+SMOKE_MOCO = tuple(("2:4", method) for method in ("static_uniform", "synchronized", "sr_ste", "asp"))
+REGRESSION_CELLS = (
+    "simclr/static_uniform/1:4/*",
+    "simclr/gradual/2:4/*",
+    "simclr/synchronized/1:4/*",
+    "simclr/sr_ste/1:4/*",
+    "simclr/sr_ste_transposable/2:4/*",
+    "simclr/asp/1:4/*",
+    "simclr/asp_transposable/2:4/*",
+    "simclr/srigl/element/d0.25",
+    "moco/sr_ste/2:4/*",
+)
+
+
+def table(profile: str, data: str) -> TableSpec:
+    """Return the table at a profile's size, on CIFAR-10 or on the stand-in."""
+    size, on = PROFILES[profile], title_of(DATA if data == STAND_IN else data)
+    cells = []
+    for framework in FRAMEWORKS:
+        points = [SparsitySpec(method=method) for method in DENSE]
+        for shapes, density in DENSITIES.items():
+            points += _points(size, _rows(profile, framework, shapes), density)
+        cells += [size.run(framework, point, data) for point in points]
+    return TableSpec(
+        name=NAME,
+        title=f"N:M sparsity on {on}: accuracy at equal density, by how it is trained",
+        profile=profile,
+        data=data,
+        cells=tuple(cells),
+    )
+
+
+def _rows(profile: str, framework: str, shapes: str) -> tuple[tuple[str, str], ...]:
+    """Return (granularity, method) of the rows of a framework at the density of a pattern."""
+    if profile == "smoke" and framework == "moco":
+        return tuple(row for row in SMOKE_MOCO if row[0] == shapes)
+    return ROWS[shapes]
+
+
+def _points(size: Profile, rows: Iterable[tuple[str, str]], density: float) -> list[SparsitySpec]:
+    """Return every row at one density; ``synchronized`` with the profile's gap, here of dense groups in the target."""
+    return [
+        SparsitySpec(
+            method=method,
+            granularity=granularity,
+            density=density,
+            gap=size.gap if method == "synchronized" else 0.0,
+        )
+        for granularity, method in rows
+    ]
