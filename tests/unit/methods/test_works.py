@@ -1,11 +1,12 @@
 """Every method says where it comes from, in the order of the registries, and what it says of itself holds."""
 
 import pytest
+from torch.optim import SGD
 
-from methods import GATES, METHODS
+from methods import GATES, METHODS, masking
 from methods.granularity import parse
 from methods.works import WORKS, Work
-from tests.strategies import setting_of
+from tests.strategies import branches, setting_of, train
 
 
 def test_every_method_has_its_work_in_the_order_of_the_registries() -> None:
@@ -20,6 +21,30 @@ def test_a_method_prunes_the_shapes_that_it_names_and_refuses_others(name: str) 
         if parse(shapes) not in map(parse, WORKS[name].shapes):
             with pytest.raises(ValueError, match=r"granularity|keeps as much in every layer"):
                 METHODS[name](setting_of(name, shapes))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_looks_at_the_dense_gradient_as_its_works_entry_says(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So do training MACs, which count a dense gradient of the weights wherever one is watched."""
+    pair, method, watched = branches(tied=False), METHODS[name](setting_of(name)), set[int]()
+    method.attach(pair, 20)
+    original = method.before_forward
+
+    def before_forward(step: int) -> None:
+        original(step)
+        if masking.is_watched(pair.online):
+            watched.add(step)
+
+    monkeypatch.setattr(method, "before_forward", before_forward)
+    for _ in train(method, pair, SGD(pair.online.parameters(), lr=0.05), steps=range(20)):
+        pass
+    updates = method.facts().update_steps
+    if "weights" in WORKS[name].skips or not updates:
+        assert watched <= set(updates)
+    else:
+        assert watched >= set(range(updates[-1] + 1))
 
 
 def test_a_year_needs_a_source_and_shapes_are_named() -> None:
