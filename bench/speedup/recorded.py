@@ -26,6 +26,7 @@ from hardware.sparsity.state import State
 from methods import GATES, masking
 from methods.gating.convolution import GatedConv2d
 from methods.gating.layer import gated
+from methods.works import WORKS
 
 
 def courses(runs_dir: Path, cells: str) -> Iterator[Course]:
@@ -41,17 +42,26 @@ def courses(runs_dir: Path, cells: str) -> Iterator[Course]:
         if fnmatch.fnmatchcase(run.cell, cells) and (key not in chosen or run.seed < chosen[key][0].seed):
             chosen[key] = (run, record, folder.masks)
     for run, record, path in chosen.values():
-        if run.sparsity.method not in NOT_TRAINED | NOT_MODELLED and record.facts["optimizer_steps"]:
+        if run.sparsity.method not in NOT_TRAINED | NOT_MODELLED | DENSE_GRADIENTS and record.facts["optimizer_steps"]:
             yield course(run, record, path)
 
 
 def left_out(runs_dir: Path, cells: str) -> tuple[str, ...]:
     """Return a note on the cells whose runs are no rows, if there are any."""
     runs = [Record.load(folder.record).run for folder in RunFolder.recorded(runs_dir)]
-    found = sorted({run.cell for run in runs if run.sparsity.method in NOT_MODELLED})
-    matching = fnmatch.filter(found, cells)
-    why = "the machines skip what a gate per pixel and slice of output channels closes, and these gates are others"
-    notes = [f"Not in the table: {', '.join(matching)}: {why}."] if matching else []
+    reasons = {
+        "the machines skip what a gate per pixel and slice of output channels closes, and these gates are others": (
+            NOT_MODELLED
+        ),
+        "the machines compute the gradient of pruned weights at mask updates, and these need it in every step": (
+            DENSE_GRADIENTS
+        ),
+    }
+    notes = []
+    for why, methods in reasons.items():
+        found = sorted({run.cell for run in runs if run.sparsity.method in methods})
+        if matching := fnmatch.filter(found, cells):
+            notes.append(f"Not in the table: {', '.join(matching)}: {why}.")
     if idle := fnmatch.filter(sorted(_idle(runs_dir)), cells):
         notes.append(f"Not in the table: {', '.join(idle)}: a run without a step has none that costs anything.")
     return tuple(notes)
@@ -70,6 +80,8 @@ def _idle(runs_dir: Path) -> set[str]:
 NOT_TRAINED = {"untrained"}  # takes no step, so no step costs anything
 # Whole channels of an image, groups of inputs, pixels of all channels in a mask dilated for the next layer.
 NOT_MODELLED = {"feature_boosting", "group_gate", "spatial_gate"}
+# The gradient of every weight in every step: machines are asked for it at mask updates alone.
+DENSE_GRADIENTS = {name for name, work in WORKS.items() if work.skips and "weights" not in work.skips}
 RATES = "gate_rate_per_layer"  # a fact of records; that of the target has a suffix
 
 

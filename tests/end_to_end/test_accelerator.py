@@ -81,7 +81,7 @@ def test_updates_and_dense_gradients_are_charged(out: Path) -> None:
 
 
 def test_a_gated_run_stands_beside_a_sparse_one(out: Path, tmp_path: Path) -> None:
-    """Rates of both branches are the record's; kinds of gates that no machine skips are left out, with a note."""
+    """Rates of both branches are the record's; gates that no machine skips, and dense gradients, are left out."""
     shutil.copytree(out / "runs", tmp_path / "runs")
     context = Context(runs_dir=tmp_path / "runs", data_dir=out / "data", cache_dir=out / "cache")
     for method in ("dual_gate", "spatial_gate"):
@@ -92,6 +92,7 @@ def test_a_gated_run_stands_beside_a_sparse_one(out: Path, tmp_path: Path) -> No
             sparsity=SparsitySpec(method=method, granularity="element", reduction=1.5),
         )
         job.perform(run, context, silent)
+    job.perform(tiny_run("simclr", "sr_ste", epochs=1), context, silent)
     gated, sparse = sorted(recorded.courses(tmp_path / "runs", "*"), key=lambda item: "byol" in item.kind)
     assert (gated.kind, sparse.kind) == ("simclr/dual_gate/element/t1.50", RUN.cell)
     (record,) = (Record.load(path) for path in tmp_path.glob("runs/simclr-dual_gate*/record.json"))
@@ -104,8 +105,9 @@ def test_a_gated_run_stands_beside_a_sparse_one(out: Path, tmp_path: Path) -> No
         expected = {name: GateRate(rate, 0.25, 1) for name, rate in rates.items()}
         assert {name: state.gate for name, state in states.items()} == expected
     assert gated.rows(presets.machine("chip28nm"))[0].macs_reduction > 1.0
-    (note,) = recorded.left_out(tmp_path / "runs", "*")
-    assert "simclr/spatial_gate/element/t1.50" in note
+    gates, dense_gradients = recorded.left_out(tmp_path / "runs", "*")
+    assert "simclr/spatial_gate/element/t1.50" in gates
+    assert "simclr/sr_ste/2:4/d0.50: the machines compute the gradient of pruned weights at" in dense_gradients
 
 
 def test_updates_lie_where_they_happened() -> None:
