@@ -190,7 +190,7 @@ def _habits(run: Run, record: Record) -> tuple[torch.nn.Module, Habits]:
         method.attach(framework.branches, int(str(record.facts["optimizer_steps"])))
     starts_dense = all(bool(mask.all()) for mask in masking.read(framework.online).values())
     steps = _steps(record)
-    if steps:
+    if steps and run.sparsity.method not in GATES:  # gates have rates, no dense gradients
         method.before_forward(steps[0])
     return framework.online, Habits(
         starts_dense=starts_dense, regrows=masking.is_watched(framework.online), window=method.window

@@ -38,7 +38,7 @@ CONSTANT = "CONSTANT = 1\n"
 # All at once: ``changes`` names each that counts.
 INERT_EDITS = [
     ("methods/pruning/rigl.py", '"""', '"""Another docstring. '),
-    ("methods/pruning/rigl.py", "import", "# a comment\nimport"),
+    ("methods/pruning/rigl.py", "import torch", "# a comment\nimport torch"),
     ("bench/report/markdown.py", "", CONSTANT),
     ("bench/runs/pool.py", "", CONSTANT),
     ("bench/config/profiles.py", "", CONSTANT),
