@@ -90,6 +90,12 @@ def gating_table(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["environment"])
+def imagenet100_table(session: nox.Session) -> None:
+    """Train, evaluate, judge and print the table of ImageNet-100: weights and gates, with ``--profile gpu``."""
+    python(session, "-m", "bench", "table", "imagenet100", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
 def gate_speed(session: nox.Session) -> None:
     """Measure what really skipping a gated layer gains here, beside what it saves in MACs."""
     python(session, "-m", "bench", "gate-speed", *session.posargs)

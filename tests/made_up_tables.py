@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from bench.config.framework import BYOLSpec, SimCLRSpec
+from bench.config.profiles import PROFILES
 from bench.config.run import UNTRAINED, DataSpec, EncoderSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
 from bench.judging.claims import Claim, Claims
 from bench.judging.tolerances import Tolerances
@@ -135,7 +136,7 @@ def made_up_claim(
         right=tuple(right),
         least_gain_points=least_gain_points,
         profiles=tuple(profiles),
-        not_judged={name: "too small" for name in ("smoke", "cpu", "paper") if name not in profiles},
+        not_judged={name: "too small" for name in PROFILES if name not in profiles},
     )
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 from bench.config.cell import parse_cell
-from bench.config.profiles import PROFILES
+from bench.config.profiles import profile_of
 from bench.config.run import Run, SparsitySpec
 
 
@@ -15,8 +15,8 @@ def run_of_cell(cell: str, *, profile: str, data: str, seed: int = 0) -> Run:
     """
     name = parse_cell(cell)
     sparsity = SparsitySpec.at(method=name.method, granularity=name.granularity, point=name.point)
-    run = dataclasses.replace(PROFILES[profile].run(name.framework, sparsity, data), seed=seed)
-    if not sparsity.reduction:
+    run = dataclasses.replace(profile_of(profile, data).run(name.framework, sparsity, data), seed=seed)
+    if not sparsity.reduction or run.data.held_out_images:
         return run
     from bench.tables import gating
 

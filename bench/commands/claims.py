@@ -77,7 +77,8 @@ class Claims:
         from bench.judging.tolerances import load_tolerances
 
         claims, fresh = load_claims(name), self._fresh
-        for profile in get_args(ProfileName) if self.profile is None else (self.profile,):
+        sizes = (each for each in get_args(ProfileName) if each in table.profiles)
+        for profile in sizes if self.profile is None else (self.profile,):
             there = (path.name for path in sorted((REFERENCES / name / profile).glob("*")))
             stored = (found for found in there if found != STAND_IN)  # about which nobody claims anything
             for data in dict.fromkeys((table.data, *stored)) if self.data is None else (self.data,):

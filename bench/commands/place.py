@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.lanes.choice import Hire
     from bench.tables import Table
 
-ProfileName = Literal["smoke", "cpu", "paper"]
+ProfileName = Literal["smoke", "cpu", "gpu", "paper"]
 Glob = Annotated[str, arg(metavar="PATTERN")]
 TableName = Annotated[str, arg(metavar="TABLE")]
 DataName = Annotated[str | None, arg(metavar="NAME|PATH", help_behavior_hint="(default: the table's own)")]

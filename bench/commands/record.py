@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 from bench.commands.claimed import ClaimName, claimed
 from bench.commands.images import resolve_images
 from bench.commands.place import DataName, Glob, Place, ProfileName, TableName, find_table
+from bench.config.profiles import PROFILES
 from bench.config.run import STAND_IN
 from bench.errors import UsageError
 
@@ -31,7 +32,7 @@ class Record:
 
     Attributes:
         name: the table, e.g. cifar10, nm, structured or gating.
-        profile: size of the experiment: minutes on 2 cores, an hour a seed, or days on a GPU.
+        profile: size of the experiment: minutes on 2 cores, an hour a seed, a night on a GPU, or weeks on GPUs.
         cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern.
         claim: only the cells that one claim compares, and the untrained ones below them; `claims` lists names.
         seeds: runs per cell, at least 3.
@@ -115,7 +116,8 @@ class Record:
             spec.runs(range(self.seeds)),
             dataclasses.replace(self.place.context, runs_dir=home / "runs"),
             hire=self.place.hire,
-            force=self.force or self.profile != "paper",
+            force=self.force,
+            wants_gpu=PROFILES[self.profile].wants_gpu,
         )
         for outcome in made:
             if isinstance(outcome, RunRecord):

@@ -52,7 +52,7 @@ class Report:
         from bench.tables import TABLES
 
         for name, table in TABLES.items():
-            for profile in get_args(ProfileName):
+            for profile in (each for each in get_args(ProfileName) if each in table.profiles):
                 with_references = (path.name for path in sorted((REFERENCES / name / profile).glob("*")))
                 for data in dict.fromkeys((table.data, *with_references)):
                     seeds = self._seeds(name, profile, data)

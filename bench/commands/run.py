@@ -15,6 +15,7 @@ from bench.commands.images import content_of, located
 from bench.commands.place import Place, ProfileName
 from bench.commands.result import result_line, sweep_lines
 from bench.config import overrides
+from bench.config.profiles import PROFILES
 from bench.config.run import Run as Setting
 from bench.errors import UsageError
 from bench.runs.record import Record
@@ -26,7 +27,7 @@ class Run:
 
     Attributes:
         cell: FRAMEWORK/METHOD/GRANULARITY/POINT, e.g. simclr/synchronized/element/d0.10+g0.30; `methods` lists names.
-        profile: size of the experiment: minutes on 2 cores, an hour a seed, or days on a GPU.
+        profile: size of the experiment: minutes on 2 cores, an hour a seed, a night on a GPU, or weeks on GPUs.
         seed: decides everything that is random.
         data: cifar10, cifar100, imagenet100, digits, an image folder's name under the data directory, or its path.
         vary: make a run for each of these values of a setting, e.g. optimizer.learning_rate=0.03,0.06,0.12 or
@@ -107,8 +108,13 @@ class Run:
         """Make runs of equal data, add their records, and return whether one failed."""
         from bench.runs.perform import perform
 
-        force = self.force or self.profile != "paper"
-        outcomes, notes = perform(runs, self.place.context, hire=self.place.hire, force=force)
+        outcomes, notes = perform(
+            runs,
+            self.place.context,
+            hire=self.place.hire,
+            force=self.force,
+            wants_gpu=PROFILES[self.profile].wants_gpu,
+        )
         for note in notes:
             print(note, file=sys.stderr)
         for outcome in outcomes:

@@ -39,7 +39,7 @@ class Table:
 
     Attributes:
         name: the table, e.g. cifar10, nm, structured or gating.
-        profile: size of the experiment: minutes on 2 cores, an hour a seed, or days on a GPU.
+        profile: size of the experiment: minutes on 2 cores, an hour a seed, a night on a GPU, or weeks on GPUs.
         cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern, e.g. 'simclr/*'.
         claim: only the cells that one claim compares, and the untrained ones below them; `claims` lists names.
         seeds: fresh runs per cell, with seeds from 100 on.
@@ -195,8 +195,13 @@ class Table:
         if spec.settings or spec.match:
             for run in spec.cells:
                 parts.check(run, dataset.load(run.data, context.data_dir, context.cache_dir))
-        force = self.force or self.profile != "paper"
-        return perform(self._wanted(spec), context, hire=self.place.hire, force=force)
+        return perform(
+            self._wanted(spec),
+            context,
+            hire=self.place.hire,
+            force=self.force,
+            wants_gpu=PROFILES[self.profile].wants_gpu,
+        )
 
     def _make_shard(self) -> int:
         """Make a part of the runs, and judge nothing; return the exit code."""

@@ -1,19 +1,11 @@
-"""Sizes of experiments: ``smoke`` (minutes on 2 cores), ``cpu`` (an hour a seed), ``paper`` (GPU days)."""
+"""Sizes of experiments: ``smoke`` (minutes on 2 cores), ``cpu`` (an hour a seed), ``gpu`` (a night), ``paper``."""
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bench.config.framework import (
-    BarlowTwinsSpec,
-    BYOLSpec,
-    MoCoSpec,
-    SimCLRSpec,
-    SimSiamSpec,
-    SupervisedSpec,
-    VICRegSpec,
-)
-from bench.config.recipes import CIFAR10_CLASSES, Recipe, digits, first_lessons, lars, sgd, small
+from bench.config.published import cifar, imagenet100, rebatched
+from bench.config.recipes import Recipe, digits, first_lessons, small
 from bench.config.run import (
     STAND_IN,
     UNTRAINED,
@@ -47,6 +39,11 @@ class Profile:
             authors of synchronized pruning.
         gap: density gap of synchronized pruning. 0.30 is the authors' only published setting (their N:M script).
         without_gap: whether synchronized pruning is also run with equal masks in both branches.
+        evaluation: how the exported encoders are scored.
+        image_size: side in pixels of the squares that images are made when they are loaded; 0 takes them as they are.
+        crop_size: side in pixels of the views and of what is scored; 0: the images' side.
+        held_out_images: train images that no run is trained on; 0 where only runs with gates need such.
+        wants_gpu: whether a CPU would take days, so that it is refused unless it is forced.
     """
 
     encoder: EncoderSpec
@@ -62,6 +59,10 @@ class Profile:
     gap: float = 0.30
     without_gap: bool = False
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+    image_size: int = 0
+    crop_size: int = 0
+    held_out_images: int = 0
+    wants_gpu: bool = False
 
     @property
     def gaps(self) -> tuple[float, ...]:
@@ -70,7 +71,13 @@ class Profile:
 
     def data(self, name: str) -> DataSpec:
         """Return the images; the stand-in is used whole."""
-        return DataSpec(name=name, train_images=0 if name == STAND_IN else self.train_images)
+        return DataSpec(
+            name=name,
+            train_images=0 if name == STAND_IN else self.train_images,
+            held_out_images=self.held_out_images,
+            image_size=self.image_size,
+            crop_size=self.crop_size,
+        )
 
     def views(self, name: str, framework: str) -> ViewSpec:
         """Return the views of a framework; digits need their own (no flips), at one size."""
@@ -130,69 +137,63 @@ PROFILES: dict[str, Profile] = {
         seeds=1,
         ramp=(0.20, 0.50),
     ),
-    # solo-learn's CIFAR recipes (scripts/pretrain/cifar/{simclr,byol}.yaml), the code base of the SyncCP authors:
-    # SimCLR lr 0.4, wd 1e-4, temperature 0.2, heads 2048-256; BYOL lr 1.0, wd 1e-5, heads 4096-256, EMA 0.99 to 1.
-    # mocov2plus.yaml: SGD lr 0.3, wd 1e-4, temperature 0.2, heads 2048-256, EMA 0.99 to 0.999; but its queue of 32,768
-    # holds two thirds of CIFAR-10, so ours is 8,192, Lightly's larger one. barlow.yaml: lr 0.3, wd 1e-4, heads
-    # 2048-2048, loss scaled by 0.1, lambda 0.0051 (the code's default). Supervised: He et al. 2016 (ResNet),
-    # section 3.4: SGD, lr 0.1 at batch 256, wd 1e-4; epochs, warm-up and cosine are those of the other rows.
-    # simsiam.yaml: SGD lr 0.5 (theirs stays constant for the predictor), wd 1e-5, heads 2048-2048 and 512. vicreg.yaml:
-    # lr 0.3, wd 1e-4, heads 2048-2048; their variance term counts twice, Lightly's once, as in the paper.
+    # A night on one GPU: the paper's sizes in batches twice as large, for a fifth of the epochs, at two densities.
+    "gpu": Profile(
+        encoder=EncoderSpec(name="resnet-18", width=1.0),
+        train_images=0,
+        pipeline="batched-v1",
+        recipes=rebatched(cifar(), batch_images=512, epochs=200, precision="bf16-mixed"),
+        densities=(0.10, 0.05),
+        seeds=1,
+        wants_gpu=True,
+    ),
     "paper": Profile(
         encoder=EncoderSpec(name="resnet-18", width=1.0),
         train_images=0,
         pipeline="lightly",
-        recipes={
-            "simclr": Recipe(
-                framework=SimCLRSpec(hidden_dim=2048, output_dim=256, temperature=0.2),
-                optimizer=lars(0.4, 1e-4),
-            ),
-            "moco": Recipe(
-                framework=MoCoSpec(
-                    hidden_dim=2048,
-                    output_dim=256,
-                    temperature=0.2,
-                    ema_start=0.99,
-                    ema_end=0.999,
-                    queue_size=8192,
-                ),
-                optimizer=sgd(0.3),
-            ),
-            "barlow_twins": Recipe(
-                framework=BarlowTwinsSpec(
-                    hidden_dim=2048,
-                    output_dim=2048,
-                    redundancy_weight=0.0051,
-                    loss_scale=0.1,
-                ),
-                optimizer=lars(0.3, 1e-4),
-            ),
-            "supervised": Recipe(
-                framework=SupervisedSpec(hidden_dim=0, output_dim=CIFAR10_CLASSES),
-                optimizer=sgd(0.1),
-            ),
-            "byol": Recipe(
-                framework=BYOLSpec(
-                    hidden_dim=4096,
-                    output_dim=256,
-                    prediction_dim=4096,
-                    ema_start=0.99,
-                    ema_end=1.0,
-                ),
-                optimizer=lars(1.0, 1e-5),
-            ),
-            "simsiam": Recipe(
-                framework=SimSiamSpec(hidden_dim=2048, output_dim=2048, prediction_dim=512),
-                optimizer=dataclasses.replace(sgd(0.5), weight_decay=1e-5),
-            ),
-            "vicreg": Recipe(
-                framework=VICRegSpec(hidden_dim=2048, output_dim=2048, loss_scale=1.0),
-                optimizer=lars(0.3, 1e-4),
-            ),
-        },
+        recipes=cifar(),
         densities=(0.20, 0.10, 0.05),
         seeds=3,
         without_gap=True,
         evaluation=EvaluationSpec(probe="sgd"),
+        wants_gpu=True,
     ),
 }
+
+_IMAGENET_GPU = Profile(
+    encoder=EncoderSpec(name="resnet-18", width=1.0, stem="imagenet"),
+    train_images=0,
+    pipeline="batched-v1",
+    recipes=rebatched(imagenet100(), batch_images=256, epochs=100, precision="bf16-mixed"),
+    densities=(0.10,),
+    seeds=1,
+    image_size=256,  # as usual: short side 256, crops of 224
+    crop_size=224,
+    held_out_images=1000,  # of all rows, so that those with gates are trained on the images of the others
+    wants_gpu=True,
+)
+# Sizes of data sets whose images are not CIFAR's: other stems, views and recipes at the same budget of machines.
+OF_DATA: dict[str, dict[str, Profile]] = {
+    "imagenet100": {
+        "gpu": _IMAGENET_GPU,
+        "paper": dataclasses.replace(
+            _IMAGENET_GPU,
+            pipeline="lightly",
+            recipes=rebatched(imagenet100(), batch_images=256, epochs=400, precision="bf16-mixed"),
+            densities=(0.10, 0.05),
+            seeds=3,
+            without_gap=True,
+            evaluation=EvaluationSpec(probe="sgd"),
+        ),
+    }
+}
+
+
+def profile_of(name: str, data: str) -> Profile:
+    """Return a size for a data set: its own where it has one, else that of CIFAR.
+
+    Args:
+        name: a key of ``PROFILES``.
+        data: the data set's name.
+    """
+    return OF_DATA.get(data, {}).get(name, PROFILES[name])

@@ -5,7 +5,6 @@ import functools
 from collections.abc import Iterable, Sequence
 
 from bench.config.cell import FORM
-from bench.config.profiles import PROFILES
 from bench.errors import unknown
 from bench.judging.settings import SettingsError, known
 from bench.tables import TABLES
@@ -51,4 +50,5 @@ def cells_of(table: str, profile: str) -> tuple[str, ...]:
 
 @functools.cache
 def _all_cells() -> tuple[str, ...]:
-    return tuple(dict.fromkeys(cell for table in TABLES for profile in PROFILES for cell in cells_of(table, profile)))
+    sizes = [(name, profile) for name, table in TABLES.items() for profile in table.profiles]
+    return tuple(dict.fromkeys(cell for size in sizes for cell in cells_of(*size)))

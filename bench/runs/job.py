@@ -3,7 +3,6 @@
 import datetime as dt
 import hashlib
 import math
-import os
 import platform
 import resource
 import sys
@@ -18,6 +17,7 @@ from bench.data import dataset as data_dataset
 from bench.evaluation.scores import scores
 from bench.provenance import git_state
 from bench.runs.context import Context
+from bench.runs.determinism import be_deterministic
 from bench.runs.folder import RunFolder
 from bench.runs.record import Record
 from bench.ticks import Tick
@@ -32,10 +32,7 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
     Raises:
         DataError, TrainingError, CheckpointError, ValueError, OSError: with the way out in the message.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, CUDA refuses deterministic algorithms
-    torch.use_deterministic_algorithms(mode=True)
-    # The mode also fills every new tensor with NaN, to show reads of memory nobody wrote: a sixth of a step here.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    be_deterministic()
     made_by, commit = code_of(run), git_state()  # hours later other code may be checked out
     started, clock, cpu = dt.datetime.now(dt.UTC), time.monotonic(), time.process_time()
     folder = RunFolder.of(context.runs_dir, run)

@@ -23,7 +23,9 @@ from bench.runs.record import Record
 from bench.training import checkpoint
 
 
-def perform(runs: Sequence[Run], context: Context, *, hire: Hire, force: bool) -> tuple[list[Outcome], list[str]]:
+def perform(
+    runs: Sequence[Run], context: Context, *, hire: Hire, force: bool = False, wants_gpu: bool = False
+) -> tuple[list[Outcome], list[str]]:
     """Return the outcomes of runs, doing only what no record of the present code and data answers, and notes.
 
     Args:
@@ -31,10 +33,12 @@ def perform(runs: Sequence[Run], context: Context, *, hire: Hire, force: bool) -
         context: what every worker is told.
         hire: makes those who work.
         force: start even where this machine would take days.
+        wants_gpu: whether the runs have a size that is meant for GPUs: on a CPU here they need ``force``; on a GPU here
+            a few steps of them are timed first, and the GPU-hours of all are a note.
 
     Raises:
-        UsageError: there is something to do on a CPU here, and no ``force``; the file system has no locks; or this is
-            one of several ranks.
+        UsageError: such runs are to be made on a CPU here, and there is no ``force``; the file system has no locks; or
+            this is one of several ranks.
         Interrupted: on Ctrl-C, SIGTERM or SIGUSR1.
     """
     _require_one_rank()
@@ -57,8 +61,10 @@ def perform(runs: Sequence[Run], context: Context, *, hire: Hire, force: bool) -
         reverse=True,
     )
     lane = hire(task)
-    if todo and lane.is_here and context.is_cpu and not force:
-        hours = estimate.hours(todo, images, jobs=lane.width)
+    if todo and lane.is_here and not context.is_cpu and wants_gpu:
+        notes += estimate.announced(todo, images, context, jobs=lane.width)
+    if todo and lane.is_here and context.is_cpu and wants_gpu and not force:
+        hours = estimate.hours(todo, images, jobs=lane.width, pixels=dataset.train.size)
         raise UsageError(
             f"that would take at least {hours:,.1f} hours here (steps x measured milliseconds, {lane.width} jobs): "
             "it is meant for GPUs: --device cuda. Use --profile smoke or cpu, or --force to start all the same."

@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bench.config.profiles import PROFILES
 from bench.data.fit import fitted
 from bench.data.known import Content, known_content
-from bench.tables import cifar10, cifar100, gating, nm, structured
+from bench.tables import cifar10, cifar100, gating, imagenet100, nm, structured
 from bench.tables.spec import TableSpec
 
 
@@ -18,11 +19,13 @@ class Table:
         data: the data set that it is about; a stand-in may take its place.
         build: profile and data set to cells.
         regression_cells: what ``nox -s regression`` repeats: each method and each framework, the hardest settings.
+        profiles: the sizes that it has.
     """
 
     data: str
     build: Callable[[str, str], TableSpec]
     regression_cells: tuple[str, ...]
+    profiles: tuple[str, ...] = tuple(PROFILES)
 
     def __call__(self, profile: str, data: str, content: Content | None = None) -> TableSpec:
         """Return the table at a profile's size on a data set.
@@ -42,4 +45,10 @@ TABLES: dict[str, Table] = {
     gating.NAME: Table(data=gating.DATA, build=gating.table, regression_cells=gating.REGRESSION_CELLS),
     nm.NAME: Table(data=nm.DATA, build=nm.table, regression_cells=nm.REGRESSION_CELLS),
     structured.NAME: Table(data=structured.DATA, build=structured.table, regression_cells=structured.REGRESSION_CELLS),
+    imagenet100.NAME: Table(
+        data=imagenet100.DATA,
+        build=imagenet100.table,
+        regression_cells=imagenet100.REGRESSION_CELLS,
+        profiles=tuple(imagenet100.ROWS),
+    ),
 }

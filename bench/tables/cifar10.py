@@ -39,6 +39,9 @@ SMOKE_SPARSE = {
     "barlow_twins": ("static_erk", "synchronized", "synchronized_lamp"),
     "byol": ("static_erk", "synchronized"),
 }
+# A night on one GPU: a mask that never moves, and of the methods that go from dense to sparse one that never takes a
+# weight back, the closest opponent, and the method of the table.
+HEADLINE_SPARSE = dict.fromkeys(FRAMEWORKS, ("static_erk", "gradual", "granet", "synchronized"))
 REGRESSION_CELLS = (
     "simclr/synchronized_lamp/element/*",
     "simclr/set/*",
@@ -57,9 +60,23 @@ def table(profile: str, data: str) -> TableSpec:
     if data == STAND_IN:
         return laid_out(NAME, DATA, profile, data, STAND_IN_ROWS)
     whole = dict.fromkeys(FRAMEWORKS, (*SPARSE, *OPPONENTS, *ALLOCATED))
-    rows = SMOKE_SPARSE if profile == "smoke" else whole
     patterned = {framework: _patterned(profile, framework) for framework in FRAMEWORKS}
-    return laid_out(NAME, DATA, profile, data, rows, patterned)
+    return laid_out(NAME, DATA, profile, data, rows_of(profile, SMOKE_SPARSE, whole), patterned)
+
+
+def rows_of(
+    profile: str, smoke: Mapping[str, Sequence[str]], whole: Mapping[str, Sequence[str]]
+) -> Mapping[str, Sequence[str]]:
+    """Return the methods of a profile's rows with single weights, per framework.
+
+    Args:
+        profile: a key of the profiles.
+        smoke: those of the smoke table, which differ from data set to data set.
+        whole: those of the sizes that have every row.
+    """
+    if profile == "smoke":
+        return smoke
+    return HEADLINE_SPARSE if profile == "gpu" else whole
 
 
 def laid_out(
@@ -84,11 +101,11 @@ def laid_out(
     cells = []
     for framework, methods in sparse.items():
         points = [SparsitySpec(method=method) for method in DENSE]
-        points += [point for density in size.densities for point in _points(size, methods, "element", density)]
-        points += _points(size, (patterned or {}).get(framework, ()), PATTERN, PATTERN_DENSITY)
+        points += [point for density in size.densities for point in sparse_points(size, methods, "element", density)]
+        points += sparse_points(size, (patterned or {}).get(framework, ()), PATTERN, PATTERN_DENSITY)
         cells += [size.run(framework, point, data) for point in points]
     supervised = [SparsitySpec(method="dense")]
-    supervised += [point for density in size.densities for point in _points(size, SUPERVISED, "element", density)]
+    supervised += [point for density in size.densities for point in sparse_points(size, SUPERVISED, "element", density)]
     cells += [size.run("supervised", point, data) for point in supervised]
     return TableSpec(
         name=name,
@@ -100,13 +117,13 @@ def laid_out(
 
 
 def _patterned(profile: str, framework: str) -> tuple[str, ...]:
-    """Return the methods of a framework's rows with the N:M pattern; the smoke table has no time for such."""
-    if profile == "smoke":
+    """Return the methods of a framework's rows with the N:M pattern; a table of minutes or a night has none."""
+    if profile in {"smoke", "gpu"}:
         return ()
     return PATTERN_SPARSE if profile == "paper" or framework in SMALL_PATTERN_FRAMEWORKS else ()
 
 
-def _points(size: Profile, methods: Iterable[str], shapes: str, density: float) -> list[SparsitySpec]:
+def sparse_points(size: Profile, methods: Iterable[str], shapes: str, density: float) -> list[SparsitySpec]:
     """Return every method at one density; ``synchronized`` with the profile's gaps."""
     return [
         SparsitySpec(method=method, granularity=shapes, density=density, gap=gap)

@@ -1,9 +1,7 @@
 """Sparse weights on CIFAR-100: the headline rows of the CIFAR-10 table, on ten times as many classes."""
 
-from collections.abc import Mapping
-
 from bench.config.run import STAND_IN
-from bench.tables.cifar10 import ALLOCATED, FRAMEWORKS, SPARSE, STAND_IN_ROWS, laid_out
+from bench.tables.cifar10 import ALLOCATED, FRAMEWORKS, SPARSE, STAND_IN_ROWS, laid_out, rows_of
 from bench.tables.spec import TableSpec
 
 NAME = "cifar100"
@@ -25,11 +23,9 @@ REGRESSION_CELLS = (
 
 def table(profile: str, data: str) -> TableSpec:
     """Return the table at a profile's size on CIFAR-100 or, with fewer rows, on the stand-in."""
-    rows: Mapping[str, tuple[str, ...]]
-    if data == STAND_IN:
-        rows = STAND_IN_ROWS
-    elif profile == "smoke":
-        rows = SMOKE_SPARSE
-    else:
-        rows = dict.fromkeys(FRAMEWORKS, (*SPARSE, *ALLOCATED))
+    rows = (
+        STAND_IN_ROWS
+        if data == STAND_IN
+        else rows_of(profile, SMOKE_SPARSE, dict.fromkeys(FRAMEWORKS, (*SPARSE, *ALLOCATED)))
+    )
     return laid_out(NAME, DATA, profile, data, rows)

@@ -61,6 +61,15 @@ SIZES = {
         reductions=REDUCTIONS,
         methods=FRAMEWORKS,
     ),
+    # A night on one GPU: dual gating and its opponents, at the largest reduction alone.
+    "gpu": Size(
+        width=1.0,
+        train_images=0,
+        held_out_images=1000,
+        slice_channels=8,
+        reductions=(2.25,),
+        methods={"simclr": ("dual_gate", "shared_gate", *OPPONENTS), "moco": ("dual_gate",)},
+    ),
     "paper": Size(
         width=1.0,
         train_images=0,

@@ -31,6 +31,7 @@ COUNTED = {"static_uniform": "static_uniform"} | dict.fromkeys(
     "static_erk",
 )
 DENSITY_DIGITS = 4
+CIFAR_PIXELS = 32  # side of images that are taken as they are
 DENSE = "dense"
 TITLES: Mapping[Match, str] = {"macs": "MACs of inference", "training-macs": "MACs of training"}
 
@@ -137,4 +138,5 @@ def counted_macs(run: Run, method: str) -> float:
 def _drawn_macs(run: Run) -> float:
     framework = parts.framework_for(run)
     parts.method_for(run).attach(framework.branches, 1)
-    return macs.macs_ratio(framework.online, (3, 32, 32))
+    pixels = run.data.crop_size or run.data.image_size or CIFAR_PIXELS
+    return macs.macs_ratio(framework.online, (3, pixels, pixels))

@@ -20,7 +20,7 @@ class TableSpec:
     Attributes:
         name: e.g. ``cifar10``.
         title: for people.
-        profile: ``smoke``, ``cpu`` or ``paper``.
+        profile: a key of the profiles.
         data: name of the data set trained on; a stand-in has its own name, references and tolerances.
         cells: one run per cell with seed 0, in the order of the rows.
         whole: how many cells the whole table has, where these are only some; else 0.

@@ -140,6 +140,20 @@ def test_paper_on_a_cpu_needs_force(
     assert {run.encoder.name for run in trained} == {"resnet-9"}
 
 
+def test_on_a_gpu_the_hours_of_long_runs_are_announced_before_they_start(
+    place: Place, trained: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And of no others: a smoke table is over before its steps would be timed."""
+    monkeypatch.setattr(estimate, "announced", lambda *_, **__: [f"hours, with {len(trained)} runs begun"])
+    context = dataclasses.replace(place.context, device="cuda")
+    for wants_gpu, expected in ((False, []), (True, ["hours, with 0 runs begun"])):
+        trained.clear()
+        runs = [tiny_run("simclr", "dense", seed=int(wants_gpu))]
+        _, notes = perform.perform(runs, context, hire=place.hire, wants_gpu=wants_gpu)
+        assert notes == expected
+        assert trained == runs
+
+
 def test_stored_records_of_a_table_itself_come_before_those_of_the_stand_in(place: Place) -> None:
     def found(profile: str = "smoke") -> str:
         return stored_images(functools.partial(table, profile), "cifar10", profile, [100], place).name
@@ -187,8 +201,8 @@ def test_references_of_smoke_are_of_the_images_and_of_their_stand_in(
 ) -> None:
     (tmp_path / "data" / "cifar10").mkdir(parents=True)  # found; and not read, as nothing is trained
 
-    def made_at_once(runs: Sequence[Run], *_: Any, force: bool, **__: Any) -> tuple[list[Record], list[str]]:
-        assert force
+    def made_at_once(runs: Sequence[Run], *_: Any, wants_gpu: bool, **__: Any) -> tuple[list[Record], list[str]]:
+        assert not wants_gpu
         return [made_up_record(run, 50.0) for run in runs], []
 
     monkeypatch.setattr(perform, "perform", made_at_once)

@@ -8,11 +8,11 @@ import pytest
 from bench.commands.cell import run_of_cell
 from bench.commands.repeat import command_of
 from bench.config import overrides
-from bench.config.profiles import PROFILES
 from bench.config.run import STAND_IN, Run
 from bench.errors import RunError
 from bench.tables import TABLES
 from bench.training.parts import method_for
+from tests.table_sizes import SIZES
 from tests.tiny import tiny_run
 
 RUN = run_of_cell("simclr/gradual/element/d0.10", profile="smoke", data="cifar10")
@@ -20,10 +20,9 @@ SYNCHRONIZED = tiny_run("simclr", "synchronized", gap=0.3)
 
 
 def every_cell() -> Iterator[Run]:
-    for table in TABLES.values():
-        for profile in PROFILES:
-            for data in ("cifar10", STAND_IN) if profile == "smoke" else ("cifar10",):
-                yield from table(profile, data).cells
+    for name, profile in SIZES:
+        for data in ("cifar10", STAND_IN) if profile == "smoke" else ("cifar10",):
+            yield from TABLES[name](profile, data).cells
 
 
 def test_a_changed_setting_is_there_and_gives_the_run_another_name() -> None:

@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
-from bench.config.profiles import PROFILES
 from bench.config.run import DataSpec
 from bench.data import dataset as data_dataset
 from bench.data import find, read, subsets
@@ -22,6 +21,7 @@ from bench.data.images import canonical, fingerprint
 from bench.data.known import KNOWN
 from bench.tables import TABLES
 from tests.images_on_disk import packed, pixels_of, write_folder, write_official, write_split
+from tests.table_sizes import SIZES, WITH_SMOKE
 
 ALL = DataSpec(name="cifar10", train_images=0)
 REAL = os.environ.get("SPARSE_SSL_DATA")
@@ -160,7 +160,7 @@ def test_index_files_are_sorted(path: Path) -> None:
     assert all(re.fullmatch(r"[0-9a-f]{16}" + (r" \d{1,2}" if is_part else ""), line) for line in listed)
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", WITH_SMOKE)
 @pytest.mark.parametrize("profile", ["smoke", "cpu"])
 def test_every_subset_of_a_table_has_an_index_file(name: str, profile: str) -> None:
     wanted = {run.data.train_images for run in TABLES[name](profile, "cifar10").cells}
@@ -168,7 +168,7 @@ def test_every_subset_of_a_table_has_an_index_file(name: str, profile: str) -> N
 
 
 def test_every_index_file_of_a_subset_is_of_a_table() -> None:
-    sizes = [table(profile, "cifar10") for table in TABLES.values() for profile in PROFILES]
+    sizes = [TABLES[name](profile, "cifar10") for name, profile in SIZES]
     used = {run.data.train_images for size in sizes for run in size.cells}
     there = {int(path.stem.rpartition("-")[2]) for path in subsets.SPLITS_DIR.glob("cifar10-train-*.txt")}
     assert there <= used

@@ -8,6 +8,7 @@ from bench.config.run import SparsitySpec
 from bench.data.fit import fitted, remarks
 from bench.data.known import KNOWN, Content, known_content
 from bench.tables import TABLES
+from tests.table_sizes import WITH_SMOKE
 
 DENSE = SparsitySpec(method="dense")
 FEW = Content(classes=3, train_images=300)
@@ -25,7 +26,7 @@ def test_a_classifier_has_an_output_per_class() -> None:
 
 
 @pytest.mark.parametrize("name", ["cifar10", "digits"])
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", WITH_SMOKE)
 def test_the_profiles_own_data_sets_change_nothing(table: str, name: str) -> None:
     built = TABLES[table].build("smoke", name)
     assert TABLES[table]("smoke", name) == built

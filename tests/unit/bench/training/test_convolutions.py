@@ -1,18 +1,17 @@
 """Every convolution of every profile computes right gradients here, in the memory format of training."""
 
 import copy
-import itertools
 from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.config.profiles import PROFILES
 from bench.config.run import EncoderSpec
 from bench.tables import TABLES
 from bench.training import encoders
 from bench.training.pointwise import SubsampledPointwise
+from tests.table_sizes import SIZES
 from tests.tiny import tiny_run
 
 IMAGES = 2
@@ -20,7 +19,7 @@ IMAGES = 2
 
 def sizes() -> set[EncoderSpec]:
     """Return every encoder of every table and profile, and that of the tests."""
-    tables = [table(profile, table.data) for table, profile in itertools.product(TABLES.values(), PROFILES)]
+    tables = [TABLES[name](profile, TABLES[name].data) for name, profile in SIZES]
     return {tiny_run("simclr", "dense").encoder, *(run.encoder for table in tables for run in table.cells)}
 
 
