@@ -24,7 +24,7 @@ def source_digest() -> str:
     return sources().digest
 
 
-def env_class(*, processor: str, threads: int, precision: str) -> str:
+def env_class(*, processor: str, threads: int, precision: str, ranks: int = 1) -> str:
     """Return the class of environments in which one seed gives identical bits.
 
     Threads of Python, its hash seed, the locale and the number of jobs change none.
@@ -33,9 +33,11 @@ def env_class(*, processor: str, threads: int, precision: str) -> str:
         processor: what computes, and with which instructions: ``cpu`` or the name of an accelerator and its libraries.
         threads: of one run.
         precision: as Fabric names it.
+        ranks: processes that share every batch: each normalises its own images.
     """
     versions = "/".join(f"{name}{importlib.metadata.version(name)}" for name in LIBRARIES)
-    return f"{platform.machine()}/{processor}/{versions}/t{threads}/{precision}"
+    together = f"/ranks{ranks}" if ranks > 1 else ""
+    return f"{platform.machine()}/{processor}/{versions}/t{threads}/{precision}{together}"
 
 
 def is_same_class(one: object, other: object) -> bool:
@@ -55,15 +57,20 @@ def cpu(capability: str) -> str:
     return f"{_cpu_model()}/{capability}/onednn-{most}"
 
 
-def device(used: "torch.device") -> dict[str, object]:
-    """Return what is worth knowing about the device a run was made on, and what it cost there."""
+def device(used: "torch.device", ranks: int = 1) -> dict[str, object]:
+    """Return what is worth knowing about the device a run was made on, and what it cost there.
+
+    Args:
+        used: by this process.
+        ranks: processes that made the run, each with such a device.
+    """
     if used.type != "cuda":
-        return {"name": _cpu_model()}
+        return {"name": _cpu_model(), "count": ranks}
     import torch  # noqa: PLC0415  # seconds, and not every command needs it
 
     return {
         "name": torch.cuda.get_device_name(used),
-        "count": torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1,
+        "count": ranks,
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
         "tf32": bool(torch.backends.cudnn.allow_tf32),

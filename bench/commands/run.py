@@ -18,7 +18,9 @@ from bench.config import overrides
 from bench.config.profiles import PROFILES
 from bench.config.run import Run as Setting
 from bench.errors import UsageError
+from bench.runs.outcomes import Failed
 from bench.runs.record import Record
+from bench.runs.world import World
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,9 @@ class Run:
         from bench.data import dataset
         from bench.training import parts
 
+        world = World.of_environment()
+        if world.size > 1:
+            return self._together(runs, world)
         for note in notes:
             print(note, file=sys.stderr)
         for run in runs:
@@ -80,6 +85,28 @@ class Run:
         else:
             print(*(result_line(record, self.place.runs_dir) for record in made.values()), sep="\n")
         return int(failed)
+
+    def _together(self, runs: "Sequence[Setting]", world: World) -> int:
+        """Make one run on all ranks of torchrun; rank 0 prints it."""
+        from bench.data import dataset
+        from bench.runs.perform import require_locks, task_of
+        from bench.runs.ranks import perform_together
+
+        if self.vary or self.place.lane != "local":
+            raise UsageError("torchrun: its ranks make one run together. Leave --vary and --lane out.")
+        (run,), context = runs, world.context(self.place.context)
+        if world.rank == 0:
+            require_locks(context.runs_dir)
+        images = dataset.load(run.data, context.data_dir, context.cache_dir)
+        made = perform_together(run, task_of(context, images.fingerprint), world)
+        if made is None:
+            return 0
+        if isinstance(made, Record):
+            print(made.text if self.json else result_line(made, self.place.runs_dir), end="" if self.json else "\n")
+            return 0
+        why = made.reason if isinstance(made, Failed) else f"waiting would take long: {made.holder} is at the same run"
+        print(f"{made.run_id}: {why}", file=sys.stderr)
+        return 1
 
     @property
     def _varied(self) -> dict[str, list[str]]:

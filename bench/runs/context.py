@@ -18,6 +18,8 @@ class Context:
         restarts: whether a run whose checkpoint is damaged starts anew, instead of failing.
         keeps_encoders: whether trained encoders stay beside their records.
         device: ``cpu``, ``cuda`` or ``auto``: a GPU where there is one.
+        devices: processes of this machine that make one run together, each with its share of every batch.
+        nodes: machines with so many such processes each.
     """
 
     runs_dir: Path
@@ -27,6 +29,8 @@ class Context:
     restarts: bool = False
     keeps_encoders: bool = True
     device: str = "cpu"
+    devices: int = 1
+    nodes: int = 1
 
     @property
     def seconds_between_checkpoints(self) -> float:

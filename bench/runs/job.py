@@ -9,6 +9,7 @@ import sys
 import time
 
 import torch
+from lightning_fabric import Fabric
 
 from bench import files, provenance
 from bench.config.code import code_of
@@ -24,6 +25,7 @@ from bench.ticks import Tick
 from bench.training import checkpoint, encoder_file, loop, mask_file, parts
 from bench.training.exported import exported
 from bench.training.facts import facts
+from bench.training.state import Training
 
 
 def perform(run: Run, context: Context, tick: Tick) -> Record:
@@ -32,23 +34,10 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
     Raises:
         DataError, TrainingError, CheckpointError, ValueError, OSError: with the way out in the message.
     """
-    be_deterministic()
     made_by, commit = code_of(run), git_state()  # hours later other code may be checked out
     started, clock, cpu = dt.datetime.now(dt.UTC), time.monotonic(), time.process_time()
     folder = RunFolder.of(context.runs_dir, run)
-    dataset = data_dataset.load(run.data, context.data_dir, context.cache_dir)
-    fabric = parts.fabric_for(run, device=context.device)
-    checkpoint.keep_of_other_code(folder.checkpoint, run)
-    if context.restarts:
-        checkpoint.discard_damaged(folder.checkpoint)
-    trained = loop.pretrain(
-        run,
-        dataset,
-        folder.checkpoint,
-        fabric=fabric,
-        tick=tick,
-        checkpoint_seconds=context.seconds_between_checkpoints,
-    )
+    dataset, trained, fabric = train(run, context, tick)
     trained_cpu = time.process_time()
     ended = exported(trained, dataset.test.seen, tick)
     metrics, counts = scores(run, dataset, ended.encoder, ended.features, tick)
@@ -69,7 +58,7 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
             "sources": dict(made_by.files),
             # Several, where a run went on on another kind of machine: equal to no reference's, it repeats none.
             "env_class": " then ".join(trained.environments),
-            "device": provenance.device(fabric.device),
+            "device": provenance.device(fabric.device, fabric.world_size),
             "python": platform.python_version(),
             "host": platform.node(),
             "started": started.isoformat(timespec="seconds"),
@@ -89,6 +78,26 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
     made.save(folder.record)
     folder.checkpoint.unlink(missing_ok=True)
     return made
+
+
+def train(run: Run, context: Context, tick: Tick) -> tuple[data_dataset.Dataset, Training, Fabric]:
+    """Train one run; return its images, what came of it, and the devices. Of several ranks, each does this.
+
+    Raises:
+        DataError, RunError, TrainingError, CheckpointError, ValueError, OSError: with the way out in the message.
+    """
+    be_deterministic()
+    dataset = data_dataset.load(run.data, context.data_dir, context.cache_dir)
+    fabric = parts.fabric_for(run, device=context.device, devices=context.devices, nodes=context.nodes)
+    path = RunFolder.of(context.runs_dir, run).checkpoint
+    if fabric.is_global_zero:
+        checkpoint.keep_of_other_code(path, run)
+        if context.restarts:
+            checkpoint.discard_damaged(path)
+    fabric.barrier()
+    seconds = context.seconds_between_checkpoints
+    trained = loop.pretrain(run, dataset, path, fabric=fabric, tick=tick, checkpoint_seconds=seconds)
+    return dataset, trained, fabric
 
 
 def _keep_encoder(run: Run, folder: RunFolder, encoder: torch.nn.Module, pixels: int) -> dict[str, object]:

@@ -42,16 +42,10 @@ def perform(
         Interrupted: on Ctrl-C, SIGTERM or SIGUSR1.
     """
     _require_one_rank()
-    _require_locks(context.runs_dir)
+    require_locks(context.runs_dir)
     dataset = load(runs[0].data, context.data_dir, context.cache_dir)  # also builds the cache, once
     images = len(dataset.train.images)
-    task = Task(
-        job=job.perform,
-        context=context,
-        runs_dir=context.runs_dir,
-        data_fingerprint=dataset.fingerprint,
-        source_digest=provenance.source_digest(),
-    )
+    task = task_of(context, dataset.fingerprint)
     found, notes = _found(runs, task)
     notes = [*dataset.remarks, *notes]
     # Most steps first: the workers then end about together.
@@ -76,6 +70,22 @@ def perform(
             progress.note(note)  # before the hours that it announces, and again below the result
         made = execute(todo, task=task, lane=lane, progress=progress) if todo else {}
     return [(found | made)[run.run_id] for run in runs], notes
+
+
+def task_of(context: Context, data_fingerprint: str) -> Task[Context]:
+    """Return what is done with each run, by the present code.
+
+    Args:
+        context: what every worker is told.
+        data_fingerprint: of the images that the runs are to be made on.
+    """
+    return Task(
+        job=job.perform,
+        context=context,
+        runs_dir=context.runs_dir,
+        data_fingerprint=data_fingerprint,
+        source_digest=provenance.source_digest(),
+    )
 
 
 def _found(runs: Sequence[Run], task: Task[Context]) -> tuple[dict[str, Record], list[str]]:
@@ -128,12 +138,12 @@ def _require_one_rank() -> None:
     ranks = os.environ.get("WORLD_SIZE", "1")
     if ranks != "1":
         raise UsageError(
-            f"WORLD_SIZE is {ranks}: one run is made by one process on one device, not by several ranks. Start the "
+            f"WORLD_SIZE is {ranks}: several ranks make one run together (`run CELL`), no table, no sweep. Start the "
             "command without torchrun: its jobs share out the GPUs, and several commands over one --out share the runs."
         )
 
 
-def _require_locks(runs_dir: Path) -> None:
+def require_locks(runs_dir: Path) -> None:
     """Try once whether the file system has locks: without them two commands would write the same run.
 
     Raises:

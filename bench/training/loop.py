@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.config.run import Run
 from bench.data.dataset import Dataset
 from bench.ticks import Tick
-from bench.training import checkpoint, parts, passes
+from bench.training import checkpoint, parts, passes, ranks
 from bench.training.batches import Batches
 from bench.training.facts import shape, small_shape
 from bench.training.mask_file import Snapshots
@@ -70,7 +70,7 @@ def pretrain(
     env_class = parts.env_class_for(run, fabric)
     state = checkpoint.load(path, run, dataset.fingerprint)
     if state is not None:
-        training.restore(state)
+        training.restore(ranks.of_this_rank(state))
     training.environments = tuple(dict.fromkeys((*training.environments, env_class)))
 
     def step_loss(step: int) -> float:
@@ -100,8 +100,9 @@ def pretrain(
 
     def save() -> None:
         training.cpu_seconds += clock.lap()
-        if fabric.is_global_zero:
-            checkpoint.save(path, run, dataset.fingerprint, env_class, training.state())
+        state = ranks.whole(training)
+        if state is not None:
+            checkpoint.save(path, run, dataset.fingerprint, env_class, state)
 
     clock, saved_at = _Clock(), time.monotonic()
     while training.step < total_steps:
@@ -125,9 +126,10 @@ def pretrain(
         except KeyboardInterrupt:  # between two steps: the state is whole
             save()
             raise
-        if training.step == total_steps or time.monotonic() - saved_at > checkpoint_seconds:
+        if ranks.agreed(training.step == total_steps or time.monotonic() - saved_at > checkpoint_seconds):
             save()
             saved_at = time.monotonic()
+    ranks.joined(training)
     return training
 
 

@@ -23,7 +23,23 @@ from methods.setting import Setting
 
 
 def fabric_for(run: Run, *, device: str = "cpu", devices: int = 1, nodes: int = 1) -> Fabric:
-    """Return a launched Fabric. Buffers are never broadcast: that would hide masks that differ between ranks."""
+    """Return a launched Fabric. Buffers are never broadcast: that would hide masks that differ between ranks.
+
+    Args:
+        run: whose precision it is.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        devices: ranks on this machine.
+        nodes: machines with so many ranks each.
+
+    Raises:
+        RunError: the ranks do not divide a batch.
+    """
+    images, world = run.optimizer.batch_images, devices * nodes
+    if images % world:
+        raise RunError(
+            f"{run.cell}: batches of {images} images cannot be shared out evenly over {world} ranks. Use a number of "
+            "ranks that divides them, or set optimizer.batch_images."
+        )
     fabric = Fabric(
         accelerator=device,
         devices=devices,
@@ -62,7 +78,12 @@ def env_class_for(run: Run, fabric: Fabric) -> str:
         processor = f"{torch.cuda.get_device_name(device)}/cuda{torch.version.cuda}/cudnn{cudnn}"
     else:
         processor = provenance.cpu(torch.backends.cpu.get_cpu_capability())
-    return provenance.env_class(processor=processor, threads=torch.get_num_threads(), precision=run.optimizer.precision)
+    return provenance.env_class(
+        processor=processor,
+        threads=torch.get_num_threads(),
+        precision=run.optimizer.precision,
+        ranks=fabric.world_size,
+    )
 
 
 def framework_for(run: Run, *, gather: bool = False) -> Framework:

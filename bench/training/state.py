@@ -61,7 +61,7 @@ class Training:
     def state(self) -> checkpoint.State:
         """Return tensors, numbers, strings and containers of them."""
         return {
-            "framework": _owned(self.framework),
+            "framework": owned(self.framework),
             "buffers": dict(self.framework.unsaved_buffers()),
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -79,7 +79,7 @@ class Training:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what ``state`` returned."""
         missing, unexpected = self.framework.load_state_dict(state["framework"], strict=False)
-        shared = set(self.framework.state_dict()) - set(_owned(self.framework))
+        shared = set(self.framework.state_dict()) - set(owned(self.framework))
         if unexpected or not set(missing) <= shared:
             raise TrainingError(
                 f"checkpoint: missing {sorted(set(missing) - shared)}, unexpected {sorted(unexpected)}."
@@ -96,7 +96,7 @@ class Training:
         self.losses, self.masks = state["losses"].tolist(), state["masks"]
 
 
-def _owned(framework: Framework) -> dict[str, Tensor]:
+def owned(framework: Framework) -> dict[str, Tensor]:
     """Return the state dict, each tensor once: of a tied twin only what it owns (its masks)."""
     state, seen = {}, set()
     for name, tensor in framework.state_dict(keep_vars=True).items():

@@ -267,11 +267,25 @@ def test_there_is_a_worker_a_core_or_some_a_gpu(tmp_path: Path, monkeypatch: pyt
     assert dataclasses.replace(place, jobs=2).workers == 2
 
 
-def test_ranks_are_refused(answer: Answer, trained: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    code, errors = answer("run", "simclr/dense/-/d1.00", "--data", "digits")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("table", "--data", "digits"), "Start the command without torchrun"),
+        (("run", "simclr/dense/-/d1.00", "--data", "digits", "--vary", "seed=0,1"), "Leave --vary and --lane out"),
+        (
+            ("run", "simclr/dense/-/d1.00", "--data", "digits", "--set", "optimizer.batch_images=33"),
+            "batches of 33 images cannot be shared out evenly over 2 ranks",
+        ),
+    ],
+)
+def test_ranks_make_one_run_together_in_batches_that_they_divide(
+    arguments: tuple[str, ...], message: str, answer: Answer, trained: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    code, errors = answer(*arguments)
     assert (code, trained) == (2, [])
-    assert "Start the command without torchrun" in errors
+    assert message in errors
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-1"])
