@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Regression:
     """Repeat stored references with their own seed: exact where the machine class is the same.
 
-    On other machines every count must be the same, and no accuracy may deviate.
+    On other machines every count must be the same, and no accuracy may deviate. In a job of a code host, which names a
+    file in GITHUB_STEP_SUMMARY, the result is appended there as Markdown.
 
     Attributes:
         name: the table, e.g. cifar10, nm, structured or gating.
@@ -46,7 +47,7 @@ class Regression:
         from bench.judging.judge import assemble
         from bench.judging.references import load_references
         from bench.judging.tolerances import load_tolerances
-        from bench.report import page, show
+        from bench.report import page, show, summary
         from bench.runs.perform import perform
 
         context = self.place.context  # no such device? Said at once
@@ -60,9 +61,12 @@ class Regression:
             claims=load_claims(spec.name),
             notes=notes,
         )
-        show(page(judged))
-        of = f"{judged.repetitions} of {len(judged.records)}"
-        print(f"{of} runs were compared bit by bit, being of the same environment.")
+        laid_out, of = page(judged), f"{judged.repetitions} of {len(judged.records)}"
+        said = f"{of} runs were compared bit by bit, being of the same environment."
+        show(laid_out)
+        print(said)
+        verdict = "Passed." if judged.exit_code() == 0 else "FAILED."
+        summary.append(laid_out, [f"**{verdict}** {said}"])
         return judged.exit_code()
 
     def _chosen(self) -> "TableSpec":
