@@ -23,6 +23,7 @@ from bench.commands.run import Run
 from bench.commands.runs import Runs
 from bench.commands.show import Show
 from bench.commands.table import Table
+from bench.commands.verify import Verify
 from bench.commands.workload import Workload
 from bench.errors import UserError
 from bench.runs.interrupts import Interrupted
@@ -37,6 +38,7 @@ Command = (
     | Annotated[Diff, subcommand("diff")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Merge, subcommand("merge")]
+    | Annotated[Verify, subcommand("verify")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Methods, subcommand("methods")]
     | Annotated[GateSpeed, subcommand("gate-speed")]

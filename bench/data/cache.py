@@ -104,25 +104,37 @@ def _save(path: Path, array: Bytes | Labels) -> None:
 
 def _is_sound(folder: Path) -> bool:
     """Return whether the folder holds exactly what was written to it."""
+    return not damaged(folder, largest=SUMMED_BYTES)
+
+
+def damaged(folder: Path, *, largest: int | None = None) -> tuple[str, ...]:
+    """Return the names of the files of a cache's folder that are not what was written to it.
+
+    Args:
+        folder: holds a header and its arrays.
+        largest: arrays of more bytes are told by size, time and inode; None reads them all.
+    """
+    header = "header.json"
     try:
-        sealed = json.loads((folder / "header.json").read_text(encoding="utf-8"))
+        sealed = json.loads((folder / header).read_text(encoding="utf-8"))
         arrays = sealed["header"]["arrays"]
-        return (
-            sealed["sha256"] == _seal(sealed["header"])
-            and set(arrays) == set(_ARRAYS)
-            and all(_is_as_written(folder / name, written) for name, written in arrays.items())
-        )
+        if sealed["sha256"] != _seal(sealed["header"]) or set(arrays) != set(_ARRAYS):
+            return (header,)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing, cut short or scribbled over
-        return False
+        return (header,)
+    return tuple(name for name, written in arrays.items() if not _is_as_written(folder / name, written, largest))
 
 
-def _is_as_written(path: Path, written: dict[str, Any]) -> bool:
-    facts = _facts(path)
-    if facts["bytes"] != written["bytes"]:
+def _is_as_written(path: Path, written: dict[str, Any], largest: int | None) -> bool:
+    try:
+        facts = _facts(path)
+        if facts["bytes"] != written["bytes"]:
+            return False
+        if largest is not None and facts["bytes"] > largest:
+            return all(written[name] == value for name, value in facts.items())
+        return bool(written["sha256"] == _checksum(path))
+    except OSError:
         return False
-    if facts["bytes"] > SUMMED_BYTES:
-        return all(written[name] == value for name, value in facts.items())
-    return bool(written["sha256"] == _checksum(path))
 
 
 def _mapped(folder: Path) -> Decoded:

@@ -6,26 +6,15 @@ references (exact facts; a fresh seed has weights of its own), so that a slip or
 forges all of a record can print any number, and deceives nobody but who trusts that computer.
 """
 
-import hashlib
 import json
 from pathlib import Path
 
 from bench.files import ROOT, write_atomically
-from bench.runs.record import Record, RecordError
+from bench.runs.record import Record, RecordError, seal
 from reading import read_json
 
 REFERENCES = ROOT / "results" / "references"
 FIRST_USER_SEED = 100  # references take the seeds below
-
-
-def seal(body: dict[str, object]) -> str:
-    """Return the SHA-256 of a reference's content, whatever its layout; the seal itself is left out.
-
-    It finds an edit by accident or by hand. It is no signature: who recomputes it can store any number.
-    """
-    content = {key: value for key, value in body.items() if key != "seal"}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def reference_path(root: Path, table: str, profile: str, run_id: str, data: str) -> Path:

@@ -46,7 +46,8 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
         of_target = metrics if is_one else scores(run, dataset, ended.target, None, tick)[0]
         counts |= {f"{name}_target": percent for name, percent in of_target.items()}
     masks = trained.masks | mask_file.packed("final", trained.framework) | mask_file.maps(ended.gates, dataset)
-    files.write_atomically(folder.masks, mask_file.written(masks))
+    packed = mask_file.written(masks)
+    files.write_atomically(folder.masks, packed)
     folder.encoder.unlink(missing_ok=True)  # of an earlier record that was dropped
     kept = _keep_encoder(run, folder, ended.encoder, dataset.test.size) if context.keeps_encoders else {}
     made = Record(
@@ -71,6 +72,7 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
             "step_milliseconds": None if math.isnan(trained.step_milliseconds) else round(trained.step_milliseconds, 3),
             "data_source": dataset.source,
             "data_verified": dataset.verified,
+            "masks_sha256": hashlib.sha256(packed).hexdigest(),
         }
         | kept
         | commit,

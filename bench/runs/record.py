@@ -1,6 +1,7 @@
 """What one run leaves behind: a JSON record, its provenance, and the digest of the code that made it."""
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -40,6 +41,16 @@ class RecordError(UserError):
     """A record that cannot be read, or that contradicts itself."""
 
 
+def seal(body: Mapping[str, object]) -> str:
+    """Return the SHA-256 of a record's content, whatever its layout; the seal itself is left out.
+
+    It finds an edit by accident or by hand. It is no signature: who recomputes it can store any number.
+    """
+    content = {key: value for key, value in body.items() if key != "seal"}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One finished run.
@@ -68,8 +79,10 @@ class Record:
         return json.dumps(body, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
     def save(self, path: Path) -> None:
-        """Write the record atomically."""
-        write_atomically(path, self.text.encode())
+        """Write the record atomically, sealed."""
+        body = json.loads(self.text)
+        text = json.dumps(body | {"seal": seal(body)}, sort_keys=True, indent=1, allow_nan=False) + "\n"
+        write_atomically(path, text.encode())
 
     @classmethod
     def load(cls, path: Path) -> "Record":
@@ -109,7 +122,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _File:
-    """The layout of a record's file; references also hold their seal."""
+    """The layout of a record's file; those of earlier versions have no seal."""
 
     schema: int
     run_id: str

@@ -104,6 +104,15 @@ def _header(path: Path) -> dict[str, str] | None:
         return None
 
 
+def owner(path: Path) -> str:
+    """Return the canonical text of the run that a checkpoint belongs to, once every byte is known to be as written.
+
+    Raises:
+        CheckpointError: a byte is not.
+    """
+    return _read(path)[0]["run"]
+
+
 def discard_damaged(path: Path) -> None:
     """Delete a checkpoint that is not, byte for byte, what was written; leave any other one alone."""
     try:

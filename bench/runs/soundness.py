@@ -1,0 +1,176 @@
+"""What a run left, checked against its sums and against itself: nothing is repaired, every fault is named."""
+
+import hashlib
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.config.run import Run
+from bench.data.known import known_content
+from bench.errors import UserError
+from bench.runs.record import Record, seal
+from bench.training import checkpoint, encoders, parts
+from bench.training.encoder_file import unpacked
+from methods import macs, masking
+from reading import read_json
+
+Fault = tuple[Path, str]
+_BRANCHES = {"online": "", "target": "_target"}  # branch -> how its facts end
+
+
+def faults(folder: Path) -> Iterator[Fault]:
+    """Give what is wrong in the folder of a run: files of it, and what contradicts each other. None of it is fatal.
+
+    A run that is made again keeps what it left before under other names (``record.WHY.json``): these are checked too.
+    """
+    for path in sorted(folder.glob("checkpoint*.pt")):
+        yield from _of_checkpoint(path)
+    for path in sorted(folder.glob("record*.json")):
+        yield from _of_record(path)
+
+
+def sealed(path: Path) -> Iterator[str]:
+    """Give what is wrong with a record's file as a file; records of earlier versions have no seal to break."""
+    try:
+        body = read_json(path)
+    except ValueError as error:
+        yield f"not a readable record ({error})"
+        return
+    if not isinstance(body, dict):
+        yield "not a record"
+    elif body.get("seal") not in (None, seal(body)):
+        yield "its content does not match its seal: it was edited or damaged after it was written"
+
+
+def _of_checkpoint(path: Path) -> Iterator[Fault]:
+    try:
+        text = checkpoint.owner(path)
+    except checkpoint.CheckpointError as error:
+        yield path, _without(path, error)
+        return
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    if not path.parent.name.endswith(f"-{digest}"):
+        yield path, f"belongs to a run whose name ends with {digest}, not to that of its folder"
+
+
+def _of_record(path: Path) -> Iterator[Fault]:
+    broken = [*sealed(path)]
+    yield from ((path, fault) for fault in broken)
+    if broken:
+        return
+    try:
+        record = Record.load(path)
+    except UserError as error:
+        yield path, _without(path, error)
+        return
+    if record.run_id != path.parent.name:
+        yield path, f"is the record of {record.run_id}, not of the run whose folder it lies in"
+    yield from ((path, fault) for fault in _counts(record.facts))
+    why = path.name.removeprefix("record").removesuffix(".json")
+    yield from _of_masks(path.with_name(f"masks{why}.npz"), record)
+    yield from _of_encoder(path.with_name(f"encoder{why}.safetensors"), record)
+
+
+def _counts(facts: Mapping[str, object]) -> Iterator[str]:
+    """Give counts of a record that contradict one another."""
+    for end in _BRANCHES.values():
+        kept, total = facts.get(f"kept_per_layer{end}"), facts.get(f"kept_weights{end}")
+        if isinstance(kept, Mapping) and sum(kept.values()) != total:
+            yield f"kept_weights{end} is {total}, but its layers keep {sum(kept.values())}"
+
+
+def _of_masks(path: Path, record: Record) -> Iterator[Fault]:
+    """Check a file of masks against its sum, and the record's counts, digests and budgets against the masks."""
+    if not path.exists():
+        yield path, "is missing, and its record is there"
+        return
+    sum_ = record.provenance.get("masks_sha256")
+    if sum_ is not None and hashlib.sha256(path.read_bytes()).hexdigest() != sum_:
+        yield path, "its SHA-256 is not the record's"
+        return
+    encoder = _masked(record)
+    for branch, end in reversed(_BRANCHES.items()):  # the online masks last: the budgets are theirs
+        try:
+            masking.write(encoder, _unpacked(path, branch, encoder))
+        except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            yield path, f"holds no masks of the {branch} branch ({error})"
+            return
+        found = {f"kept_per_layer{end}": masking.counts(encoder), f"mask_digest{end}": masking.digest(encoder)}
+        yield from ((path, fault) for fault in _differences(found, record.facts))
+    yield from ((path, fault) for fault in _differences(_budgets(encoder, record.run), record.facts))
+
+
+def _masked(record: Record) -> torch.nn.Module:
+    """Return an encoder with masks on the layers that had some; gates are installed as in training."""
+    with torch.random.fork_rng(devices=()):
+        if not record.run.sparsity.reduction:
+            encoder, _ = encoders.build(record.run.encoder)
+            masking.install(encoder)
+            return encoder
+        framework = parts.framework_for(record.run)
+        parts.method_for(record.run).attach(framework.branches, int(str(record.facts["optimizer_steps"])))
+        return framework.online
+
+
+def _unpacked(path: Path, branch: str, encoder: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return a branch's final masks; every array of the file is read, so that its own sum is checked."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    return {
+        layer: torch.from_numpy(np.unpackbits(arrays[f"final/{branch}/{layer}"], count=mask.numel()))
+        .reshape(mask.shape)
+        .float()
+        for layer, mask in masking.read(encoder).items()
+    }
+
+
+def _budgets(encoder: torch.nn.Module, run: Run) -> dict[str, object]:
+    """Return the budgets that masks decide; of gates, which have budgets of their own, only the count of weights."""
+    weights = sum(weight.numel() for weight in masking.latent(encoder).values())
+    found: dict[str, object] = {"prunable_weights": weights}
+    if run.sparsity.reduction:
+        return found
+    found |= {"density_prunable": macs.density_prunable(encoder), "density_encoder": macs.density_encoder(encoder)}
+    known = known_content(run.data.name)
+    pixels = run.data.image_size or (known.pixels if known else 0)
+    if pixels:
+        shape = (3, pixels, pixels)
+        found |= {
+            "dense_macs": sum(macs.inference_macs(encoder, shape).values()),
+            "macs_ratio": macs.macs_ratio(encoder, shape),
+        }
+    return found
+
+
+def _differences(found: Mapping[str, object], facts: Mapping[str, object]) -> Iterator[str]:
+    for name, value in found.items():
+        if name in facts and facts[name] != value:
+            yield f"{name} of the record is {_short(facts[name])}, that of the masks {_short(value)}"
+
+
+def _of_encoder(path: Path, record: Record) -> Iterator[Fault]:
+    """Check a kept encoder against its sum, and its weights against the digest in the record."""
+    sum_ = record.provenance.get("encoder_sha256")
+    if sum_ is None:
+        return
+    try:
+        encoder = unpacked(path, sha256=str(sum_))
+    except UserError as error:
+        yield path, _without(path, error)
+        return
+    if encoder.run_id != record.run_id:
+        yield path, f"is the encoder of {encoder.run_id}"
+    if masking.weights_digest(encoder.network) != record.facts.get("weights_digest"):
+        yield path, "its weights do not have the digest in the record"
+
+
+def _without(path: Path, error: Exception) -> str:
+    return str(error).removeprefix(f"{path}: ")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
