@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.judging.references import load_reference, load_references, save_reference, seal
-from bench.runs.record import RecordError
+from bench.judging.references import load_reference, load_references, save_reference
+from bench.runs.record import RecordError, seal
 from tests.made_up_tables import made_up_record, made_up_run
 
 RECORD = made_up_record(made_up_run(seed=3), 51.25)

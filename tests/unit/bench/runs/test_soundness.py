@@ -136,7 +136,7 @@ def test_masks_of_another_run_are_found_though_their_sum_fits(kept: RunFolder) -
         arrays = {name: file[name] for name in file.files}
     name = next(name for name in arrays if name.startswith("final/online/") and arrays[name].size > 8)
     arrays[name] = ~arrays[name]
-    np.savez_compressed(kept.masks, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(kept.masks, **arrays)
     assert "SHA-256" in _found(kept)["masks.npz"]
     record = Record.load(kept.record)
     without = {key: value for key, value in record.provenance.items() if key != "masks_sha256"}
