@@ -1,12 +1,12 @@
 """SimCLR (Chen et al., ICML 2020, arXiv 2002.05709): NT-Xent between two views, one shared encoder."""
 
 import torch
-from lightly.loss import NTXentLoss
 from lightly.models.modules.heads import SimCLRProjectionHead
 from torch import Tensor, nn
 
 from bench.config.framework import SimCLRSpec
 from bench.frameworks.base import Framework, Wiring
+from bench.frameworks.ntxent import NTXent
 from methods import masking
 from methods.macs import Passes
 
@@ -23,7 +23,7 @@ class SimCLR(Framework):
         self.online = encoder
         self.target = masking.twin(encoder, own_statistics=wiring.own_statistics)
         self.projection = SimCLRProjectionHead(features, spec.hidden_dim, spec.output_dim)
-        self.criterion = NTXentLoss(temperature=spec.temperature, gather_distributed=wiring.gather)
+        self.criterion = NTXent(temperature=spec.temperature, gather_distributed=wiring.gather)
 
     def loss(self, view0: Tensor, view1: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
         """Return NT-Xent (eq. 1). Views go through separately: BatchNorm sees one view at a time, as in Lightly."""
