@@ -1,7 +1,7 @@
 """Which code can change a run's numbers: the modules that training and evaluation import, without their prose.
 
-A run has one framework and one method. What registers them names all, so the registries are followed to the run's own
-entries alone: a new method in a file of its own leaves the runs of others as they are.
+A run has one framework, one method, one optimizer and one probe. What registers them names all, so the registries are
+followed to the run's own entries alone: a new method in a file of its own leaves the runs of others as they are.
 """
 
 import ast
@@ -16,8 +16,8 @@ from bench.files import ROOT
 
 PACKAGES = ("bench", "methods")
 ROOTS = ("bench.data.dataset", "bench.evaluation.scores", "bench.training.loop", "bench.training.parts")
-# Modules that name every method and every framework in a dictionary.
-REGISTRIES = ("bench.frameworks", "methods")
+# Modules that name every framework, every method, every optimizer and every probe in a dictionary.
+REGISTRIES = ("bench.frameworks", "methods", "bench.training.optimizers", "bench.evaluation.probes")
 # What these do cannot change a number that a run leaves: names, checks and messages, files, locks, and who made it.
 # Constants of a run are in its name.
 INERT = {
@@ -70,21 +70,30 @@ def states(provenances: Iterable[Mapping[str, object]]) -> frozenset[str]:
     return frozenset(alone | (together if agree else of_many))
 
 
-def sources(framework: str | None = None, method: str | None = None, root: Path = ROOT) -> Sources:
-    """Return the code that a run of a framework and a method is made by; of all of them, unless they are named.
+def sources(
+    framework: str | None = None,
+    method: str | None = None,
+    *,
+    optimizer: str | None = None,
+    probe: str | None = None,
+    root: Path = ROOT,
+) -> Sources:
+    """Return the code that a run of these parts is made by; of all parts of a kind, unless one is named.
 
     Args:
         framework: a key of ``bench.frameworks.FRAMEWORKS``.
         method: a key of ``methods.METHODS`` or ``methods.GATES``.
+        optimizer: a key of ``bench.training.optimizers.OPTIMIZERS``.
+        probe: a key of ``bench.evaluation.probes.PROBES``.
         root: holds the packages.
     """
-    return _sources(framework, method, root)
+    return _sources((framework, method, optimizer, probe), root)
 
 
 @functools.cache
-def _sources(framework: str | None, method: str | None, root: Path) -> Sources:
+def _sources(keys: tuple[str | None, ...], root: Path) -> Sources:
     modules = _modules(root)
-    wanted = dict(zip(REGISTRIES, (framework, method), strict=True))
+    wanted = dict(zip(REGISTRIES, keys, strict=True))
     registries = {name: _Registry(_tree(modules[name])) for name in REGISTRIES}
     todo, seen = [*ROOTS], set[str]()
     files = {name: importlib.metadata.version(name) for name in LIBRARIES}

@@ -65,7 +65,7 @@ class Run:
         runs, notes = self._runs()
         context = self.place.context
         from bench.data import dataset
-        from bench.training import parts
+        from bench.runs import job
 
         world = World.of_environment()
         if world.size > 1:
@@ -73,7 +73,7 @@ class Run:
         for note in notes:
             print(note, file=sys.stderr)
         for run in runs:
-            parts.check(run, dataset.load(run.data, context.data_dir, context.cache_dir))
+            job.check(run, dataset.load(run.data, context.data_dir, context.cache_dir))
         failed = False
         made: dict[str, Record] = {}
         for _, same_data in itertools.groupby(runs, key=lambda run: run.data):

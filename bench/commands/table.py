@@ -188,13 +188,13 @@ class Table:
     def _made(self, spec: "TableSpec") -> Found:
         """Run what is missing. Runs with other settings are tried first: what cannot be built is refused at once."""
         from bench.data import dataset
+        from bench.runs import job
         from bench.runs.perform import perform
-        from bench.training import parts
 
         context = self.place.context
         if spec.settings or spec.match:
             for run in spec.cells:
-                parts.check(run, dataset.load(run.data, context.data_dir, context.cache_dir))
+                job.check(run, dataset.load(run.data, context.data_dir, context.cache_dir))
         return perform(
             self._wanted(spec),
             context,

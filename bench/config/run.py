@@ -17,9 +17,7 @@ UNTRAINED = "untrained"  # the floor of every table: a dense encoder that takes 
 ScoredSplit = Literal["test", "validation"]
 Stem = Literal["cifar", "imagenet"]
 Pipeline = Literal["batched-v1", "lightly"]
-OptimizerName = Literal["sgd", "lars"]
 Precision = Literal["32-true", "bf16-mixed"]
-Probe = Literal["lbfgs", "sgd"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +103,7 @@ class OptimizerSpec:
     """How the weights move.
 
     Attributes:
+        name: a key of ``bench.training.optimizers.OPTIMIZERS``.
         learning_rate: the peak, already scaled to the batch.
         batch_images: images of one micro-batch over all ranks.
         accumulate_batches: micro-batches of one optimizer step.
@@ -114,7 +113,7 @@ class OptimizerSpec:
         warmup_epochs: linear warm-up; a cosine to 0.001 of the peak follows.
     """
 
-    name: OptimizerName
+    name: str
     learning_rate: float
     weight_decay: float
     batch_images: int
@@ -128,7 +127,7 @@ class OptimizerSpec:
     clip_lr: bool = False
 
     def __post_init__(self) -> None:
-        one_of("optimizer", get_args(OptimizerName), name=self.name)
+        named("optimizer", name=self.name)
         one_of("optimizer", get_args(Precision), precision=self.precision)
         positive("optimizer", learning_rate=self.learning_rate)
         at_least(
@@ -217,16 +216,22 @@ class SparsitySpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationSpec:
-    """How the exported encoder is scored. Protocols are named in ``bench.evaluation.linear``."""
+    """How the exported encoder is scored.
+
+    Attributes:
+        knn_neighbours: of the vote; a tenth of the bank where that is less.
+        knn_temperature: of the vote's weights.
+        probe: a key of ``bench.evaluation.probes.PROBES``.
+    """
 
     knn_neighbours: int = 200
     knn_temperature: float = 0.1
-    probe: Probe = "lbfgs"
+    probe: str = "lbfgs"
 
     def __post_init__(self) -> None:
         at_least("evaluation", 1, knn_neighbours=self.knn_neighbours)
         positive("evaluation", knn_temperature=self.knn_temperature)
-        one_of("evaluation", get_args(Probe), probe=self.probe)
+        named("evaluation", probe=self.probe)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

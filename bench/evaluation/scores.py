@@ -1,4 +1,8 @@
-"""All scores of one encoder, with the counts behind the percentages."""
+"""All scores of one encoder, weighted kNN and a linear probe, with the counts behind the percentages.
+
+Both use the encoder of the last epoch (never the best on test), the training images as bank, and the whole evaluation
+split. Nothing is tuned on that split. Deviations 10 and 11 in results/deviations.md.
+"""
 
 import math
 
@@ -6,12 +10,26 @@ import torch
 
 from bench.config.run import Run
 from bench.data import dataset as data_dataset
+from bench.errors import RunError, unknown
 from bench.evaluation import features, knn
-from bench.evaluation import linear as evaluation_linear
 from bench.evaluation.health import health
+from bench.evaluation.probe import Probe, Question
+from bench.evaluation.probes import PROBES
 from bench.ticks import Tick, silent
 from bench.training.passes import told
 from bench.views.recipes import normalise
+
+
+def probe_for(run: Run) -> Probe:
+    """Return the linear probe of a run.
+
+    Raises:
+        RunError: no such probe.
+    """
+    name = run.evaluation.probe
+    if name not in PROBES:
+        raise RunError(f"{run.cell}: {unknown('setting evaluation.probe:', name, PROBES)}")
+    return PROBES[name]
 
 
 def scores(
@@ -31,9 +49,10 @@ def scores(
         tick: called after every batch of images.
 
     Raises:
+        RunError: no such probe.
         NotFiniteError: a feature is not finite.
     """
-    spec = run.evaluation
+    spec, probe = run.evaluation, probe_for(run)
     images = [dataset.train.seen, *([dataset.test.seen] if queries is None else [])]
     with told(encoder, tick, "scoring", total=sum(math.ceil(len(each) / features.BATCH) for each in images)):
         bank, *rest = [features.features(encoder, each, normalise=normalise) for each in images]
@@ -45,13 +64,16 @@ def scores(
     neighbours = knn.knn(
         bank, labels[0], queries, labels[1], neighbours=spec.knn_neighbours, temperature=spec.knn_temperature
     )
-    if spec.probe == "sgd":
-        protocol = evaluation_linear.SGD_PROTOCOL
-        with told(encoder, tick, "probing", total=evaluation_linear.sgd_passes(len(dataset.train.images))):
-            linear = evaluation_linear.sgd_probe(encoder, dataset.train, queries, labels[1], seed=run.seed)
-    else:
-        protocol = evaluation_linear.LBFGS_PROTOCOL
-        linear = evaluation_linear.linear_probe(bank, labels[0], queries, labels[1])
+    question = Question(
+        encoder=encoder,
+        train=dataset.train,
+        bank=bank,
+        queries=queries,
+        labels=labels[1],
+        seed=run.seed,
+        tick=tick,
+    )
+    linear = probe.correct(question)
     total = len(queries)
     metrics = {"knn_top1_percent": 100 * neighbours / total, "linear_top1_percent": 100 * linear / total}
     counts: dict[str, object] = {
@@ -59,7 +81,7 @@ def scores(
         "linear_correct": linear,
         "test_images": total,
         "knn_protocol": knn.KNN_PROTOCOL,
-        "linear_protocol": protocol,
+        "linear_protocol": probe.protocol,
         **health(queries),
     }
     return metrics, counts

@@ -15,7 +15,7 @@ from bench import files, provenance
 from bench.config.code import code_of
 from bench.config.run import Run
 from bench.data import dataset as data_dataset
-from bench.evaluation.scores import scores
+from bench.evaluation.scores import probe_for, scores
 from bench.provenance import git_state
 from bench.runs.context import Context
 from bench.runs.determinism import be_deterministic
@@ -26,6 +26,16 @@ from bench.training import checkpoint, encoder_file, loop, mask_file, parts
 from bench.training.exported import exported
 from bench.training.facts import facts
 from bench.training.state import Training
+
+
+def check(run: Run, dataset: data_dataset.Dataset) -> None:
+    """Put a run together and throw it away: what cannot be made is refused before it starts.
+
+    Raises:
+        RunError: with the setting that is wrong.
+    """
+    probe_for(run)
+    parts.check(run, dataset)
 
 
 def perform(run: Run, context: Context, tick: Tick) -> Record:

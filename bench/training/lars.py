@@ -4,9 +4,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from lightly.models.utils import get_weight_decay_parameters
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from bench.config.run import OptimizerSpec
+from bench.frameworks.base import Framework
+from bench.training.trained_once import trained_once
 from methods import masking
 from methods.branches import Branches
 
@@ -116,4 +120,27 @@ class ActingMasks:
         return self._masks
 
 
-__all__ = ["LARS", "Acting", "ActingMasks"]
+def lars(spec: OptimizerSpec, framework: Framework) -> Optimizer:
+    """Build the optimizer of a framework.
+
+    It scales by the norm of what acts, and leaves norms and biases out of decay and scaling, as You et al. (2017) do;
+    deviation 7.
+    """
+    weights, others = get_weight_decay_parameters([framework])
+    decayed = [weight for weight in weights if weight.ndim > 1]  # thresholds of gates are no weights either
+    others += [weight for weight in weights if weight.ndim <= 1]
+    assert spec.trust_coefficient is not None
+    return LARS(
+        [
+            {"params": trained_once(decayed), "weight_decay": spec.weight_decay, "is_scaled": True},
+            {"params": trained_once(others), "weight_decay": 0.0, "is_scaled": False},
+        ],
+        learning_rate=spec.learning_rate,
+        momentum=spec.momentum,
+        trust=spec.trust_coefficient,
+        clip=spec.clip_lr,
+        acting=ActingMasks(framework.branches),
+    )
+
+
+__all__ = ["LARS", "Acting", "ActingMasks", "lars"]

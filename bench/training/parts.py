@@ -1,11 +1,9 @@
 """From a run to its parts: devices, encoder pair, sparse method, optimizer."""
 
 import torch
-from lightly.models.utils import get_weight_decay_parameters
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import nn
-from torch.optim import SGD, Optimizer
+from torch.optim import Optimizer
 
 from bench import provenance
 from bench.config.run import UNTRAINED, Run
@@ -13,7 +11,7 @@ from bench.data.dataset import Dataset
 from bench.errors import RunError, unknown
 from bench.frameworks import FRAMEWORKS, Framework, Wiring
 from bench.training import encoders
-from bench.training.lars import LARS, ActingMasks
+from bench.training.optimizers import OPTIMIZERS
 from bench.views import recipes
 from methods import GATES, METHODS, build, masking
 from methods.gating.setting import GateSetting, parse_slice
@@ -63,6 +61,7 @@ def check(run: Run, dataset: Dataset) -> None:
         framework, method = framework_for(run), method_for(run)
         framework.require(batch_images=spec.batch_images, train_images=images)
         method.attach(framework.branches, run.total_steps(images))
+        optimizer_for(run, framework)
         method.hold_out(recipes.normalise(dataset.held_out.seen[:2]))  # two tell what gates cost: what can be reached
     except RunError:
         raise
@@ -155,34 +154,10 @@ def _gates_for(run: Run) -> SparseMethod:
 def optimizer_for(run: Run, framework: Framework) -> Optimizer:
     """Build the optimizer.
 
-    LARS scales by the norm of what acts, and leaves norms and biases out of decay and scaling, as You et al. (2017) do;
-    deviation 7.
+    Raises:
+        RunError: no such optimizer.
     """
-    spec = run.optimizer
-    if spec.name == "sgd":
-        return SGD(
-            _trained_once(list(framework.parameters())),
-            lr=spec.learning_rate,
-            momentum=spec.momentum,
-            weight_decay=spec.weight_decay,
-        )
-    weights, others = get_weight_decay_parameters([framework])
-    decayed = [weight for weight in weights if weight.ndim > 1]  # thresholds of gates are no weights either
-    others += [weight for weight in weights if weight.ndim <= 1]
-    assert spec.trust_coefficient is not None
-    return LARS(
-        [
-            {"params": _trained_once(decayed), "weight_decay": spec.weight_decay, "is_scaled": True},
-            {"params": _trained_once(others), "weight_decay": 0.0, "is_scaled": False},
-        ],
-        learning_rate=spec.learning_rate,
-        momentum=spec.momentum,
-        trust=spec.trust_coefficient,
-        clip=spec.clip_lr,
-        acting=ActingMasks(framework.branches),
-    )
-
-
-def _trained_once(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
-    """Drop frozen parameters and the second sight of a tied one."""
-    return list(dict.fromkeys(parameter for parameter in parameters if parameter.requires_grad))
+    name = run.optimizer.name
+    if name not in OPTIMIZERS:
+        raise RunError(f"{run.cell}: {unknown('setting optimizer.name:', name, OPTIMIZERS)}")
+    return OPTIMIZERS[name](run.optimizer, framework)

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bench.config.profiles import PROFILES
 from bench.config.run import Run
-from bench.evaluation import linear
+from bench.evaluation.probes import PROBES
 from bench.frameworks import FRAMEWORKS, Framework
 from bench.runs import job
 from bench.runs.context import Context
@@ -62,7 +62,7 @@ def test_a_run_of_the_papers_parts_is_scored_and_resumes_bit_by_bit(
     assert rates[:12] == rates[12:]
     assert rates[:4] == pytest.approx([peak / 4, peak / 2, 3 * peak / 4, peak])  # four steps an epoch
     assert rates[11] == pytest.approx(peak / 1000)
-    assert made.facts["linear_protocol"] == linear.SGD_PROTOCOL
+    assert made.facts["linear_protocol"] == PROBES["sgd"].protocol
     assert made.metrics["knn_top1_percent"] > 25  # of ten digits, from 96 images; 36 was found
     assert 0 < made.metrics["linear_top1_percent"] < 100
 

@@ -7,10 +7,16 @@ from bench import sources as module
 from bench.config.code import code_of
 from bench.config.profiles import PROFILES
 from bench.config.run import UNTRAINED, SparsitySpec
+from bench.evaluation.probes import PROBES
 from bench.files import ROOT
 from bench.frameworks import FRAMEWORKS
 from bench.sources import PACKAGES, Sources, sources, states
+from bench.training.optimizers import OPTIMIZERS
 from methods import GATES, METHODS
+
+
+def of_a_run(root: Path = ROOT) -> Sources:
+    return sources("simclr", "rigl", optimizer="sgd", probe="lbfgs", root=root)
 
 
 @pytest.fixture(name="tree")
@@ -31,7 +37,7 @@ def _edit(path: Path, old: str, new: str) -> None:
 
 
 def test_a_copy_has_the_same_digest(tree: Path) -> None:
-    assert sources("simclr", "rigl", tree) == sources("simclr", "rigl")
+    assert of_a_run(tree) == of_a_run()
 
 
 CONSTANT = "CONSTANT = 1\n"
@@ -46,15 +52,20 @@ INERT_EDITS = [
     ("methods/pruning/granet.py", "", CONSTANT),
     ("methods/gating/dual.py", "", CONSTANT),
     ("bench/frameworks/byol.py", "", CONSTANT),
+    ("bench/training/lars.py", "", CONSTANT),
+    ("bench/evaluation/sgd_probe.py", "", CONSTANT),
+    ("bench/training/optimizers.py", '"sgd": sgd,', '"sgd": sgd,\n    "mine": sgd,'),
     ("methods/__init__.py", '"dense": Dense,', '"dense": Dense,\n    "mine": Dense,'),
 ]
 LIVE_EDITS = (
     "bench/config/run.py",
     "bench/data/dataset.py",
     "bench/evaluation/knn.py",
+    "bench/evaluation/lbfgs_probe.py",
     "bench/frameworks/base.py",
     "bench/frameworks/simclr.py",
     "bench/training/loop.py",
+    "bench/training/sgd.py",
     "bench/views/pillow.py",
     "methods/masking.py",
     "methods/options.py",
@@ -64,26 +75,26 @@ LIVE_EDITS = (
 
 
 def test_what_changes_no_number_outdates_no_run(tree: Path) -> None:
-    before = sources("simclr", "rigl", tree)
+    before = of_a_run(tree)
     for path, old, new in INERT_EDITS:
         _edit(tree / path, old, new)
-    assert sources("simclr", "rigl", tree).changes(before.files) == ()
-    assert sources("simclr", "rigl", tree).digest == before.digest
+    assert of_a_run(tree).changes(before.files) == ()
+    assert of_a_run(tree).digest == before.digest
 
 
 def test_what_can_change_a_number_outdates_its_runs_and_is_named(tree: Path) -> None:
-    before = sources("simclr", "rigl", tree)
+    before = of_a_run(tree)
     for path in LIVE_EDITS:
         _edit(tree / path, "", CONSTANT)
-    after = sources("simclr", "rigl", tree)
+    after = of_a_run(tree)
     assert after.digest != before.digest
     assert after.changes(before.files) == LIVE_EDITS
 
 
 def test_an_entry_of_the_registry_is_code(tree: Path) -> None:
-    before = sources("simclr", "rigl", tree)
+    before = of_a_run(tree)
     _edit(tree / "methods/__init__.py", 'partial(Rigl, growth="gradient"', 'partial(Rigl, growth="random"')
-    assert sources("simclr", "rigl", tree).changes(before.files) == ("methods[rigl]",)
+    assert of_a_run(tree).changes(before.files) == ("methods[rigl]",)
 
 
 def test_every_entry_leads_to_the_file_of_its_class() -> None:
@@ -93,6 +104,15 @@ def test_every_entry_leads_to_the_file_of_its_class() -> None:
             assert f"{made_by.__module__.replace('.', '/')}.py" in sources("simclr", name).files
     for name in FRAMEWORKS:
         assert f"bench/frameworks/{name}.py" in sources(name, "dense").files
+
+
+def test_a_run_is_made_by_its_own_optimizer_and_probe() -> None:
+    files = {f"bench/training/{name}.py" for name in OPTIMIZERS}
+    files |= {f"bench/evaluation/{name}_probe.py" for name in PROBES}
+    for name in PROFILES:
+        run = PROFILES[name].run("simclr", SparsitySpec(method="dense"), "digits")
+        own = {f"bench/training/{run.optimizer.name}.py", f"bench/evaluation/{run.evaluation.probe}_probe.py"}
+        assert files & code_of(run).files.keys() == own
 
 
 def test_the_code_of_all_runs_holds_that_of_each() -> None:

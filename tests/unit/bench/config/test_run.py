@@ -151,7 +151,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, object], str]] = [
     ("optimizer", {"epochs": -1}, "epochs is -1; it must be at least 0"),
     ("optimizer", {"learning_rate": math.inf}, "learning_rate is inf"),
     ("optimizer", {"batch_images": 0}, "batch_images is 0; it must be at least 1"),
-    ("optimizer", {"name": "adam"}, "optimizer.name 'adam' is unknown. Choose from sgd, lars"),
+    ("optimizer", {"name": ""}, "optimizer.name is ''; it must be a name"),
     ("optimizer", {"name": "lars"}, "LARS needs one"),
     ("optimizer", {"trust_coefficient": 0.02}, "no other optimizer has one"),
     ("data", {"train_images": -1}, "train_images is -1"),

@@ -1,6 +1,5 @@
 import dataclasses
 import math
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -8,7 +7,9 @@ import torch
 from torch import Tensor
 
 from bench.data.dataset import Dataset, Split
-from bench.evaluation import features, knn, linear, scores
+from bench.errors import RunError
+from bench.evaluation import features, knn, lbfgs_probe, scores, sgd_probe
+from bench.evaluation.probes import PROBES
 from bench.views.recipes import normalise
 from tests.tiny import tiny_run
 
@@ -64,13 +65,13 @@ def test_the_majority_class_is_not_enough() -> None:
     queries, labels = clusters(1, 40)
     majority = int((labels == bank_labels.mode().values).sum())
     assert knn.knn(bank, bank_labels, queries, labels, neighbours=10, temperature=0.1) > 1.5 * majority
-    assert linear.linear_probe(bank, bank_labels, queries, labels) > 1.5 * majority
+    assert lbfgs_probe.linear_probe(bank, bank_labels, queries, labels) > 1.5 * majority
 
 
 def test_the_probe_separates_what_is_linearly_separable() -> None:
     bank, bank_labels = clusters(0, 40)
     separable = bank + 100 * torch.eye(3, 5)[bank_labels]
-    assert linear.linear_probe(separable, bank_labels, separable, bank_labels) == len(bank)
+    assert lbfgs_probe.linear_probe(separable, bank_labels, separable, bank_labels) == len(bank)
 
 
 def noise(seed: int, images: int) -> Split:
@@ -93,7 +94,7 @@ class Looking(torch.nn.Module):
         return self.scale * images[:, :, ::4, ::4].flatten(1)
 
 
-def scored(probe: Literal["lbfgs", "sgd"], encoder: torch.nn.Module, queries: Tensor | None = None) -> dict[str, float]:
+def scored(probe: str, encoder: torch.nn.Module, queries: Tensor | None = None) -> dict[str, float]:
     run = tiny_run("simclr", "dense")
     run = dataclasses.replace(run, evaluation=dataclasses.replace(run.evaluation, probe=probe))
     images = Dataset(
@@ -109,15 +110,15 @@ def scored(probe: Literal["lbfgs", "sgd"], encoder: torch.nn.Module, queries: Te
     return scores.scores(run, images, encoder, queries)[0]
 
 
-@pytest.mark.parametrize("probe", ["lbfgs", "sgd"])
-def test_labels_that_only_a_leak_can_know_are_not_known(probe: Literal["lbfgs", "sgd"]) -> None:
+@pytest.mark.parametrize("probe", PROBES)
+def test_labels_that_only_a_leak_can_know_are_not_known(probe: str) -> None:
     """Whoever fits on a scored image, or has it in the bank, finds its label: 192 pixels tell 120 images apart."""
     for name, percent in scored(probe, Looking()).items():
         assert percent < 25, name  # chance is 10
 
 
-@pytest.mark.parametrize("probe", ["lbfgs", "sgd"])
-def test_what_is_not_finite_gets_no_score_whatever_the_protocol(probe: Literal["lbfgs", "sgd"]) -> None:
+@pytest.mark.parametrize("probe", PROBES)
+def test_what_is_not_finite_gets_no_score_whatever_the_protocol(probe: str) -> None:
     encoder = Looking()
     with pytest.raises(features.NotFiniteError, match="of the scored images' features are not finite"):
         scored(probe, encoder, torch.full((120, 192), torch.inf))
@@ -125,6 +126,11 @@ def test_what_is_not_finite_gets_no_score_whatever_the_protocol(probe: Literal["
         encoder.scale.fill_(torch.nan)
     with pytest.raises(features.NotFiniteError, match="of the training images' features are not finite"):
         scored(probe, encoder)
+
+
+def test_an_unknown_probe_is_refused_with_the_nearest_one() -> None:
+    with pytest.raises(RunError, match=r"evaluation\.probe: 'lbgfs' is unknown\. Did you mean 'lbfgs'"):
+        scored("lbgfs", Looking())
 
 
 def test_features_come_from_evaluation_mode_and_leave_statistics_alone() -> None:
@@ -147,7 +153,7 @@ def test_the_sgd_probe_learns_what_can_be_learnt() -> None:
     encoder(normalise(images))
     queries = features.features(encoder, images, normalise=normalise)
     train = Split(images=images, labels=labels)
-    found = linear.sgd_probe(encoder, train, queries, labels, seed=0, epochs=40)
+    found = sgd_probe.sgd_probe(encoder, train, queries, labels, seed=0, epochs=40)
     assert found >= 110
-    assert linear.sgd_probe(encoder, train, queries, labels, seed=0, epochs=40) == found
-    assert linear.sgd_probe(encoder, train, queries, labels.flip(0), seed=0, epochs=40) <= 50
+    assert sgd_probe.sgd_probe(encoder, train, queries, labels, seed=0, epochs=40) == found
+    assert sgd_probe.sgd_probe(encoder, train, queries, labels.flip(0), seed=0, epochs=40) <= 50
