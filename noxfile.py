@@ -102,6 +102,12 @@ def gate_speed(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["environment"])
+def bench_step(session: nox.Session) -> None:
+    """Measure a training step of each method against dense, and the training loop against the bare work in it."""
+    python(session, "-m", "bench", "bench-step", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
 def accelerator_table(session: nox.Session) -> None:
     """Say what the masks of runs, and random ones, buy when training on modelled accelerators. Seconds."""
     python(session, "-m", "bench", "accelerator", *session.posargs)

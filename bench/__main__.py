@@ -9,6 +9,7 @@ import tyro
 from tyro.conf import subcommand
 
 from bench.commands.accelerator import Accelerator
+from bench.commands.bench_step import BenchStep
 from bench.commands.claims import Claims
 from bench.commands.data import Data
 from bench.commands.diff import Diff
@@ -42,6 +43,7 @@ Command = (
     | Annotated[Data, subcommand("data")]
     | Annotated[Methods, subcommand("methods")]
     | Annotated[GateSpeed, subcommand("gate-speed")]
+    | Annotated[BenchStep, subcommand("bench-step")]
     | Annotated[Record, subcommand("record")]
     | Annotated[Regression, subcommand("regression")]
     | Annotated[Workload, subcommand("workload")]
