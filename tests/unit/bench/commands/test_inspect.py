@@ -14,6 +14,7 @@ from bench.judging.judge import assemble
 from bench.report import loss
 from bench.report.json import payload
 from bench.runs.folder import RunFolder
+from bench.runs.record import seal
 from tests.made_up_tables import made_up_claims, made_up_records, made_up_run, made_up_spec, made_up_tolerances
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -178,7 +179,7 @@ def test_diff_of_folders_names_what_only_one_has(
     (path,) = (other / "runs").glob(f"{SYNCHRONIZED}0-*/record.json")
     body = json.loads(path.read_text())
     body["facts"]["optimizer_steps"] = 399
-    path.write_text(json.dumps(body))
+    path.write_text(json.dumps(body | {"seal": seal(body)}))
     code, found, _ = answer("diff", str(out), str(other))
     assert code == 1
     assert found.splitlines() == [
