@@ -13,9 +13,13 @@ from bench.__main__ import main
 from bench.judging.judge import assemble
 from bench.report import loss
 from bench.report.json import payload
+from bench.runs import job
+from bench.runs.context import Context
 from bench.runs.folder import RunFolder
 from bench.runs.record import seal
+from bench.ticks import silent
 from tests.made_up_tables import made_up_claims, made_up_records, made_up_run, made_up_spec, made_up_tolerances
+from tests.tiny import gated_run
 
 ROOT = Path(__file__).resolve().parents[4]
 REFERENCES = ROOT / "results/references"
@@ -23,16 +27,23 @@ SYNCHRONIZED = "simclr-synchronized-element-d0.02+g0.30-s"
 Answer = Callable[..., tuple[int, str, str]]
 
 
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny gated run."""
+    folder = tmp_path_factory.mktemp("gated")
+    context = Context(runs_dir=folder / "runs", data_dir=folder, cache_dir=folder / "cache", keeps_encoders=False)
+    run = gated_run("simclr", "dual_gate", 1.5)
+    job.perform(run, context, silent)
+    return folder / "runs" / run.run_id
+
+
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
-    """Return a folder of results with two seeds of one cell, a gated run, and the two of its tables that are given."""
-    for folder, pattern in (
-        ("cifar10/smoke/cifar10", f"{SYNCHRONIZED}[01]-*.json"),
-        ("gating/smoke/cifar10", "simclr-dual_gate-element-t2.25-s0-*.json"),
-    ):
-        for path in (REFERENCES / folder).glob(pattern):
-            (tmp_path / "runs" / path.stem).mkdir(parents=True)
-            shutil.copy(path, tmp_path / "runs" / path.stem / "record.json")
+def out(tmp_path: Path, gated: Path) -> Path:
+    """Return a folder of results with two seeds of one cell and a gated run."""
+    stored = (REFERENCES / "cifar10/smoke/cifar10").glob(f"{SYNCHRONIZED}[01]-*.json")
+    for name, record in ((gated.name, gated / "record.json"), *((path.stem, path) for path in stored)):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        shutil.copy(record, tmp_path / "runs" / name / "record.json")
     return tmp_path
 
 
