@@ -16,7 +16,9 @@ WHOLE = TABLES["gating"]
 
 
 def tiny_table(profile: str, data: str) -> TableSpec:
-    """Return the table with one cell, of 4 steps."""
+    """Return the smoke table with one cell, of 4 steps; others whole, as claims are checked against them."""
+    if profile != "smoke":
+        return WHOLE(profile, data)
     spec = WHOLE(profile, data).select(CELL)
     (run,) = spec.cells
     run = dataclasses.replace(

@@ -73,6 +73,7 @@ def page() -> str:
             load_claims(name),
         )
         for name in WITH_SMOKE
+        if load_references(name, "smoke", "cifar10")
     ]
     return html(whole(tables))
 
