@@ -248,7 +248,8 @@ def _split(images: int) -> Split:
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
     """Compute as runs do: on one thread, with deterministic algorithms."""
-    threads, filled = torch.get_num_threads(), torch.utils.deterministic.fill_uninitialized_memory
+    threads = torch.get_num_threads()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     is_deterministic = torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)

@@ -2,12 +2,14 @@
 
 import dataclasses
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from bench.__main__ import main
 from bench.config import profiles
-from bench.speedup import step_cost
+from bench.speedup.contestants import Bare, Contestant, Loop, ViewsAlone
 from bench.speedup.step_cost import AGAIN, BARE, DENSE, PASSES, VIEWS, Ratio
 from tests.tiny import FRAMEWORKS, tiny_run
 
@@ -37,7 +39,7 @@ def test_every_contestant_has_a_row_and_takes_its_turns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns: list[tuple[str, int]] = []
-    for kind in (step_cost.Loop, step_cost.Bare, step_cost.ViewsAlone):
+    for kind in (Loop, Bare, ViewsAlone):
         monkeypatch.setattr(kind, "take", _counted(kind.take, turns))
     methods = ("rigl", "asp", "group_lasso", "dual_gate")  # single weights, a pattern, shapes, gates
     said = call(capsys, monkeypatch, "--methods", *methods, "--rounds", "2", "--steps", "3")
@@ -51,10 +53,10 @@ def test_every_contestant_has_a_row_and_takes_its_turns(
     assert second == [*first[1:], first[0]]  # whoever was first is last now
 
 
-def _counted(take, turns):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    def counted(contestant: step_cost.Contestant, steps: int) -> float:
+def _counted(take: Callable[[Any, int], float], turns: list[tuple[str, int]]) -> Callable[[Any, int], float]:
+    def counted(contestant: Contestant, steps: int) -> float:
         turns.append((str(id(contestant)), steps))
-        seconds: float = take(contestant, steps)
+        seconds = take(contestant, steps)
         assert seconds > 0
         return seconds
 
