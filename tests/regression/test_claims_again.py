@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.config.profiles import PROFILES
 from bench.judging.book import entries
 from bench.judging.claim_judge import judge_claims
 from bench.judging.claims import CLAIMS, Claims, load_claims
@@ -31,7 +32,7 @@ def _bearable(claims: Claims, profile: str) -> Claims:
         claims=tuple(
             dataclasses.replace(claim, profiles=(profile,), not_judged=dict.fromkeys(others, "no"))
             for claim in claims.claims
-            for others in [[name for name in ("smoke", "cpu", "paper") if name != profile]]
+            for others in [[name for name in PROFILES if name != profile]]
         ),
     )
 
