@@ -6,7 +6,6 @@ worker has a pipe of its own: a death is heard as the end of that pipe, and cost
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,19 +17,13 @@ from typing import Generic
 
 from bench.config.run import Run
 from bench.errors import UsageError
+from bench.lanes.environment import ONE_THREAD, born_with
 from bench.lanes.worker import work
 from bench.runs.attempt import CONTINUE, ContextT, Task
 from bench.runs.interrupts import SIGNALS
 from bench.runs.outcomes import Failed, Taken
 from bench.runs.record import Record
 
-_THREAD_VARIABLES = (  # read when the numeric libraries are imported, so a worker must be born with them
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
 _PULSE_SECONDS = 0.2
 
 
@@ -180,18 +173,11 @@ class _Worker:
 def _inheritance(slot: str | None) -> Iterator[None]:
     """Set what a worker is born with: one thread, one GPU, and deafness to signals; this process keeps none of it."""
     resource_tracker.ensure_running()  # it would start with the first worker and unblock the signals
-    given = dict.fromkeys(_THREAD_VARIABLES, "1") | ({} if slot is None else {"CUDA_VISIBLE_DEVICES": slot})
-    before = {name: os.environ.get(name) for name in given}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    os.environ.update(given)
     try:
-        yield
+        with born_with(ONE_THREAD | ({} if slot is None else {"CUDA_VISIBLE_DEVICES": slot})):
+            yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 

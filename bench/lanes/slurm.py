@@ -5,17 +5,16 @@ and goes back into the queue, where it continues. Jobs outlive the command that 
 runs ties them to it.
 """
 
-import contextlib
-import os
 import signal
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic
 
 from bench.config.run import Run
 from bench.errors import UsageError
+from bench.lanes.environment import ONE_THREAD, born_with
 from bench.runs.attempt import CONTINUE, ContextT, Task, attempt
 from bench.runs.interrupts import Interrupted, Interrupts
 from bench.runs.outcomes import Failed, Taken
@@ -27,7 +26,6 @@ _MOST_REQUEUES = 1000
 _PATIENCE_SECONDS = 10.0  # a result may be late on a network file system
 _DEFAULTS = {"timeout_min": 240}
 _SLURM_DEFAULTS = {"name": "sparse-ssl-bench", "cpus_per_task": 1, "slurm_signal_delay_s": 120}
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def read_options(path: Path | None) -> dict[str, Any]:
@@ -90,7 +88,7 @@ class SlurmLane(Generic[ContextT]):
 
     def hire(self, run: Run) -> "_Job":
         """Send a job for the run."""
-        with _one_thread():
+        with born_with(ONE_THREAD):  # the queue hands this environment on
             job = _Job(run, self._executor.submit(Errand(run, self._task)), self._folder)
         self._jobs.append(job)
         return job
@@ -169,18 +167,3 @@ class _Job:
         run = self._run
         reason = f"its job {self.number} ended without a result ({what}; logs: {self._folder}); {CONTINUE}"
         return Failed(run_id=run.run_id, cell=run.cell, seed=run.seed, reason=reason)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let jobs be born with one thread, as local workers are: the queue hands this environment on."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
