@@ -10,15 +10,15 @@ from torch.optim import Optimizer
 from methods import masking, scores
 from methods.allocation import uniform
 from methods.branches import Branches
+from methods.drop_and_grow import DropAndGrow
 from methods.exchange import drop
 from methods.granularity.element import Elementwise
 from methods.granularity.select import select
-from methods.method import SparseMethod
-from methods.schedule import CosineFraction, window
-from methods.setting import Setting, require_elementwise, require_no_ramp, require_one_mask
+from methods.masking import Masks
+from methods.setting import Setting
 
 
-class Snfs(SparseMethod):
+class Snfs(DropAndGrow):
     """Drop the smallest magnitudes of each layer; share what is freed by momentum; grow where momentum is largest.
 
     The momentum is a running sum of dense gradients, so that inactive weights have one too: every step up to the last
@@ -49,38 +49,22 @@ class Snfs(SparseMethod):
         prune_rate_end: float = 0.005,
         end_fraction: float = 0.9,
     ) -> None:
-        super().__init__()
-        require_elementwise(setting, "snfs")
-        require_no_ramp(setting, "snfs")
-        require_one_mask(setting, "snfs")
         if not 0.0 <= prune_rate < 1.0:
             raise ValueError(f"prune_rate {prune_rate} is outside [0, 1): a layer must keep something to be ranked by.")
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"momentum {momentum} is outside [0, 1): at 1 it would never forget.")
-        self._setting = setting
+        super().__init__(setting, "snfs", fraction=prune_rate, final_fraction=prune_rate_end, end_fraction=end_fraction)
         self._momentum = momentum
-        self._prune_rate = prune_rate
-        self._prune_rate_end = min(prune_rate, prune_rate_end)
-        self._end_fraction = end_fraction
-
-    @property
-    def window(self) -> tuple[float, float]:
-        """From the start to the last update."""
-        return 0.0, self._end_fraction
 
     def attach(self, branches: Branches, total_steps: int) -> None:
         """Plan the updates, draw the first masks and start without momentum."""
-        setting = self._setting
-        _, end, every = window(total_steps, 0.0, self._end_fraction, setting.period_fraction)
-        self._exchange = CosineFraction(
-            start_step=min(every, end), end_step=end, every=every, initial=self._prune_rate, final=self._prune_rate_end
-        )
-        self._branches = branches
-        latents = masking.latent(branches.online)
-        self._momenta = {name: torch.zeros_like(weight) for name, weight in latents.items()}
-        ones = uniform({name: weight.shape for name, weight in latents.items()}, setting.density)
-        drawn = scores.random(latents, torch.Generator().manual_seed(setting.seed))
-        branches.write(select(drawn, ones, setting.granularity), candidates="active")
+        super().attach(branches, total_steps)
+        self._momenta = {name: torch.zeros_like(weight) for name, weight in masking.latent(branches.online).items()}
+
+    def first(self, drawn: dict[str, Tensor]) -> Masks:
+        """Return random masks, equally dense in all layers."""
+        ones = uniform({name: score.shape for name, score in drawn.items()}, self._setting.density)
+        return select(drawn, ones, self._setting.granularity)
 
     def before_forward(self, step: int) -> None:
         """Watch the dense gradient, as long as there are updates to come."""
@@ -92,7 +76,7 @@ class Snfs(SparseMethod):
         if step <= self._exchange.end_step:
             for name, gradient in self._branches.dense_gradient().items():
                 self._momenta[name].mul_(self._momentum).add_(gradient)
-            if self._exchange.is_due(step) and self._exchange.value(step) > 0.0:
+            if self.is_due(step):
                 self._update(step, optimizer)
         return True
 

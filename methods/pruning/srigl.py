@@ -6,16 +6,15 @@ from torch.optim import Optimizer
 
 from methods import masking, scores
 from methods.allocation import erk
-from methods.branches import Branches
+from methods.drop_and_grow import DropAndGrow
 from methods.exchange import drop
 from methods.granularity.base import highest
 from methods.granularity.element import Elementwise
-from methods.method import SparseMethod
-from methods.schedule import CosineFraction, window
-from methods.setting import Setting, require_elementwise, require_no_ramp, require_one_mask
+from methods.masking import Masks
+from methods.setting import Setting
 
 
-class SRigl(SparseMethod):
+class SRigl(DropAndGrow):
     """RigL under constant fan-in: in a layer, the active filters have equally many weights, the others none.
 
     An update drops the smallest magnitudes of a layer and asks, filter by filter, how many weights are *salient*: kept,
@@ -41,44 +40,24 @@ class SRigl(SparseMethod):
     def __init__(
         self, setting: Setting, *, salience: float = 0.3, fraction: float = 0.3, end_fraction: float = 0.75
     ) -> None:
-        super().__init__()
-        require_elementwise(setting, "srigl")
-        require_no_ramp(setting, "srigl")
-        require_one_mask(setting, "srigl")
         if not 0.0 <= salience <= 1.0:
             raise ValueError(f"salience {salience} is outside [0, 1]: it is a fraction of a filter's weights.")
-        self._setting = setting
+        super().__init__(setting, "srigl", fraction=fraction, end_fraction=end_fraction)
         self._salience = salience
-        self._fraction = fraction
-        self._end_fraction = end_fraction
 
-    @property
-    def window(self) -> tuple[float, float]:
-        """From the start to where the exchanged fraction reaches 0."""
-        return 0.0, self._end_fraction
-
-    def attach(self, branches: Branches, total_steps: int) -> None:
-        """Plan the updates and draw the first masks: random weights in each filter."""
-        setting = self._setting
-        _, end, every = window(total_steps, 0.0, self._end_fraction, setting.period_fraction)
-        self._exchange = CosineFraction(
-            start_step=min(every, end), end_step=end, every=every, initial=self._fraction, final=0.0
-        )
-        self._branches = branches
-        latents = masking.latent(branches.online)
-        ones = erk({name: weight.shape for name, weight in latents.items()}, setting.density)
-        drawn = scores.random(latents, torch.Generator().manual_seed(setting.seed))
-        masks = {name: widest(score, fan_ins(score.flatten(1).sum(1), ones[name])) for name, score in drawn.items()}
-        branches.write(masks, candidates="active")
+    def first(self, drawn: dict[str, Tensor]) -> Masks:
+        """Return random masks with ERK counts, of constant fan-in."""
+        ones = erk({name: score.shape for name, score in drawn.items()}, self._setting.density)
+        return {name: widest(score, fan_ins(score.flatten(1).sum(1), ones[name])) for name, score in drawn.items()}
 
     def before_forward(self, step: int) -> None:
         """Watch the dense gradient in the steps that update."""
-        if self._is_due(step):
+        if self.is_due(step):
             self._branches.watch()
 
     def on_gradient(self, step: int, optimizer: Optimizer) -> bool:
         """Exchange weights and ablate filters, when due."""
-        if not self._is_due(step):
+        if not self.is_due(step):
             return True
         fraction = self._exchange.value(step)
         magnitudes = scores.magnitude(masking.latent(self._branches.online))
@@ -91,9 +70,6 @@ class SRigl(SparseMethod):
         ablated = sum(int((mask.flatten(1).sum(1) == 0).count_nonzero()) for mask in masks.values())
         self.history.add(step, exchanged_fraction=fraction, ablated_filters=float(ablated))
         return False
-
-    def _is_due(self, step: int) -> bool:
-        return self._exchange.is_due(step) and self._exchange.value(step) > 0.0
 
 
 def updated(mask: Tensor, strength: Tensor, growth: Tensor, fraction: float, salience: float) -> Tensor:

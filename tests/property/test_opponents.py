@@ -17,6 +17,7 @@ from methods.granularity import Block, Filter, NofM, transposable
 from methods.macs import Passes, TrainingMacs
 from methods.method import SparseMethod
 from methods.pruning.group_lasso import GroupLasso
+from methods.pruning.itop import Itop
 from methods.pruning.snfs import Snfs, redistributed
 from methods.pruning.sr_ste import SrSte
 from methods.pruning.srigl import updated
@@ -87,8 +88,9 @@ def test_what_was_explored_is_the_union_of_all_masks(name: str) -> None:
 def test_in_time_over_parameterisation_has_periods_of_its_own() -> None:
     for name, every in (("set_itop", 1500), ("rigl_itop", 4000)):
         method = METHODS[name](setting_of(name))
+        assert isinstance(method, Itop)
         method.attach(branches(tied=False), 97_750)
-        due = [step for step in range(10_000) if method._is_due(step)]  # type: ignore[attr-defined]
+        due = [step for step in range(10_000) if method.is_due(step)]
         assert due == list(range(every, 10_000, every))
     with pytest.raises(ValueError, match=r"has a period of its own, but the setting asks for an update every 0\.1"):
         METHODS["set_itop"](setting_of("set_itop", period_fraction=0.1))

@@ -44,7 +44,7 @@ CONSTANT = "CONSTANT = 1\n"
 # All at once: ``changes`` names each that counts.
 INERT_EDITS = [
     ("methods/pruning/rigl.py", '"""', '"""Another docstring. '),
-    ("methods/pruning/rigl.py", "import torch", "# a comment\nimport torch"),
+    ("methods/drop_and_grow.py", "import torch", "# a comment\nimport torch"),
     ("bench/report/markdown.py", "", CONSTANT),
     ("bench/runs/pool.py", "", CONSTANT),
     ("bench/config/profiles.py", "", CONSTANT),
@@ -67,6 +67,7 @@ LIVE_EDITS = (
     "bench/training/loop.py",
     "bench/training/sgd.py",
     "bench/views/pillow.py",
+    "methods/drop_and_grow.py",
     "methods/masking.py",
     "methods/options.py",
     "methods/pruning/rigl.py",
