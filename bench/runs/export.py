@@ -74,7 +74,7 @@ def _torch_export(encoder: Encoder, images: Tensor, path: Path) -> Callable[[Ten
     try:
         with torch.no_grad():  # gates switch gradients off on the way, which the exporter could not write down
             program = torch.export.export(encoder, (images,), dynamic_shapes={"images": {0: batch}})
-    except Exception as error:
+    except Exception as error:  # exporters raise whatever they meet
         raise ExportError(f"torch.export cannot follow this encoder: {_first(error)}") from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the library about itself
@@ -109,7 +109,7 @@ def _onnx(encoder: Encoder, images: Tensor, path: Path) -> Callable[[Tensor], Te
                 external_data=False,
                 verbose=False,
             )
-    except Exception as error:
+    except Exception as error:  # exporters raise whatever they meet
         raise ExportError(f"ONNX cannot hold this encoder: {_first(error)}. Try --format torch-export.") from error
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 

@@ -1,17 +1,17 @@
 """Sparse weights on CIFAR-10 and CIFAR-100: what synchronized contrastive pruning is compared with, per framework."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from bench.config.profiles import PROFILES, Profile
-from bench.config.run import STAND_IN, UNTRAINED, SparsitySpec
+from bench.config.profiles import PROFILES
+from bench.config.run import STAND_IN, SparsitySpec
 from bench.data.known import title_of
+from bench.tables.points import dense_points, sparse_points
 from bench.tables.spec import TableSpec
 
 NAME = "cifar10"
 DATA = "cifar10"
 
 FRAMEWORKS = ("simclr", "moco", "barlow_twins", "byol")
-DENSE = (UNTRAINED, "dense")
 SPARSE = ("static_erk", "static_uniform", "gradual", "set", "rigl", "granet", "synchronized")
 # The same methods with other allocations: what the published ranking of all layers together costs at small sizes.
 # And synchronized pruning with only active weights competing, so that what it grows can stay.
@@ -100,7 +100,7 @@ def laid_out(
     size, on = PROFILES[profile], title_of(about if data == STAND_IN else data)
     cells = []
     for framework, methods in sparse.items():
-        points = [SparsitySpec(method=method) for method in DENSE]
+        points = dense_points()
         points += [point for density in size.densities for point in sparse_points(size, methods, "element", density)]
         points += sparse_points(size, (patterned or {}).get(framework, ()), PATTERN, PATTERN_DENSITY)
         cells += [size.run(framework, point, data) for point in points]
@@ -121,12 +121,3 @@ def _patterned(profile: str, framework: str) -> tuple[str, ...]:
     if profile in {"smoke", "gpu"}:
         return ()
     return PATTERN_SPARSE if profile == "paper" or framework in SMALL_PATTERN_FRAMEWORKS else ()
-
-
-def sparse_points(size: Profile, methods: Iterable[str], shapes: str, density: float) -> list[SparsitySpec]:
-    """Return every method at one density; ``synchronized`` with the profile's gaps."""
-    return [
-        SparsitySpec(method=method, granularity=shapes, density=density, gap=gap)
-        for method in methods
-        for gap in (size.gaps if method.startswith("synchronized") else (0.0,))
-    ]

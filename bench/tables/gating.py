@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.config.profiles import PROFILES
-from bench.config.run import STAND_IN, UNTRAINED, Run, SparsitySpec
+from bench.config.run import STAND_IN, Run, SparsitySpec
 from bench.data.known import title_of
+from bench.tables.points import dense_points
 from bench.tables.spec import TableSpec
 
 NAME = "gating"
@@ -100,7 +101,7 @@ def table(profile: str, data: str) -> TableSpec:
 
 def _points(size: Size, methods: tuple[str, ...]) -> list[SparsitySpec]:
     most = max(size.reductions)
-    points = [SparsitySpec(method=method) for method in (UNTRAINED, "dense")]
+    points = dense_points()
     for method in methods:
         reductions = (most,) if method in ABLATIONS else size.reductions
         points += [SparsitySpec(method=method, granularity="element", reduction=each) for each in reductions]

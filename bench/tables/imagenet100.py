@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.config.profiles import OF_DATA, Profile
-from bench.config.run import UNTRAINED, SparsitySpec
+from bench.config.run import SparsitySpec
 from bench.data.known import title_of
 from bench.errors import UsageError
 from bench.tables import cifar10, gating
+from bench.tables.points import dense_points, sparse_points
 from bench.tables.spec import TableSpec
 
 NAME = "imagenet100"
@@ -71,8 +72,6 @@ def table(profile: str, data: str) -> TableSpec:
 
 
 def _points(size: Profile, rows: Rows) -> list[SparsitySpec]:
-    points = [SparsitySpec(method=method) for method in (UNTRAINED, "dense")]
-    points += [
-        point for density in size.densities for point in cifar10.sparse_points(size, rows.sparse, "element", density)
-    ]
+    points = dense_points()
+    points += [point for density in size.densities for point in sparse_points(size, rows.sparse, "element", density)]
     return points + [SparsitySpec(method=method, granularity="element", reduction=REDUCTION) for method in rows.gates]

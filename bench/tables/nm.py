@@ -1,17 +1,15 @@
 """N:M sparsity on CIFAR-10: 2:4 and 1:4, by every method that trains it, at equal density."""
 
-from collections.abc import Iterable
-
-from bench.config.profiles import PROFILES, Profile
-from bench.config.run import STAND_IN, UNTRAINED, SparsitySpec
+from bench.config.profiles import PROFILES
+from bench.config.run import STAND_IN
 from bench.data.known import title_of
+from bench.tables.points import dense_points, shaped_points
 from bench.tables.spec import TableSpec
 
 NAME = "nm"
 DATA = "cifar10"
 
 FRAMEWORKS = ("simclr", "moco")  # a shared encoder, and the cheaper of those with an EMA target
-DENSE = (UNTRAINED, "dense")
 DENSITIES = {"2:4": 0.50, "1:4": 0.25}
 PATTERNED = (
     *("static_uniform", "gradual", "synchronized", "sr_ste", "sr_ste_transposable"),
@@ -43,9 +41,9 @@ def table(profile: str, data: str) -> TableSpec:
     size, on = PROFILES[profile], title_of(DATA if data == STAND_IN else data)
     cells = []
     for framework in FRAMEWORKS:
-        points = [SparsitySpec(method=method) for method in DENSE]
+        points = dense_points()
         for shapes, density in DENSITIES.items():
-            points += _points(size, _rows(profile, framework, shapes), density)
+            points += shaped_points(size, _rows(profile, framework, shapes), density)
         cells += [size.run(framework, point, data) for point in points]
     return TableSpec(
         name=NAME,
@@ -61,16 +59,3 @@ def _rows(profile: str, framework: str, shapes: str) -> tuple[tuple[str, str], .
     if profile == "smoke" and framework == "moco":
         return tuple(row for row in SMOKE_MOCO if row[0] == shapes)
     return ROWS[shapes]
-
-
-def _points(size: Profile, rows: Iterable[tuple[str, str]], density: float) -> list[SparsitySpec]:
-    """Return every row at one density; ``synchronized`` with the profile's gap, here of dense groups in the target."""
-    return [
-        SparsitySpec(
-            method=method,
-            granularity=granularity,
-            density=density,
-            gap=size.gap if method == "synchronized" else 0.0,
-        )
-        for granularity, method in rows
-    ]

@@ -1,18 +1,17 @@
 """Structured sparsity on CIFAR-10: what the shape of the zeros costs, per method and framework, at one density."""
 
 import itertools
-from collections.abc import Iterable
 
-from bench.config.profiles import PROFILES, Profile
-from bench.config.run import STAND_IN, UNTRAINED, SparsitySpec
+from bench.config.profiles import PROFILES
+from bench.config.run import STAND_IN
 from bench.data.known import title_of
+from bench.tables.points import dense_points, shaped_points
 from bench.tables.spec import TableSpec
 
 NAME = "structured"
 DATA = "cifar10"
 
 FRAMEWORKS = ("simclr", "moco")  # a shared encoder, and the cheaper of those with an EMA target
-DENSE = (UNTRAINED, "dense")
 # Filters have one density in all layers, and rows are compared: so random masks are uniform everywhere.
 SPARSE = ("static_uniform", "gradual", "synchronized")
 GRANULARITIES = ("element", "block4x4", "block8x1", "filter")  # all fit every layer from width 1/8 on
@@ -68,18 +67,6 @@ def table(profile: str, data: str) -> TableSpec:
         cells=tuple(
             size.run(framework, point, data)
             for framework, shapes in rows.items()
-            for point in (*(SparsitySpec(method=method) for method in DENSE), *_points(size, shapes))
+            for point in (*dense_points(), *shaped_points(size, shapes, DENSITY))
         ),
     )
-
-
-def _points(size: Profile, shapes: Iterable[tuple[str, str]]) -> list[SparsitySpec]:
-    return [
-        SparsitySpec(
-            method=method,
-            granularity=granularity,
-            density=DENSITY,
-            gap=size.gap if method == "synchronized" else 0.0,
-        )
-        for granularity, method in shapes
-    ]
