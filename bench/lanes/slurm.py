@@ -97,7 +97,7 @@ class SlurmLane(Generic[ContextT]):
         """Wait."""
         time.sleep(seconds)
 
-    def close(self, *, is_interrupted: bool, hurry: Callable[[], bool], note: Callable[[str], None]) -> None:  # noqa: ARG002
+    def close(self, *, is_interrupted: bool, hurry: Callable[[], bool], note: Callable[[str], None]) -> None:  # noqa: ARG002  # local lanes hurry
         """Leave the jobs to the cluster, and say how to stop them."""
         jobs = [job.number for job in self._jobs if job.poll() is None]
         if is_interrupted and jobs:

@@ -10,4 +10,4 @@ def be_deterministic() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, CUDA refuses deterministic algorithms
     torch.use_deterministic_algorithms(mode=True)
     # The mode also fills every new tensor with NaN, to show reads of memory nobody wrote: a sixth of a step here.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch has no stub of it

@@ -30,7 +30,7 @@ class Contestant(abc.ABC):
     def take(self, steps: int) -> float:
         """Take steps; return the CPU seconds of one."""
 
-    def close(self) -> None:  # noqa: B027
+    def close(self) -> None:  # noqa: B027  # most hold nothing
         """Take no more. Nothing to do where nothing is held."""
 
 
