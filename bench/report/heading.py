@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from bench.config.run import Run
+from bench.config.run import Run, ViewSpec
 from bench.judging.judged_table import JudgedTable
 from bench.runs.record import Record
 from bench.sources import states
@@ -25,7 +25,7 @@ def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
             _distinct(
                 f"{run.data.train_images or 'all'} images{_held_out(run)}, {run.optimizer.epochs} epochs, "
                 f"batch {run.optimizer.batch_images}, {run.optimizer.name} {run.optimizer.learning_rate:g}, "
-                f"views {run.views.pipeline}"
+                f"views {_views(run.views)}"
                 for run in cells
                 if run.optimizer.epochs
             ),
@@ -47,6 +47,12 @@ def heading(table: JudgedTable) -> tuple[tuple[str, str], ...]:
 def seeds_drawn(table: JudgedTable) -> str:
     """Return the seeds of the runs that the table is made of: fresh ones, else the references."""
     return f"seeds {_seeds([record.run.seed] for record in table.records)}"
+
+
+def _views(views: ViewSpec) -> str:
+    """Return the views of a run in words: pipeline, recipe and, where it has one, the size of the first steps."""
+    first = f", {views.small_pixels} pixels in the first {views.small_fraction:.0%} of the steps"
+    return f"{views.pipeline} {views.recipe}{first if views.small_pixels else ''}"
 
 
 def _held_out(run: Run) -> str:

@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import re
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.config.run import ViewSpec
 from bench.judging.judge import assemble
 from bench.judging.judged_table import JudgedTable
 from bench.report import show, write
+from bench.report.heading import heading
 from bench.report.html import page_html
 from bench.report.json import payload
 from bench.report.markdown import markdown
@@ -52,6 +55,13 @@ def _table(banner: str = "", notes: tuple[str, ...] = ()) -> JudgedTable:
         banner=banner,
         wall_seconds=61.4,
     )
+
+
+def test_the_head_says_which_views_were_seen_and_that_they_began_small() -> None:
+    views = ViewSpec(pipeline="batched-v1", recipe="soft", small_pixels=16, small_fraction=0.85)
+    spec = made_up_spec(dataclasses.replace(DENSE, views=views))
+    judged = assemble(spec, None, [], made_up_tolerances(), made_up_claims())
+    assert "views batched-v1 soft, 16 pixels in the first 85% of the steps" in dict(heading(judged))["training"]
 
 
 @pytest.mark.parametrize("render", RENDERERS)
