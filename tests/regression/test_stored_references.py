@@ -24,7 +24,9 @@ from bench.tables.spec import TableSpec
 PLACES = sorted({path.relative_to(REFERENCES).parts[:3] for path in REFERENCES.glob("*/*/*/*.json")})
 each_place = pytest.mark.parametrize("place", PLACES, ids="/".join)
 # Cells whose references are still to be recorded: NO_REFERENCE in the table. Whoever records them takes the line out.
-UNRECORDED: dict[str, tuple[str, ...]] = {}
+UNRECORDED: dict[str, tuple[str, ...]] = {
+    "gating/smoke/cifar10": ("simclr/s[hi]*", "simclr/dual_gate/slice4/*", "simclr/group_gate/*"),
+}
 
 
 def _of_cell(run: Run, references: Sequence[Record]) -> list[Record]:
