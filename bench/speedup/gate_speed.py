@@ -1,115 +1,168 @@
-"""What skipping really gains: time of one gated layer, dense, masked and skipped, beside its MACs.
+"""What skipping really gains: time of one gated layer, dense, masked and skipped, beside its MACs."""
 
-Times are CPU seconds of one thread, which other work on the machine disturbs less than it does wall time.
-"""
-
-import time
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from bench.speedup.turns import ROUNDS, Ratio, speeds
 from methods.gating.convolution import GatedConv2d
 from methods.gating.gate import Gate
-from methods.gating.skipping import Skipping
+from methods.gating.mask_unit import MaskUnit
+from methods.gating.masked import MaskedConv2d
+from methods.gating.skipping import Skipping, SkippingMasked
 
 GROUPS = 4
-IMAGES = 16
-REPEATS = 7
-RATES = (0.05, 0.26, 0.5)  # 0.26 is about what a reduction of 2.25 needs
+RATES = (0.1, 0.26, 0.5)  # 0.26 is about what a reduction of 2.25 needs
 SHAPES = ((64, 32), (128, 16), (256, 8), (512, 4))  # channels and side of ResNet-18's four stages on 32x32 images
+Kind = Literal["pixels", "slices"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """One layer at one rate; seconds are medians for ``IMAGES`` images.
+    """One layer at one rate.
 
     Attributes:
+        kind: ``pixels``: spatial gates, no base path; ``slices``: a base path, gates per pixel and slice of channels.
         channels: in and out.
         side: pixels of the map.
         slice_channels: output channels that share a gate.
         rate: fraction of gates that were on.
-        macs_reduction: dense MACs over executed ones, without the gate's overhead.
-        dense_seconds: of the plain convolution.
-        masked_seconds: of the gated layer as it trains.
-        skipped_seconds: of gather, compute, scatter.
+        dense_seconds: of the plain convolution, with its normalisation where that is part of the gated layer.
+        noise: dense over dense again.
+        masked: dense over masked time, of the gated layer as it trains.
+        skipped: dense over skipped time.
         largest_error: between masked and skipped outputs.
     """
 
+    kind: Kind
     channels: int
     side: int
     slice_channels: int
     rate: float
-    macs_reduction: float
     dense_seconds: float
-    masked_seconds: float
-    skipped_seconds: float
+    noise: Ratio
+    masked: Ratio
+    skipped: Ratio
     largest_error: float
 
     @property
-    def speed_up(self) -> float:
-        """Dense time over skipped time: below 1 where skipping loses."""
-        return self.dense_seconds / self.skipped_seconds
+    def macs_reduction(self) -> float:
+        """Dense MACs over executed ones, without the gate's overhead."""
+        return 1 / self.rate if self.kind == "pixels" else 1 / (1 / GROUPS + (1 - 1 / GROUPS) * self.rate)
 
 
 @torch.no_grad()
-def timing(channels: int, side: int, *, slice_channels: int, rate: float) -> Timing:
-    """Time a random 3x3 layer on random maps, its thresholds set to let through about ``rate``."""
+def timing(
+    kind: Kind, channels: int, side: int, *, slice_channels: int, rate: float, images: int, rounds: int = ROUNDS
+) -> Timing:
+    """Time a random 3x3 layer on random maps, its thresholds set to let through about ``rate``.
+
+    Args:
+        kind: of the gates.
+        channels: in and out.
+        side: pixels of the map.
+        slice_channels: output channels that share a gate; of ``pixels``, all do.
+        rate: fraction of gates that shall be on.
+        images: of a batch.
+        rounds: how often dense, masked and skipped take turns.
+    """
     generator = torch.Generator().manual_seed(0)
     conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
     conv.weight.copy_(torch.randn(conv.weight.shape, generator=generator) / (3 * channels**0.5))
     conv = conv.to(memory_format=torch.channels_last)
-    gate = Gate(channels, slice_channels)
+    maps = torch.randn(images, channels, side, side, generator=generator).to(memory_format=torch.channels_last)
+    dense, layer, skipping = (_pixels if kind == "pixels" else _slices)(conv, maps, slice_channels, rate)
+    layer.notes = []
+    masked = layer(maps)
+    found, layer.notes = float(layer.notes[0].gates.float().mean()), None
+    measured = speeds(
+        lambda: dense(maps), {"masked": lambda: layer(maps), "skipped": lambda: skipping(maps)}, rounds=rounds
+    )
+    return Timing(
+        kind=kind,
+        channels=channels,
+        side=side,
+        slice_channels=channels if kind == "pixels" else slice_channels,
+        rate=found,
+        dense_seconds=measured.seconds,
+        noise=measured.noise,
+        masked=measured.of["masked"].cpu,
+        skipped=measured.of["skipped"].cpu,
+        largest_error=float((masked - skipping(maps)).abs().max()),
+    )
+
+
+def timings(slice_channels: int, *, images: int) -> list[Timing]:
+    """Time both kinds, every shape at every rate; slices of 0 channels: the thickest that fit, a quarter of a layer."""
+    kinds: tuple[Kind, ...] = ("pixels", "slices")
+    return [
+        timing(kind, *shape, slice_channels=slice_channels or shape[0] // GROUPS, rate=rate, images=images)
+        for kind in kinds
+        for shape in SHAPES
+        for rate in RATES
+    ]
+
+
+def lines(found: Sequence[Timing]) -> list[str]:
+    """Return the table as text, and for each kind and shape the rate at which skipping stops to pay."""
+    head = "gates   channels  side  slice  rate  fewer MACs  dense ms  masked  skipped        interval  dense/dense"
+    table = [
+        f"{item.kind:6}  {item.channels:8}  {item.side:4}  {item.slice_channels:5}  {item.rate:.2f}"
+        f"  {item.macs_reduction:9.2f}x  {1e3 * item.dense_seconds:8.2f}  {item.masked.median:5.2f}x"
+        f"  {item.skipped.median:6.2f}x  {item.skipped.low:5.2f} to {item.skipped.high:4.2f}"
+        f"   {item.noise.low:.2f} to {item.noise.high:.2f}"
+        for item in found
+    ]
+    shapes = dict.fromkeys((item.kind, item.channels, item.side) for item in found)
+    return [
+        "Speed-up over the dense layer: CPU time, one thread, in turns, median and 95 % interval.",
+        "",
+        head,
+        *table,
+        "",
+        "As fast as dense, interpolated between the rates measured:",
+        *(
+            f"{kind:6}  {channels:4} x {side:2}: {_even([each for each in found if _is(each, kind, channels, side)])}"
+            for kind, channels, side in shapes
+        ),
+    ]
+
+
+def _is(item: Timing, kind: Kind, channels: int, side: int) -> bool:
+    return (item.kind, item.channels, item.side) == (kind, channels, side)
+
+
+def _even(found: Sequence[Timing]) -> str:
+    """Say at which rate skipping takes as long as dense; beyond the rates measured, only on which side it lies."""
+    points = sorted((item.rate, 1 / item.skipped.median) for item in found)
+    if points[0][1] >= 1:
+        return f"below a rate of {points[0][0]:.2f}"
+    for (rate, share), (next_rate, next_share) in itertools.pairwise(points):
+        if share < 1 <= next_share:
+            return f"at a rate of {rate + (next_rate - rate) * (1 - share) / (next_share - share):.2f}"
+    return f"above a rate of {points[-1][0]:.2f}"
+
+
+def _slices(
+    conv: nn.Conv2d, maps: Tensor, slice_channels: int, rate: float
+) -> tuple[nn.Module, GatedConv2d, nn.Module]:
+    gate = Gate(conv.out_channels, slice_channels)
     layer = GatedConv2d(conv, gate, groups=GROUPS)
-    maps = torch.randn(IMAGES, channels, side, side, generator=generator).to(memory_format=torch.channels_last)
-    layer(maps)
     gate.normalisation.momentum = 1.0  # one pass, in training mode, settles the running statistics
     layer(maps)
     layer.eval()
     base = layer.base(maps).unflatten(1, (-1, slice_channels)).mean(2)
     gate.aim.copy_(gate.normalisation(base).flatten().quantile(1 - rate, interpolation="nearest"))
-    found, skipping = float(layer.decide(layer.gate, layer.base(maps)).mean()), Skipping(layer)
-    return Timing(
-        channels=channels,
-        side=side,
-        slice_channels=slice_channels,
-        rate=found,
-        macs_reduction=1 / (1 / GROUPS + (1 - 1 / GROUPS) * found),
-        dense_seconds=_seconds(lambda: conv(maps)),
-        masked_seconds=_seconds(lambda: layer(maps)),
-        skipped_seconds=_seconds(lambda: skipping(maps)),
-        largest_error=float((layer(maps) - skipping(maps)).abs().max()),
-    )
+    return conv, layer, Skipping(layer)
 
 
-def timings(slice_channels: int) -> list[Timing]:
-    """Time every shape at every rate."""
-    return [timing(*shape, slice_channels=slice_channels, rate=rate) for shape in SHAPES for rate in RATES]
-
-
-def lines(found: Sequence[Timing]) -> list[str]:
-    """Return a table as text."""
-    head = "channels  side  slice  rate   fewer MACs  dense ms  masked ms  skipped ms  speed-up"
-    return [head] + [
-        f"{item.channels:8}  {item.side:4}  {item.slice_channels:5}  {item.rate:.2f}  {item.macs_reduction:9.2f}x"
-        f"  {1e3 * item.dense_seconds:8.2f}  {1e3 * item.masked_seconds:9.2f}  {1e3 * item.skipped_seconds:10.2f}"
-        f"  {item.speed_up:7.2f}x"
-        for item in found
-    ]
-
-
-def _seconds(work: Callable[[], Tensor]) -> float:
-    """Return the median on one thread; the first call, which builds kernels, is not timed."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        work()
-        durations = []
-        for _ in range(REPEATS):
-            began = time.process_time()
-            work()
-            durations.append(time.process_time() - began)
-    finally:
-        torch.set_num_threads(threads)
-    return sorted(durations)[REPEATS // 2]
+def _pixels(conv: nn.Conv2d, maps: Tensor, _: int, rate: float) -> tuple[nn.Module, MaskedConv2d, nn.Module]:
+    normalisation, unit = nn.BatchNorm2d(conv.out_channels), MaskUnit(conv)
+    layer = MaskedConv2d(conv, normalisation, unit, read=None, written=None, wider=0).eval()
+    logits = unit.window(maps) + unit.image(maps.mean((2, 3)))[..., None, None]
+    unit.aim.copy_(logits.flatten().quantile(1 - rate, interpolation="nearest"))
+    return nn.Sequential(conv, normalisation), layer, SkippingMasked(layer, read=None, written=None, wider=0)

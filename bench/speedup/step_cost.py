@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from scipy import stats
 
 from bench.config.profiles import PROFILES
 from bench.config.run import Run, SparsitySpec
 from bench.data.dataset import Dataset, Split
 from bench.errors import RunError, UsageError, unknown
 from bench.speedup.contestants import Bare, Contestant, Loop, ViewsAlone
+from bench.speedup.turns import Ratio, one_thread
 from bench.training import parts
 from methods import GATES, METHODS
 from methods.works import WORKS
@@ -33,29 +33,6 @@ VIEWS, PASSES, BARE = "views alone", "bare: forward, backward", "bare: forward, 
 _DATA = "cifar10"
 _IMAGES, _SCORED = 2048, 8  # images of noise: their content costs no step
 _WARM = 2  # steps that are not timed: the first ones build kernels
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ratio:
-    """A ratio of times, over the rounds.
-
-    Attributes:
-        median: of the rounds.
-        low: lower end of the interval.
-        high: upper end. Where there are at least six rounds, the interval holds the true median in 95 % of cases
-            (order statistics, no assumption on the distribution); below, it is the range.
-    """
-
-    median: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Ratio":
-        """Return the ratio that values of single rounds are of."""
-        ordered, skipped = sorted(values), int(stats.binom.ppf(0.025, len(values), 0.5))
-        dropped = max(0, skipped - 1)
-        return cls(median=statistics.median(ordered), low=ordered[dropped], high=ordered[-1 - dropped])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +92,7 @@ def measured(
     total = base.total_steps(base.data.train_images or 50_000)
     turn = steps or max(1, round(base.sparsity.period_fraction * total))
     base = _with_steps(base, max(total, _WARM + rounds * turn + 1))
-    with tempfile.TemporaryDirectory() as folder, _one_thread(), contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as folder, _as_runs_do(), contextlib.ExitStack() as stack:
         contestants: dict[str, Contestant] = {}
         for name, contestant in _contestants(base, names or [*METHODS], Path(folder)):
             stack.callback(contestant.close)
@@ -246,17 +223,15 @@ def _split(images: int) -> Split:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def _as_runs_do() -> Iterator[None]:
     """Compute as runs do: on one thread, with deterministic algorithms."""
-    threads = torch.get_num_threads()
     filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]  # torch has no stub of it
     is_deterministic = torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch has no stub of it
     try:
-        yield
+        with one_thread():
+            yield
     finally:
-        torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(mode=is_deterministic)
         torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]  # torch has no stub of it

@@ -1,25 +1,69 @@
-"""Really skipping: a structured gated convolution that computes only what its gates let through.
+"""Really skipping: gated layers, for inference, that compute only what their gates let through.
 
-The masked path of ``GatedConv2d`` computes everything and throws some of it away, as training must. Here each slice of
-output channels gathers the patches of the pixels whose gate is on, multiplies those, and adds the result to the base
-path. Source: ours; the published code only masks.
+The masked path of a gated layer computes everything and throws some of it away, as training must. Here outputs are
+computed at open pixels alone (``PixelConv``). Source: ours; the published code only masks.
 """
 
-import itertools
+import copy
+from collections import deque
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from methods.gating.convolution import GatedConv2d
+from methods.gating.layer import gated, replace
+from methods.gating.mask_unit import MaskUnit
+from methods.gating.masked import MaskedConv2d
+from methods.gating.pixels import PixelConv
+
+
+def skipping(encoder: nn.Module) -> nn.Module:
+    """Return a copy of a gated encoder that computes the same, up to rounding, and skips what its gates close.
+
+    Gates per pixel and slice (``GatedConv2d``) and spatial gates (``MaskedConv2d``) skip; layers whose gates are
+    bypassed stay as they are, dense.
+
+    Args:
+        encoder: as it was exported or loaded. The copy is in evaluation mode and for inference alone.
+
+    Raises:
+        ValueError: it has no gates, or gates of a kind that decides per image, for which there is no faster path.
+    """
+    made = copy.deepcopy(encoder).eval()
+    layers = gated(made)
+    if not layers:
+        raise ValueError("the encoder has no gates: there is nothing to skip. Use it as it is.")
+    masked = {path: layer for path, layer in layers.items() if isinstance(layer, MaskedConv2d)}
+    for path, layer in layers.items():
+        if isinstance(layer, GatedConv2d):
+            if not layer.is_bypassed:
+                replace(made, path, Skipping(layer))
+        elif path not in masked:
+            raise ValueError(
+                f"{path}: {type(layer).__name__} chooses channels image by image, and no kernel here is faster for "
+                "that than the dense one. Use the encoder as it is."
+            )
+    for block in _blocks(masked):
+        marks = [deque[Tensor](maxlen=1) for _ in block[1:]]
+        for place, (path, masked_layer) in enumerate(block):
+            skips = SkippingMasked(
+                masked_layer,
+                read=marks[place - 1] if place else None,
+                written=marks[place] if place < len(marks) else None,
+                wider=len(marks) - place,
+            )
+            replace(made, path, skips)
+    return made
 
 
 class Skipping(nn.Module):
-    """A gated layer, for inference, with its weights packed once: per slice, those that the base path does not have.
+    """A layer with gates per pixel and slice of output channels: the base path everywhere, the whole where it is open.
 
     Args:
-        layer: in evaluation mode; slices of one channel are allowed, but gather a patch per channel and pixel. It must
-            not change afterwards.
+        layer: in evaluation mode; slices of one channel are allowed, but gather a window per channel and pixel. It
+            must not change afterwards.
 
     Raises:
         ValueError: the layer is in training mode, where gates depend on the batch.
@@ -27,14 +71,9 @@ class Skipping(nn.Module):
 
     def __init__(self, layer: GatedConv2d) -> None:
         super().__init__()
-        if layer.training:
-            raise ValueError("skipping is for inference: call `.eval()` first.")
+        _require_evaluation(layer)
         self.layer = layer
-        size = layer.gate.slice_channels
-        rest = layer.base_mask()[:, :, 0, 0] == 0  # what the base path has not read
-        self.weights = [layer.conv.weight.detach()[c : c + size, rest[c]] for c in range(0, len(rest), size)]
-        self.groups = layer.groups if layer.partition == "blocks" else 1  # within one, all slices read the same
-        self.inputs = [rest[c] for c in range(0, len(rest), len(rest) // self.groups)]
+        self.whole = PixelConv(layer.conv)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -44,35 +83,94 @@ class Skipping(nn.Module):
             images: ``[N, in_channels, H, W]``.
         """
         layer, size = self.layer, self.layer.gate.slice_channels
-        output = layer.base(images)
-        on = layer.decide(layer.gate, output) > 0
-        slices = layer.gate.slices // self.groups
-        for group, inputs in enumerate(self.inputs):
-            pixels = _padded(layer.conv, images[:, inputs])
-            for index in range(group * slices, (group + 1) * slices):
-                where = on[:, index].nonzero(as_tuple=True)
-                rest = _products(layer.conv, pixels, self.weights[index], where)
-                output[:, index * size : (index + 1) * size].permute(0, 2, 3, 1)[where] += rest
-        return output
+        base = layer.base(images)
+        on = layer.decide(layer.gate, base) > 0
+        output, padded = base.permute(0, 2, 3, 1).contiguous(), self.whole.padded(images)
+        rows = output.flatten(0, 2)
+        for index in range(layer.gate.slices):
+            first = index * size
+            self.whole.write(rows[:, first : first + size], padded, on[:, index], first)
+        return output.permute(0, 3, 1, 2)
 
 
-def _padded(conv: nn.Conv2d, images: Tensor) -> Tensor:
-    """Return ``[N, H, W, channels]`` with the convolution's zeros around it."""
-    assert not isinstance(conv.padding, str)
-    rows, columns = conv.padding
-    return functional.pad(images.permute(0, 2, 3, 1), (0, 0, columns, columns, rows, rows)).contiguous()
+class SkippingMasked(nn.Module):
+    """A convolution of a block with spatial gates, at the pixels that its block keeps or, before the last, reads.
+
+    Elsewhere it returns 0, which is the output of the block's last convolution there; what earlier ones give there
+    reaches no kept pixel.
+
+    Args:
+        layer: in evaluation mode, not bypassed; its normalisation is folded into the weights. It must not change.
+        read: where the block's mask is found; ``None`` for the first.
+        written: where it is left for the next; ``None`` for the last.
+        wider: how many gated convolutions follow in the block.
+
+    Raises:
+        ValueError: the layer is in training mode, where masks are noisy.
+    """
+
+    def __init__(
+        self, layer: MaskedConv2d, *, read: deque[Tensor] | None, written: deque[Tensor] | None, wider: int
+    ) -> None:
+        super().__init__()
+        _require_evaluation(layer)
+        self.whole = PixelConv(layer.conv, *_affine(layer.normalisation))
+        self.unit: MaskUnit | None = layer.unit
+        self._read, self._written, self._wider = read, written, wider
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """Return ``[N, out_channels, H', W']``, 0 where nothing was computed.
+
+        Args:
+            images: ``[N, in_channels, H, W]``.
+        """
+        mask = self._mask(images)
+        if self._written is not None:
+            self._written.append(mask)
+        for _ in range(self._wider):
+            mask = functional.max_pool2d(mask, 3, stride=1, padding=1)
+        padded = self.whole.padded(images)
+        output = images.new_zeros(len(images), *self.whole.size(padded), len(self.whole.bias))
+        self.whole.write(output.flatten(0, 2), padded, mask[:, 0] > 0)
+        return output.permute(0, 3, 1, 2)
+
+    def _mask(self, images: Tensor) -> Tensor:
+        if self._read is not None:
+            return self._read.popleft()
+        assert self.unit is not None
+        mask: Tensor = self.unit(images, None)
+        return mask
 
 
-def _products(conv: nn.Conv2d, pixels: Tensor, weight: Tensor, where: tuple[Tensor, ...]) -> Tensor:
-    """Return the convolution with ``weight`` at the output pixels ``where``: ``[pixels, out_channels]``."""
-    samples, rows, columns = where
-    _, height, width, _ = pixels.shape
-    corner = (samples * height + rows * conv.stride[0]) * width + columns * conv.stride[1]
-    flat, total = pixels.flatten(0, 2), pixels.new_zeros(len(corner), len(weight))
-    for row, column in itertools.product(range(conv.kernel_size[0]), range(conv.kernel_size[1])):
-        gathered = flat.index_select(0, corner + row * conv.dilation[0] * width + column * conv.dilation[1])
-        total.addmm_(gathered, weight[:, :, row, column].T)
-    return total
+def _blocks(layers: Mapping[str, MaskedConv2d]) -> Iterator[list[tuple[str, MaskedConv2d]]]:
+    """Give the convolutions of each block: the first one has the mask unit. Bypassed ones are left out."""
+    block: list[tuple[str, MaskedConv2d]] = []
+    for path, layer in layers.items():
+        if layer.is_bypassed:
+            continue
+        if layer.unit is not None and block:
+            yield block
+            block = []
+        block.append((path, layer))
+    if block:
+        yield block
 
 
-__all__ = ["Skipping"]
+def _affine(normalisation: nn.Module | None) -> tuple[Tensor | None, Tensor | None]:
+    """Return what a batch normalisation multiplies with and adds, per channel; nothing for what is none."""
+    if not isinstance(normalisation, nn.BatchNorm2d):
+        return None, None
+    mean, variance = normalisation.running_mean, normalisation.running_var
+    assert mean is not None
+    assert variance is not None
+    scale = (variance + normalisation.eps).rsqrt() * normalisation.weight.detach()
+    return scale, normalisation.bias.detach() - mean * scale
+
+
+def _require_evaluation(layer: nn.Module) -> None:
+    if layer.training:
+        raise ValueError("skipping is for inference: call `.eval()` first.")
+
+
+__all__ = ["Skipping", "SkippingMasked", "skipping"]

@@ -10,7 +10,8 @@ import pytest
 from bench.__main__ import main
 from bench.config import profiles
 from bench.speedup.contestants import Bare, Contestant, Loop, ViewsAlone
-from bench.speedup.step_cost import AGAIN, BARE, DENSE, PASSES, VIEWS, Ratio
+from bench.speedup.step_cost import AGAIN, BARE, DENSE, PASSES, VIEWS
+from bench.speedup.turns import Ratio
 from tests.tiny import FRAMEWORKS, tiny_run
 
 

@@ -21,7 +21,19 @@ SHARED = {
     *("exchange", "newcomers", "overlap", "macs", "draws", "drop_and_grow"),
 }
 SHARED_BY_GATES = {
-    *("control", "setting", "layer", "gate", "convolution", "measure", "residual", "winners", "mask_unit", "masked"),
+    *(
+        "control",
+        "setting",
+        "layer",
+        "gate",
+        "convolution",
+        "measure",
+        "residual",
+        "winners",
+        "mask_unit",
+        "masked",
+        "pixels",
+    ),
 }  # skipping: no method needs it
 # The rooms of bench, from the ground up: the story of one cell. A room imports from itself or an earlier one, and no
 # module in a circle.

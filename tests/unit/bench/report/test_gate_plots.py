@@ -14,7 +14,6 @@ from bench.judging.verdict import Verdict
 from bench.report.cost_plot import REDUCTION, accuracy_against_cost
 from bench.report.gate_plots import gate_maps
 from bench.report.page import page
-from bench.speedup import gate_speed
 from bench.tables import TABLES
 from tests.made_up_tables import (
     made_up_claim,
@@ -101,15 +100,6 @@ def test_gate_maps_are_a_picture() -> None:
     with Image.open(io.BytesIO(gate_maps(maps, "a run"))) as picture:
         assert picture.format == "PNG"
         assert picture.width > 100
-
-
-def test_a_skipping_layer_is_timed_and_exact() -> None:
-    found = gate_speed.timing(32, 4, slice_channels=8, rate=0.25)
-    assert found.rate == pytest.approx(0.25, abs=0.02)
-    assert found.macs_reduction == pytest.approx(1 / (0.25 + 0.75 * found.rate))
-    assert found.largest_error < 1e-4
-    assert min(found.dense_seconds, found.masked_seconds, found.skipped_seconds) > 0
-    assert f"{found.speed_up:.2f}x" in gate_speed.lines([found])[1]
 
 
 @pytest.mark.parametrize("profile", ["smoke", "cpu", "gpu", "paper"])

@@ -14,6 +14,7 @@ from bench.training import parts
 from bench.training.encoder_file import EncoderFileError, packed, unpacked
 from bench.views.pixels import MEAN, STD, normalise
 from methods.gating.convolution import GatedConv2d
+from methods.gating.skipping import skipping
 from tests.tiny import gated_run, tiny_run
 
 IMAGES = torch.randint(0, 256, (6, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -68,6 +69,12 @@ def test_a_kept_encoder_computes_what_was_scored_bit_for_bit(name: str, tmp_path
     assert any(isinstance(module, GatedConv2d) for module in found.modules()) is any(
         isinstance(module, GatedConv2d) for module in encoder.modules()
     )
+
+
+@pytest.mark.parametrize("name", ["sliced", "spatial_gate"])
+def test_a_kept_encoder_with_gates_can_skip(name: str, tmp_path: Path) -> None:
+    found = unpacked(written(RUNS[name], exported(RUNS[name]), tmp_path))
+    torch.testing.assert_close(outputs(skipping(found)), outputs(found))
 
 
 def test_it_names_its_normalisation_and_applies_it_bit_for_bit(tmp_path: Path) -> None:
