@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.config.profiles import PROFILES
+from bench.config.profiles import profile_of
 from bench.config.run import STAND_IN, Run, SparsitySpec
 from bench.data.known import title_of
 from bench.tables.points import dense_points
@@ -50,17 +50,18 @@ SIZES = {
         width=0.125,
         train_images=9728,  # 150 steps an epoch
         held_out_images=128,
-        slice_channels=4,
+        slice_channels=2,
         reductions=(2.25,),
         methods={"simclr": SMOKE, "moco": ("dual_gate",)},
     ),
+    # Ninety minutes a seed on two cores: every opponent at two reductions, on one framework.
     "cpu": Size(
-        width=0.25,
-        train_images=12_800,
+        width=0.125,
+        train_images=19_456,  # 150 steps an epoch
         held_out_images=256,
-        slice_channels=4,
-        reductions=REDUCTIONS,
-        methods=FRAMEWORKS,
+        slice_channels=2,
+        reductions=(1.50, 2.25),
+        methods={"simclr": ALL},
     ),
     # A night on one GPU: dual gating and its opponents, at the largest reduction alone.
     "gpu": Size(
@@ -113,7 +114,7 @@ def _points(size: Size, methods: tuple[str, ...]) -> list[SparsitySpec]:
 
 def _run(profile: str, framework: str, point: SparsitySpec, data: str) -> Run:
     size = SIZES[profile]
-    run = PROFILES[profile].run(framework, point, data)
+    run = profile_of(profile, data).run(framework, point, data)
     images = run.data.train_images if data == STAND_IN else size.train_images  # the stand-in is used whole
     return dataclasses.replace(
         run,

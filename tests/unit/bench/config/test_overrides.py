@@ -96,7 +96,7 @@ def test_every_run_of_every_table_is_repeated_by_its_command() -> None:
 def test_a_run_of_a_table_needs_no_more_settings_than_the_table_changes() -> None:
     assert "--set" not in command_of(RUN)
     (cell,) = TABLES["gating"]("cpu", "cifar10").select("simclr/dual_gate/element/t2.25").cells
-    assert command_of(cell).endswith("--seed 0 --set encoder.width=0.25")
+    assert command_of(cell).endswith("--seed 0 --set data.train_images=19456")
 
 
 def test_a_parameter_of_the_methods_own_is_set_by_its_name() -> None:

@@ -118,8 +118,9 @@ def test_a_row_that_missed_the_cost_is_named_below_the_table() -> None:
 
 
 def test_a_row_that_ends_dense_has_no_density_to_solve_for() -> None:
-    rows = TABLES["cifar10"]("cpu", "cifar10").select("simclr/*/element/d0.02*")
-    measured = {run.cell: {"macs_ratio": 0.2 if run.cell == LEADER else 0.15} for run in rows.cells}
+    rows = TABLES["cifar10"]("paper", "cifar10").select("simclr/*/element/d0.05*")
+    leader = LEADER.replace("d0.02", "d0.05")
+    measured = {run.cell: {"macs_ratio": 0.2 if run.cell == leader else 0.15} for run in rows.cells}
     found = matched(rows, "macs", measured)
-    moved = {after.sparsity.method for before, after in zip(rows.cells, found.cells, strict=True) if before != after}
-    assert moved == {run.sparsity.method for run in rows.cells} - {"sparse_then_dense", "synchronized"}
+    kept = {before.cell for before, after in zip(rows.cells, found.cells, strict=True) if before == after}
+    assert kept == {leader, "simclr/sparse_then_dense/element/d0.05"}
