@@ -22,6 +22,7 @@ from methods.setting import (
     require_pattern,
     require_units,
 )
+from methods.stages import Stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,11 @@ class SparseMethod(abc.ABC):  # noqa: B024 (every moment has the same sensible d
     def follows_weights(self) -> bool:
         """Whether masks are taken from the weights in every step; the history then notes only some of the updates."""
         return False
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """What follows the first stage of the run, in the order of the steps; nothing for most. After ``attach``."""
+        return ()
 
     def attach(self, branches: Branches, total_steps: int) -> None:  # noqa: B027
         """Write the first masks. After install and copy or twin, before the optimizer is made."""
@@ -166,6 +172,7 @@ __all__ = [
     "Masks",
     "Setting",
     "SparseMethod",
+    "Stage",
     "require_elementwise",
     "require_no_period",
     "require_no_ramp",

@@ -5,14 +5,13 @@ import math
 import time
 from pathlib import Path
 
-from lightly.utils.scheduler import CosineWarmupScheduler
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from bench.config.run import Run
 from bench.data.dataset import Dataset
 from bench.ticks import Tick
-from bench.training import checkpoint, parts, passes, ranks
+from bench.training import checkpoint, parts, passes, ranks, rates
 from bench.training.batches import Batches
 from bench.training.facts import shape, small_shape
 from bench.training.mask_file import Snapshots
@@ -52,11 +51,8 @@ def pretrain(
     method.attach(framework.branches, total_steps)
     snapshots = Snapshots(run, total_steps, method.window)
     optimizer = parts.optimizer_for(run, framework)
-    scheduler = CosineWarmupScheduler(
-        optimizer,
-        warmup_epochs=min(total_steps, round(spec.warmup_epochs * batches.steps_per_epoch)),
-        max_epochs=max(1, total_steps),
-    )
+    warmup_steps = min(total_steps, round(spec.warmup_epochs * batches.steps_per_epoch))
+    scheduler = rates.scheduler_for(optimizer, method.stages, warmup_steps=warmup_steps, total_steps=total_steps)
     module, optimizer = fabric.setup(framework, optimizer)
     module.mark_forward_method("loss")
     method.hold_out(normalise(dataset.held_out.seen.to(fabric.device)))

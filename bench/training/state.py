@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from lightly.utils.scheduler import CosineWarmupScheduler
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from bench.frameworks import Framework
 from bench.training import checkpoint
@@ -43,7 +43,7 @@ class Training:
     framework: Framework
     method: SparseMethod
     optimizer: Optimizer
-    scheduler: CosineWarmupScheduler
+    scheduler: LRScheduler
     training_macs: TrainingMacs
     step: int = 0
     losses: list[float] = field(default_factory=list)
