@@ -16,8 +16,8 @@ class Setting:
 
     Attributes:
         density: fraction of the prunable weights kept at the end, in (0, 1].
-        gap: density of the target's mask minus density of the online mask (synchronized pruning); with an N:M
-            pattern, fraction of its groups that are dense minus that of the online encoder.
+        gap: density of the target's mask minus density of the online mask; with an N:M pattern, fraction of its groups
+            that are dense minus that of the online encoder. Negative where the target is the sparser one.
         granularity: which shapes may go.
         start_fraction: first update of a density ramp.
         end_fraction: last update of a density ramp.
@@ -36,9 +36,14 @@ class Setting:
     def __post_init__(self) -> None:
         if not 0.0 < self.density <= 1.0:
             raise ValueError(f"density {self.density} is outside (0, 1]: it is the fraction of weights kept.")
-        if not 0.0 <= self.gap <= 1.0:
+        if not -1.0 <= self.gap <= 1.0:
             raise ValueError(
-                f"density gap {self.gap} is outside [0, 1]: the target keeps so much more than the online encoder."
+                f"density gap {self.gap} is outside [-1, 1]: the target keeps so much more than the online encoder."
+            )
+        if self.gap < 0.0 and (self.density + self.gap <= 0.0 or not self.granularity.is_whole):
+            raise ValueError(
+                f"density gap {self.gap} at density {self.density}, granularity {self.granularity.name}: a target that "
+                "is sparser keeps something, and has no N:M pattern. Raise the gap, or prune whole units."
             )
         if not 0.0 <= self.start_fraction <= self.end_fraction <= 0.9:
             raise ValueError(

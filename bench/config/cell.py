@@ -12,7 +12,7 @@ _EXAMPLE = "byol/synchronized/element/d0.10+g0.30"
 _WORD = re.compile(r"[a-z0-9_]+")
 _SHAPES = re.compile(r"[a-z0-9_:-]+")
 _NUMBER = r"\d+\.\d+"
-_POINT = re.compile(rf"d(?P<density>{_NUMBER})(\+g(?P<gap>{_NUMBER}))?|t(?P<reduction>{_NUMBER})")
+_POINT = re.compile(rf"d(?P<density>{_NUMBER})((?P<sign>[+-])g(?P<gap>{_NUMBER}))?|t(?P<reduction>{_NUMBER})")
 
 
 def framework_of(cell: str) -> str:
@@ -23,6 +23,8 @@ def framework_of(cell: str) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """How sparse a cell is: ``d0.10`` (density), ``d0.10+g0.30`` (and the target's gap), ``t2.25`` (gates).
+
+    A target that is sparser than the online encoder has a negative gap: ``d1.00-g0.90``.
 
     Numbers have two decimals, or as many more as they need: ``d0.125``.
 
@@ -39,7 +41,8 @@ class Point:
     def __str__(self) -> str:
         if self.reduction:
             return f"t{_fixed(self.reduction)}"
-        return f"d{_fixed(self.density)}" + (f"+g{_fixed(self.gap)}" if self.gap else "")
+        gap = f"{'-' if self.gap < 0 else '+'}g{_fixed(abs(self.gap))}" if self.gap else ""
+        return f"d{_fixed(self.density)}{gap}"
 
 
 def parse_point(text: str) -> Point:
@@ -53,7 +56,9 @@ def parse_point(text: str) -> Point:
         raise RunError(
             f"point {text!r}: it reads d0.10 (density), d0.10+g0.30 (and the target's gap) or t2.25 (gates)."
         )
-    point = Point(**{name: float(number) for name, number in found.groupdict().items() if number})
+    sign = -1.0 if found["sign"] == "-" else 1.0
+    numbers = {name: float(number) for name, number in found.groupdict().items() if number and name != "sign"}
+    point = Point(**(numbers | ({"gap": sign * numbers["gap"]} if "gap" in numbers else {})))
     if str(point) != text:
         raise RunError(f"point {text!r}: its name is {point}. Numbers have two decimals, or more where they need more.")
     return point

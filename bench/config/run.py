@@ -178,7 +178,13 @@ class SparsitySpec:
         if names != sorted(set(names)):
             raise RunError(f"sparsity.options names {names}: name each once, in alphabetical order.")
         fraction("sparsity", density=self.density, period_fraction=self.period_fraction)
-        within("sparsity", 0.0, 1.0, gap=self.gap, start_fraction=self.start_fraction, end_fraction=self.end_fraction)
+        within("sparsity", -1.0, 1.0, gap=self.gap)
+        within("sparsity", 0.0, 1.0, start_fraction=self.start_fraction, end_fraction=self.end_fraction)
+        if self.density + self.gap <= 0.0:
+            raise RunError(
+                f"sparsity.gap is {self.gap} at density {self.density}: the target would keep nothing. Its density is "
+                "their sum, which must be above 0."
+            )
         if self.start_fraction > self.end_fraction:
             raise RunError(
                 f"sparsity.start_fraction is {self.start_fraction} and end_fraction {self.end_fraction}: the start "
@@ -222,16 +228,27 @@ class EvaluationSpec:
         knn_neighbours: of the vote; a tenth of the bank where that is less.
         knn_temperature: of the vote's weights.
         probe: a key of ``bench.evaluation.probes.PROBES``.
+        transfer: other data sets that the encoder is probed on, joined by ``+``.
     """
 
     knn_neighbours: int = 200
     knn_temperature: float = 0.1
     probe: str = "lbfgs"
+    transfer: str | None = None
 
     def __post_init__(self) -> None:
         at_least("evaluation", 1, knn_neighbours=self.knn_neighbours)
         positive("evaluation", knn_temperature=self.knn_temperature)
         named("evaluation", probe=self.probe)
+        if len(set(self.transfers)) < len(self.transfers):
+            raise RunError(f"evaluation.transfer is {self.transfer!r}: name each data set once.")
+        for name in self.transfers:
+            named("evaluation", transfer=name)
+
+    @property
+    def transfers(self) -> tuple[str, ...]:
+        """The names of the other data sets."""
+        return () if self.transfer is None else tuple(self.transfer.split("+"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

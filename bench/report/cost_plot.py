@@ -93,7 +93,7 @@ def _line_of(row: Row) -> str:
     """Return a line's name: the method, with its shapes where they are not single weights."""
     cell = parse_cell(row.cell)
     shapes = "" if cell.granularity in {"-", "element"} else f" {cell.granularity}"
-    gap = "" if "+g" not in cell.point else " with gap"
+    gap = "" if "g" not in cell.point else " with gap"
     return f"{cell.method}{shapes}{gap}"
 
 

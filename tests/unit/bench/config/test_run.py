@@ -115,7 +115,13 @@ def test_a_point_parses_back(point: str) -> None:
     assert SparsitySpec.at(method="gradual", granularity="element", point=point).point == point
 
 
-@given(density=st.floats(1e-12, 1.0), gap=st.floats(0.0, 1.0))
+def test_a_sparser_target_has_a_negative_gap() -> None:
+    point = parse_point("d1.00-g0.90")
+    assert (point.density, point.gap) == (1.0, -0.9)
+    assert SparsitySpec.at(method="sdclr", granularity="element", point="d1.00-g0.90").point == "d1.00-g0.90"
+
+
+@given(density=st.floats(1e-12, 1.0), gap=st.floats(-1.0, 1.0))
 def test_every_density_has_one_name_that_parses_back(density: float, gap: float) -> None:
     point = Point(density=density, gap=gap)
     assert parse_point(str(point)) == point
@@ -141,7 +147,8 @@ def test_any_text_is_a_point_or_refused(text: str) -> None:
 IMPOSSIBLE: list[tuple[str, dict[str, object], str]] = [
     ("sparsity", {"density": 0.0}, r"sparsity.density is 0.0; it must lie in \(0, 1\]"),
     ("sparsity", {"density": math.nan}, r"sparsity.density is nan"),
-    ("sparsity", {"gap": -0.1}, r"sparsity.gap is -0.1; it must lie in \[0, 1\]"),
+    ("sparsity", {"gap": -1.1}, r"sparsity.gap is -1.1; it must lie in \[-1, 1\]"),
+    ("sparsity", {"gap": -0.1}, "the target would keep nothing"),
     ("sparsity", {"start_fraction": 0.9}, "the start must not exceed the end"),
     ("sparsity", {"period_fraction": 0.0}, "period_fraction"),
     ("sparsity", {"reduction": 2.0}, "Leave density and gap out"),
