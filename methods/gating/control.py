@@ -129,6 +129,8 @@ class GatedMethod(SparseMethod):
             return
         shape = (images.shape[1], images.shape[2], images.shape[3])
         budget = self._budget = Budget.of(self.branches.online, shape)
+        # Of a dense branch beside a gated one there is no predictor to pay for.
+        self._target_budget = Budget.of(self.branches.target, shape)
         overhead = self.observe(images[:2]).online.overhead_macs
         self._wanted = budget.wanted_share(self.setting.reduction, overhead)
         if not self.lowest_share < self._wanted < 1.0:
@@ -180,7 +182,9 @@ class GatedMethod(SparseMethod):
 
     def _measured(self) -> _Found:
         seen = self.observe(self._images)
-        shares = torch.tensor([seen.online.share(self._budget), seen.target.share(self._budget)], dtype=torch.float64)
+        shares = torch.tensor(
+            [seen.online.share(self._budget), seen.target.share(self._target_budget)], dtype=torch.float64
+        )
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # Ranks have running statistics of their own, but must turn their knobs alike.
             shares = shares.to(self._images.device)
@@ -191,7 +195,7 @@ class GatedMethod(SparseMethod):
             shares={"aim": online, "aim_target": target},
             reductions={
                 "aim": self._budget.reduction(online, seen.online.overhead_macs),
-                "aim_target": self._budget.reduction(target, seen.target.overhead_macs),
+                "aim_target": self._target_budget.reduction(target, seen.target.overhead_macs),
             },
         )
 
@@ -224,8 +228,12 @@ class GatedMethod(SparseMethod):
         """Measure on all scored images: MACs forward, per branch, and how far the branches' gates agree."""
         images = scored()
         shape = (images.shape[1], images.shape[2], images.shape[3])
-        budget, seen = Budget.of(self.branches.online, shape), self.observe(images)
-        reductions = [budget.reduction(each.share(budget), each.overhead_macs) for each in (seen.online, seen.target)]
+        budgets = [Budget.of(encoder, shape) for encoder in (self.branches.online, self.branches.target)]
+        budget, seen = budgets[0], self.observe(images)
+        reductions = [
+            each.reduction(activity.share(each), activity.overhead_macs)
+            for each, activity in zip(budgets, (seen.online, seen.target), strict=True)
+        ]
         asked = self.setting.reduction
         facts: dict[str, object] = {
             "dense_macs": budget.dense,
@@ -249,7 +257,7 @@ class GatedMethod(SparseMethod):
         few = images[:MAPPED_IMAGES]
         return GateFacts(
             online_share=training_share(self.branches.online, budget, _overhead(seen.online, budget)),
-            target_share=training_share(self.branches.target, budget, _overhead(seen.target, budget)),
+            target_share=training_share(self.branches.target, budgets[1], _overhead(seen.target, budgets[1])),
             facts=facts,
             features=seen.features,
             maps={
