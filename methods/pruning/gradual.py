@@ -1,5 +1,7 @@
 """Gradual magnitude pruning (GMP): from dense to the final density along a cubic ramp."""
 
+from typing import Literal
+
 from torch.optim import Optimizer
 
 from methods import masking, scores
@@ -24,15 +26,28 @@ class Gradual(SparseMethod):
     Args:
         setting: ``density`` is the final one.
         allocation: how the layers share it; see ``allocation.ranked``.
+        start: of the ramp: where the setting says, or with the first step.
     """
 
-    def __init__(self, setting: Setting, *, allocation: Allocation = "global") -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        allocation: Allocation = "global",
+        start: Literal["setting", "first step"] = "setting",
+    ) -> None:
         super().__init__()
         require_one_mask(setting, "gradual")
         require_shares(setting.granularity, allocation)
         self._setting = setting
         self._allocation = allocation
+        self._is_early = start == "first step"
         self._final_level = setting.granularity.level(setting.density)
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """The ramp's, if it starts with the first step; else the setting's."""
+        return (0.0, self._setting.end_fraction) if self._is_early else None
 
     def attach(self, branches: Branches, total_steps: int) -> None:
         """Plan the ramp; the masks stay ones until it starts.
@@ -45,7 +60,7 @@ class Gradual(SparseMethod):
         self._branches = branches
         self._level = Cubic.over(
             total_steps,
-            setting.start_fraction,
+            0.0 if self._is_early else setting.start_fraction,
             setting.end_fraction,
             setting.period_fraction,
             initial=1.0,
