@@ -84,6 +84,18 @@ def nm_table(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["environment"])
+def transfer_table(session: nox.Session) -> None:
+    """Train, evaluate, judge and print the table of transfer: encoders probed on CIFAR-100 and on digits as well."""
+    python(session, "-m", "bench", "table", "transfer", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
+def asymmetry_table(session: nox.Session) -> None:
+    """Train, evaluate, judge and print the table of unequal branches: which is sparser, and by how much."""
+    python(session, "-m", "bench", "table", "asymmetry", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
 def gating_table(session: nox.Session) -> None:
     """Train, evaluate, judge and print the table of gated activations, with its pictures."""
     python(session, "-m", "bench", "table", "gating", *session.posargs)

@@ -12,6 +12,7 @@ from methods.gating.dual import DualGate, Target
 from methods.gating.group import GroupGate
 from methods.gating.setting import GateSetting
 from methods.gating.spatial import SpatialGate
+from methods.gating.unified import UnifiedGate
 from methods.method import Facts, SparseMethod
 from methods.options import build
 from methods.pruning.asp import Asp
@@ -20,17 +21,24 @@ from methods.pruning.gradual import Gradual
 from methods.pruning.granet import GraNet
 from methods.pruning.group_lasso import GroupLasso
 from methods.pruning.itop import Itop
+from methods.pruning.momentum import MomentumPruning
+from methods.pruning.narrow import Narrow
+from methods.pruning.one_shot import OneShot
 from methods.pruning.rigl import Rigl
+from methods.pruning.sdclr import SDCLR
 from methods.pruning.snfs import Snfs
 from methods.pruning.sparse_then_dense import SparseThenDense
 from methods.pruning.sr_ste import SrSte
 from methods.pruning.srigl import SRigl
 from methods.pruning.static import StaticMask
 from methods.pruning.synchronized import Synchronized
+from methods.pruning.synchronized_as_published import SynchronizedAsPublished
+from methods.pruning.ticket import Ticket
 from methods.setting import Setting
 
 METHODS: dict[str, Callable[[Setting], SparseMethod]] = {
     "dense": Dense,
+    "dense_narrow": Narrow,
     "static_erk": partial(StaticMask, allocation=erk),
     "static_uniform": partial(StaticMask, allocation=uniform),
     "set": partial(Rigl, growth="random", replaces_step=False),
@@ -40,9 +48,10 @@ METHODS: dict[str, Callable[[Setting], SparseMethod]] = {
     "srigl": SRigl,
     "snfs": Snfs,
     "sparse_then_dense": SparseThenDense,
-    "gradual": partial(Gradual, allocation="global"),
-    "gradual_erk": partial(Gradual, allocation="erk"),
-    "gradual_lamp": partial(Gradual, allocation="lamp"),
+    "gradual": partial(Gradual, allocation="global", start="setting"),
+    "gradual_early": partial(Gradual, allocation="global", start="first step"),
+    "gradual_erk": partial(Gradual, allocation="erk", start="setting"),
+    "gradual_lamp": partial(Gradual, allocation="lamp", start="setting"),
     "granet": partial(GraNet, allocation="global"),
     "granet_erk": partial(GraNet, allocation="erk"),
     "granet_lamp": partial(GraNet, allocation="lamp"),
@@ -50,6 +59,12 @@ METHODS: dict[str, Callable[[Setting], SparseMethod]] = {
     "synchronized_active": partial(Synchronized, allocation="global"),
     "synchronized_erk": partial(Synchronized, allocation="erk"),
     "synchronized_lamp": partial(Synchronized, allocation="lamp"),
+    "synchronized_as_published": partial(SynchronizedAsPublished, allocation="global"),
+    "synchronized_lamp_as_published": partial(SynchronizedAsPublished, allocation="lamp", momentum=0.0),
+    "one_shot": partial(OneShot, allocation="global"),
+    "ticket": Ticket,
+    "sdclr": SDCLR,
+    "momentum_pruning": MomentumPruning,
     "sr_ste": partial(SrSte, transposable=False),
     "sr_ste_transposable": partial(SrSte, transposable=True),
     "asp": partial(Asp, transposable=False),
@@ -71,6 +86,7 @@ GATES: dict[str, Callable[[GateSetting], GatedMethod]] = {
     "feature_boosting": FeatureBoosting,
     "group_gate": GroupGate,
     "spatial_gate": SpatialGate,
+    "unified_gate": UnifiedGate,
 }
 
 __all__ = ["GATES", "METHODS", "Branches", "Facts", "GateSetting", "Setting", "SparseMethod", "build"]

@@ -65,6 +65,7 @@ _DUAL_SOURCE = "https://github.com/mengjian0502/StructuredCG_RRAM"
 
 WORKS: dict[str, Work] = {
     "dense": Work(title="nothing is pruned", skips=(), shapes=("-",)),
+    "dense_narrow": Work(title="a narrower dense encoder (ours)"),
     "static_erk": Work(title=f"{_LOTTERY}, static", year=2020, source=_RIGL, shapes=("element", "block4x4")),
     "static_uniform": Work(title=f"{_LOTTERY}, static", year=2020, source=_RIGL, shapes=SHAPES),
     "set": Work(
@@ -92,6 +93,9 @@ WORKS: dict[str, Work] = {
         source="https://arxiv.org/abs/2303.10464",
     ),
     "gradual": Work(title=_GMP, year=2017, source="https://arxiv.org/abs/1710.01878", shapes=SHAPES),
+    "gradual_early": Work(
+        title=f"{_GMP}; from the first step on", year=2017, source="https://arxiv.org/abs/1710.01878", shapes=SHAPES
+    ),
     "gradual_erk": Work(title=f"{_GMP}; counts of RigL", year=2020, source=_RIGL, shapes=("element", "block4x4")),
     "gradual_lamp": Work(title=_LAMP, year=2021, source=_LAMP_SOURCE, shapes=("element", "block4x4")),
     "granet": Work(title=_BOOSTING, year=2021, source=_GRANET),
@@ -106,6 +110,34 @@ WORKS: dict[str, Work] = {
     ),
     "synchronized_lamp": Work(
         title=f"{_SYNCHRONIZED}; counts of LAMP", year=2023, source=_SYNCCP, shapes=("element", "block4x4")
+    ),
+    "synchronized_as_published": Work(
+        title=f"{_SYNCHRONIZED}; as its code does it", year=2023, source=_SYNCCP, shapes=("element", "2:4")
+    ),
+    "synchronized_lamp_as_published": Work(
+        title=f"{_SYNCHRONIZED}; with LAMP, as its code does it", year=2023, source=_SYNCCP
+    ),
+    "one_shot": Work(
+        title="Han et al., Learning both weights and connections for efficient neural networks",
+        year=2015,
+        source="https://arxiv.org/abs/1506.02626",
+        shapes=SHAPES,
+    ),
+    "ticket": Work(
+        title="Chen et al., The lottery tickets hypothesis for supervised and self-supervised pre-training",
+        year=2021,
+        source="https://github.com/VITA-Group/CV_LTH_Pre-training",
+    ),
+    "sdclr": Work(
+        title="Jiang et al., Self-damaging contrastive learning (SDCLR)",
+        year=2021,
+        source="https://github.com/VITA-Group/SDCLR",
+    ),
+    "momentum_pruning": Work(
+        title="Pan et al., Momentum contrastive pruning (MCP), our reading of its abstract",
+        year=2022,
+        source="https://doi.org/10.1109/CVPRW56347.2022.00298",
+        shapes=("filter",),
     ),
     "sr_ste": Work(title=_SCRATCH, year=2021, source=_SCRATCH_SOURCE, skips=("forward", "backward"), shapes=_PATTERNS),
     "sr_ste_transposable": Work(
@@ -161,5 +193,10 @@ WORKS: dict[str, Work] = {
         title="Verelst and Tuytelaars, Dynamic convolutions: exploiting spatial sparsity (DynConv)",
         year=2020,
         source="https://github.com/thomasverelst/dynconv",
+    ),
+    "unified_gate": Work(
+        title="Krishna et al., Unifying synergies between self-supervised learning and dynamic computation",
+        year=2023,
+        source="https://github.com/KrishnaTarun/Unification",
     ),
 }

@@ -1,6 +1,7 @@
 """Strategies and small subjects that several test files share."""
 
 import copy
+import dataclasses
 from collections.abc import Iterator
 
 import torch
@@ -9,7 +10,7 @@ from lightly.models.utils import update_momentum
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from methods import masking
+from methods import METHODS, masking
 from methods.branches import Branches
 from methods.granularity import parse
 from methods.masking import Masks
@@ -19,12 +20,28 @@ from methods.works import WORKS
 
 IMAGE = (3, 8, 8)
 DENSITIES = {"-": 1.0, "2:4": 0.5, "1:4": 0.25, "block4x4": 0.25}  # of shapes that do not have any
-FIXED = ("dense", "static_erk", "static_uniform")  # masks that are written once
+POINTS = ((1.0, -0.9), (0.5, 0.5))  # (density, gap) of methods that are about one branch: a dense one stands beside it
+FIXED = ("dense", "dense_narrow", "static_erk", "static_uniform")  # masks that are written once
 
 
 def has_gap(method: str) -> bool:
     """Whether a method of the registry writes two masks."""
-    return method.startswith("synchronized")
+    setting = setting_of(method)
+    return bool(setting.gap) or _accepts(method, dataclasses.replace(setting, gap=0.1))
+
+
+def takes(method: str, *, tied: bool) -> bool:
+    """Whether a method of the registry takes a target that shares the weights, or one that is an average."""
+    try:
+        METHODS[method](setting_of(method)).attach(branches(tied=tied), 20)
+    except ValueError:
+        return False
+    return True
+
+
+def keeps_exact_counts(method: str) -> bool:
+    """Whether a method of the registry keeps as much as it is asked to: not what was published, nor whole channels."""
+    return not method.endswith("_as_published") and method != "dense_narrow"
 
 
 def shapes_of(method: str) -> str:
@@ -32,10 +49,30 @@ def shapes_of(method: str) -> str:
     return WORKS[method].shapes[0] if method in WORKS else "element"
 
 
-def setting_of(method: str, shapes: str = "", /, **changes: float) -> Setting:
-    """A setting that the method takes: at the density of its shapes where they have one, else at 0.1."""
-    shapes, density = shapes or shapes_of(method), changes.pop("density", 0.1)
-    return Setting(density=DENSITIES.get(shapes, density), seed=7, granularity=parse(shapes), **changes)
+def setting_of(
+    method: str, shapes: str = "", /, *, density: float = 0.1, gap: float = 0.0, **changes: float
+) -> Setting:
+    """A setting that the method takes: what is asked for, at the density of its shapes, or one of the other points."""
+    shapes = shapes or shapes_of(method)
+    asked = Setting(
+        density=DENSITIES.get(shapes, density),
+        gap=gap,
+        seed=7,
+        granularity=parse(shapes),
+        **changes,
+    )
+    if not asked.granularity.is_whole:
+        return asked
+    others = [dataclasses.replace(asked, density=kept, gap=apart) for kept, apart in POINTS]
+    return next((setting for setting in (asked, *others) if _accepts(method, setting)), asked)
+
+
+def _accepts(method: str, setting: Setting) -> bool:
+    try:
+        METHODS[method](setting)
+    except ValueError:
+        return False
+    return True
 
 
 def tiny_encoder(seed: int = 0) -> nn.Module:

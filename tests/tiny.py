@@ -23,7 +23,8 @@ from bench.training.exported import Exported, exported
 from bench.training.facts import facts
 from bench.training.mask_file import maps, packed
 from bench.training.state import Training
-from tests.strategies import DENSITIES, shapes_of
+from methods import METHODS
+from tests.strategies import DENSITIES, setting_of, shapes_of
 
 FRAMEWORKS = {
     "simclr": SimCLRSpec(hidden_dim=16, output_dim=16, temperature=0.2),
@@ -48,12 +49,16 @@ def tiny_run(
 ) -> Run:
     """Return a run of 20 optimizer steps, 4 an epoch; ramps take steps 6 to 14. Without a shape: one that suits."""
     shapes = granularity or shapes_of(method)
+    density = density if granularity else DENSITIES.get(shapes, density)
+    if method in METHODS:
+        point = setting_of(method, shapes, density=density, gap=gap)
+        density, gap = point.density, point.gap
     return Run(
         framework=FRAMEWORKS[framework],
         sparsity=SparsitySpec(
             method=method,
             granularity=shapes,
-            density=density if granularity else DENSITIES.get(shapes, density),
+            density=density,
             gap=gap,
         ),
         data=DataSpec(name="digits", train_images=96),

@@ -15,7 +15,9 @@ from bench.judging.contrast import DENSE, Contrast, base_of, contrast, half_widt
 from bench.judging.judged_table import (
     GATE_FACTS,
     HEALTH_FACTS,
+    OVERLAP,
     SHOWN_FACTS,
+    TRANSFER_FACTS,
     JudgedTable,
     Row,
     Sample,
@@ -271,7 +273,8 @@ def _facts(cell: str, shown: Mapping[str, Sequence[Record]], spec: TableSpec) ->
     (A record counts them per step of its own.)
     """
     facts = {
-        name: _mean_fact(shown[cell], name) for name in ("optimizer_steps", *SHOWN_FACTS, *GATE_FACTS, *HEALTH_FACTS)
+        name: _mean_fact(shown[cell], name)
+        for name in ("optimizer_steps", *SHOWN_FACTS, *GATE_FACTS, *TRANSFER_FACTS, OVERLAP, *HEALTH_FACTS)
     }
     leader = dict(spec.leaders).get(cell)
     if leader is not None:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable
 
 from bench.config.cell import parse_cell
+from bench.data.known import title_of
 from bench.judging.claim_judge import JudgedClaim
 from bench.judging.contrast import DENSE
-from bench.judging.judged_table import JudgedTable, Row, Sample
+from bench.judging.judged_table import OVERLAP, TRANSFERS, JudgedTable, Row, Sample
 from bench.report.grid import ALWAYS_WIDE, HTML_ONLY, NOTHING, Column
 from bench.report.power import METRIC_TITLES
 from bench.runs.record import METRICS
@@ -26,10 +27,13 @@ def result_columns(table: JudgedTable) -> Iterable[Column[Row]]:
         if metric != judged_metric:
             yield from _metric_columns(metric, rank=1)
     yield from _gate_columns(judged_metric)
+    for name in TRANSFERS:
+        yield _fact(f"linear on {title_of(name)}", f"transfer_{name}_percent", rank=0, digits=2)
     yield _fact("density", "density_prunable", rank=1)
     yield _fact("density, whole encoder", "density_encoder", rank=ALWAYS_WIDE)
     yield _fact("MACs", "macs_ratio", rank=2)
     yield _fact("training MACs", "training_macs_ratio", rank=2)
+    yield _fact("overlap of the branches beyond chance", OVERLAP, rank=2)
     yield _fact("constant features", "constant_features", rank=ALWAYS_WIDE, digits=1)
     yield _fact("effective rank", "effective_rank", rank=ALWAYS_WIDE, digits=1)
     yield _fact("weights in the emptiest layer", "emptiest_layer_weights", rank=ALWAYS_WIDE, digits=1)

@@ -16,6 +16,7 @@ from bench.config.code import code_of
 from bench.config.run import Run
 from bench.data import dataset as data_dataset
 from bench.evaluation.scores import probe_for, scores
+from bench.evaluation.transfer import data_of, transferred
 from bench.provenance import git_state
 from bench.runs.context import Context
 from bench.runs.determinism import be_deterministic
@@ -47,6 +48,9 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
     made_by, commit = code_of(run), git_state()  # hours later other code may be checked out
     started, clock, cpu = dt.datetime.now(dt.UTC), time.monotonic(), time.process_time()
     folder = RunFolder.of(context.runs_dir, run)
+    others = {  # before the training: what is missing is said at once
+        name: data_dataset.load(spec, context.data_dir, context.cache_dir) for name, spec in data_of(run).items()
+    }
     dataset, trained, fabric = train(run, context, tick)
     trained_cpu = time.process_time()
     ended = exported(trained, dataset.test.seen, tick)
@@ -55,6 +59,7 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
         is_one = ended.target is ended.encoder
         of_target = metrics if is_one else scores(run, dataset, ended.target, None, tick)[0]
         counts |= {f"{name}_target": percent for name, percent in of_target.items()}
+    counts |= transferred(ended.encoder, others, tick)
     masks = trained.masks | mask_file.packed("final", trained.framework) | mask_file.maps(ended.gates, dataset)
     packed = mask_file.written(masks)
     files.write_atomically(folder.masks, packed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from bench.config.profiles import PROFILES
 from bench.data.fit import fitted
 from bench.data.known import Content, known_content
-from bench.tables import cifar10, cifar100, gating, imagenet100, nm, structured
+from bench.tables import asymmetry, cifar10, cifar100, gating, imagenet100, nm, structured, transfer
 from bench.tables.spec import TableSpec
 
 
@@ -45,6 +45,8 @@ TABLES: dict[str, Table] = {
     gating.NAME: Table(data=gating.DATA, build=gating.table, regression_cells=gating.REGRESSION_CELLS),
     nm.NAME: Table(data=nm.DATA, build=nm.table, regression_cells=nm.REGRESSION_CELLS),
     structured.NAME: Table(data=structured.DATA, build=structured.table, regression_cells=structured.REGRESSION_CELLS),
+    transfer.NAME: Table(data=transfer.DATA, build=transfer.table, regression_cells=transfer.REGRESSION_CELLS),
+    asymmetry.NAME: Table(data=asymmetry.DATA, build=asymmetry.table, regression_cells=asymmetry.REGRESSION_CELLS),
     imagenet100.NAME: Table(
         data=imagenet100.DATA,
         build=imagenet100.table,

@@ -21,8 +21,13 @@ ALLOCATED = (
 )
 # Opponents beyond those that the papers compare with: no time for them at smoke size.
 OPPONENTS = ("set_itop", "rigl_itop", "snfs", "srigl", "sparse_then_dense")
+# A narrower dense encoder at each density: with `--match training-macs`, dense training at the cost of sparse training.
+CONTROL = ("dense_narrow",)
+# Trained densely and pruned afterwards; and the code of synchronized pruning as it was published.
+PRUNED_LATER = ("one_shot", "ticket")
+AS_PUBLISHED = ("synchronized_as_published", "synchronized_lamp_as_published")
 PATTERN, PATTERN_DENSITY = "2:4", 0.50
-PATTERN_SPARSE = ("static_uniform", "gradual", "synchronized")
+PATTERN_SPARSE = ("static_uniform", "gradual", "synchronized", "synchronized_as_published")
 # With labels, in one view a step: dense, and the only opponent there that is trained sparse from dense as SyncCP is.
 SUPERVISED = ("gradual",)
 # The stand-in shows that everything is wired up: a shared encoder, an EMA target and a method of each kind do.
@@ -64,7 +69,7 @@ def table(profile: str, data: str) -> TableSpec:
     """Return the table at a profile's size on CIFAR-10 or, with fewer rows, on the stand-in."""
     if data == STAND_IN:
         return laid_out(NAME, DATA, profile, data, STAND_IN_ROWS)
-    whole = dict.fromkeys(FRAMEWORKS, (*SPARSE, *OPPONENTS, *ALLOCATED))
+    whole = dict.fromkeys(FRAMEWORKS, (*SPARSE, *OPPONENTS, *ALLOCATED, *CONTROL, *PRUNED_LATER, *AS_PUBLISHED))
     patterned = {framework: _patterned(profile, framework) for framework in FRAMEWORKS}
     return laid_out(NAME, DATA, profile, data, rows_of(profile, SMOKE_SPARSE, whole), patterned)
 

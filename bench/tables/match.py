@@ -23,7 +23,7 @@ LEADER = "synchronized"  # the rows that others are matched to
 FACTS: Mapping[Match, str] = {"macs": "macs_ratio", "training-macs": "training_macs_ratio"}
 Measured = Mapping[str, Mapping[str, float]]  # cell -> fact -> mean over its runs
 # Methods whose counts per layer follow from the density alone: as those of the method named beside, with fixed masks.
-COUNTED = {"static_uniform": "static_uniform"} | dict.fromkeys(
+COUNTED = {name: name for name in ("dense_narrow", "static_uniform")} | dict.fromkeys(
     (
         *("static_erk", "set", "set_itop", "rigl", "rigl_itop", "srigl"),
         *("gradual_erk", "granet_erk", "synchronized_erk"),

@@ -25,14 +25,16 @@ def sparse_points(size: Profile, methods: Iterable[str], granularity: str, densi
 def shaped_points(size: Profile, rows: Iterable[tuple[str, str]], density: float) -> list[SparsitySpec]:
     """Return every (granularity, method) pair at one density; ``synchronized`` with the profile's gap alone.
 
-    With an N:M pattern, the gap is the fraction of the target's groups that are dense.
+    With an N:M pattern, the gap is the fraction of the target's groups that are dense. The target of
+    ``momentum_pruning`` is dense.
     """
+    gaps = {"synchronized": size.gap, "momentum_pruning": 1.0 - density}
     return [
         SparsitySpec(
             method=method,
             granularity=granularity,
             density=density,
-            gap=size.gap if method == "synchronized" else 0.0,
+            gap=gaps.get(method, 0.0),
         )
         for granularity, method in rows
     ]

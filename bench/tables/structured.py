@@ -11,7 +11,6 @@ from bench.tables.spec import TableSpec
 NAME = "structured"
 DATA = "cifar10"
 
-FRAMEWORKS = ("simclr", "moco")  # a shared encoder, and the cheaper of those with an EMA target
 # Filters have one density in all layers, and rows are compared: so random masks are uniform everywhere.
 SPARSE = ("static_uniform", "gradual", "synchronized")
 GRANULARITIES = ("element", "block4x4", "block8x1", "filter")  # all fit every layer from width 1/8 on
@@ -46,13 +45,13 @@ STAND_IN_ROWS = {
     ),
     "moco": (("filter", "synchronized"),),
 }
-WHOLE_ROWS = dict.fromkeys(
-    FRAMEWORKS,
-    (
-        *itertools.product(GRANULARITIES, SPARSE),
-        *((granularity, "group_lasso") for granularity in GRANULARITIES if granularity != "element"),
-    ),
+_EVERYWHERE = (
+    *itertools.product(GRANULARITIES, SPARSE),
+    *((granularity, "group_lasso") for granularity in GRANULARITIES if granularity != "element"),
+    ("filter", "one_shot"),
 )
+# A shared encoder, and the cheaper of those with an EMA target: there a momentum encoder's filters can be pruned.
+WHOLE_ROWS = {"simclr": _EVERYWHERE, "moco": (*_EVERYWHERE, ("filter", "momentum_pruning"))}
 
 
 def table(profile: str, data: str) -> TableSpec:

@@ -12,6 +12,7 @@ from bench.training.state import Training
 from methods import macs, masking
 from methods.granularity import element, parse
 from methods.method import GateFacts
+from methods.overlap import overlap
 
 EMPTIED = 0.1  # of the network's density: a layer that keeps less was emptied by the allocation (ours)
 
@@ -45,6 +46,7 @@ def facts(run: Run, dataset: Dataset, training: Training, made: Exported) -> dic
         "kept_weights": sum(online.values()),
         "kept_weights_target": sum(target.values()),
         **_emptied(framework),
+        **_overlap(run, training),
         "density_prunable": macs.density_prunable(framework.online),
         "density_encoder": macs.density_encoder(framework.online),
         "dense_macs": sum(macs.inference_macs(framework.online, shape(dataset)).values()),
@@ -81,6 +83,15 @@ def _emptied(framework: Framework) -> dict[str, object]:
         "emptiest_layer_weights": min(kept.values()),
         "emptied_layers": [path for path, ones in kept.items() if ones < EMPTIED * density * sizes[path]],
     }
+
+
+def _overlap(run: Run, training: Training) -> dict[str, object]:
+    """Say how alike the final masks of the branches are, where a method keeps two; 0: as alike as chance makes them."""
+    framework = training.framework
+    if run.sparsity.reduction or not training.method.splits_branches:
+        return {}
+    found = overlap(masking.read(framework.online), masking.read(framework.target))
+    return {"branch_overlap": found.chance_corrected, "branch_containment": found.containment}
 
 
 def _left_dense(run: Run, framework: Framework) -> dict[str, object]:

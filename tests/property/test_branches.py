@@ -33,16 +33,20 @@ from tests.strategies import (
     branches,
     has_gap,
     images,
+    keeps_exact_counts,
     loss_of,
     masked_encoder,
     random_masks,
     setting_of,
+    takes,
     tiny_encoder,
     train,
 )
 
 TOTAL = 20
-RAMPS = [name for name in METHODS if name.startswith(("gradual", "granet", "synchronized"))]
+EXACT = [name for name in METHODS if keeps_exact_counts(name)]
+PAIRS = [(name, tied) for name in METHODS for tied in (False, True) if takes(name, tied=tied)]
+RAMPS = [name for name in EXACT if name.startswith(("gradual", "granet", "synchronized")) and name != "gradual_early"]
 DYNAMIC = ["set", "rigl", *RAMPS]
 # Of these, no weight is 0 but what the mask dropped. What others grow starts at 0, and may stay so behind a dead unit.
 NEVER_ZERO = [*FIXED, *(name for name in RAMPS if not name.startswith("granet"))]
@@ -136,8 +140,7 @@ def test_gradients_of_both_views_reach_the_latent_through_their_own_masks() -> N
 # Every method
 
 
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("name", "tied"), [pair for pair in PAIRS if pair[0] in EXACT])
 def test_counts_are_exact_and_nothing_changes_after_the_last_update(name: str, tied: bool) -> None:  # noqa: FBT001
     method, pair, optimizer = attached(name, tied=tied)
     history = [digests(pair)]
@@ -146,11 +149,13 @@ def test_counts_are_exact_and_nothing_changes_after_the_last_update(name: str, t
     updates = method.facts().update_steps
     changed = tuple(step for step in range(TOTAL) if history[step + 1] != history[step])
     assert method.follows_weights or set(changed) <= set(updates)
-    assert method.follows_weights or max(updates, default=0) <= 0.9 * TOTAL
     asked = setting_of(name)
-    unit = asked.granularity.unit or 1
-    final = unit * budget(sum(SIZES.values()) // unit, 1.0 if method.ends_dense else asked.density)
-    assert sum(masking.counts(pair.online).values()) == sum(masking.counts(pair.target).values()) == final
+    unit, density = asked.granularity.unit or 1, 1.0 if method.ends_dense else asked.density
+    kept, wanted = (unit * budget(sum(SIZES.values()) // unit, each) for each in (density, density + asked.gap))
+    assert sum(masking.counts(pair.online).values()) == kept
+    assert sum(masking.counts(pair.target).values()) == wanted
+    # What is exported was trained under its mask; only a target's mask may change to the end.
+    assert method.follows_weights or wanted < kept or max(updates, default=0) <= 0.9 * TOTAL
     if name in DYNAMIC:
         assert updates == (range_of_the_ramp() if name in RAMPS else tuple(range(1, LAST + 1)))
         assert len(set(changed) & set(updates)) >= 5
@@ -172,8 +177,7 @@ def test_the_target_mask_is_a_copy_unless_the_method_is_about_branches(name: str
         assert online == target
 
 
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in FIXED])
+@pytest.mark.parametrize(("name", "tied"), [pair for pair in PAIRS if pair[0] not in FIXED])
 def test_accumulation_does_not_move_the_updates(name: str, tied: bool) -> None:  # noqa: FBT001
     steps = []
     for accumulate in (1, 4):
@@ -184,10 +188,10 @@ def test_accumulation_does_not_move_the_updates(name: str, tied: bool) -> None: 
     assert steps[0] == steps[1]
 
 
-@pytest.mark.parametrize("name", METHODS)
-@given(st.integers(0, TOTAL), st.booleans())
-@settings(max_examples=6)
-def test_resuming_at_any_step_changes_no_bit(name: str, stop: int, tied: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(("name", "tied"), PAIRS)
+@given(st.integers(0, TOTAL))
+@settings(max_examples=3)
+def test_resuming_at_any_step_changes_no_bit(name: str, tied: bool, stop: int) -> None:  # noqa: FBT001
     method, pair, optimizer = attached(name, tied=tied)
     for _ in train(method, pair, optimizer, steps=range(stop)):
         pass
@@ -271,8 +275,9 @@ def test_a_stateless_method_refuses_foreign_state() -> None:
     [
         ({"density": 0.0}, "density 0.0 is outside"),
         ({"density": 1.2}, "density 1.2 is outside"),
-        ({"gap": -0.1}, r"gap -0.1 is outside \[0, 1\]"),
-        ({"gap": float("nan")}, r"gap nan is outside \[0, 1\]"),
+        ({"gap": -1.1}, r"gap -1.1 is outside \[-1, 1\]"),
+        ({"gap": float("nan")}, r"gap nan is outside \[-1, 1\]"),
+        ({"gap": -0.5}, "a target that is sparser keeps something"),
         ({"start_fraction": 0.7}, "start must not exceed end"),
         ({"end_fraction": 0.95}, "at least 10 % of the steps before the end"),
         ({"period_fraction": 0.0}, "period_fraction 0.0"),
@@ -406,7 +411,7 @@ def test_synchronized_exchanges_online_weights_by_the_dense_gradient() -> None:
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("name", [name for name in METHODS if name.startswith(("synchronized", "granet"))])
+@pytest.mark.parametrize("name", [name for name in EXACT if name.startswith(("synchronized", "granet"))])
 def test_some_of_what_grows_outlives_the_next_update(name: str, tied: bool) -> None:  # noqa: FBT001
     """Counted from the masks alone. If all latents are ranked, what was dropped last time comes straight back."""
     method, pair, optimizer = attached(name, tied=tied, density=0.2)

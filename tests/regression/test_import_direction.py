@@ -18,22 +18,11 @@ INSIDE = {
 # What method files share. They never import each other: a method is told by one file and this.
 SHARED = {
     *("method", "history", "branches", "setting", "masking", "granularity", "allocation", "schedule", "scores"),
-    *("exchange", "newcomers", "overlap", "macs", "draws", "drop_and_grow"),
+    *("exchange", "newcomers", "overlap", "macs", "draws", "drop_and_grow", "normalisation", "stages"),
 }
 SHARED_BY_GATES = {
-    *(
-        "control",
-        "setting",
-        "layer",
-        "gate",
-        "convolution",
-        "measure",
-        "residual",
-        "winners",
-        "mask_unit",
-        "masked",
-        "pixels",
-    ),
+    *("control", "setting", "layer", "gate", "convolution", "measure", "residual", "winners", "mask_unit", "masked"),
+    *("pixels", "channel_unit"),
 }  # skipping: no method needs it
 # The rooms of bench, from the ground up: the story of one cell. A room imports from itself or an earlier one, and no
 # module in a circle.

@@ -16,7 +16,7 @@ from torch.optim import SGD
 
 from methods import METHODS, masking
 from methods.branches import Branches
-from tests.strategies import branches, images, loss_of, setting_of
+from tests.strategies import branches, images, loss_of, setting_of, takes
 
 TOTAL = 14
 
@@ -38,9 +38,9 @@ class Framework(nn.Module):
 def digests(name: str, rank: int, *, tied: bool) -> list[str]:
     pair = branches(tied=tied)
     torch.manual_seed(1000 + rank)
-    wrapped = DistributedDataParallel(Framework(pair), broadcast_buffers=False)
     method = METHODS[name](setting_of(name))
-    method.attach(pair, TOTAL)
+    method.attach(pair, TOTAL)  # it may give a branch parameters of its own
+    wrapped = DistributedDataParallel(Framework(pair), broadcast_buffers=False)
     optimizer = SGD(pair.online.parameters(), lr=0.1, momentum=0.9)
     data = torch.Generator().manual_seed(2000 + rank)
     seen = []
@@ -64,6 +64,7 @@ def main(rank: int, file: str) -> None:
         f"{name} {'tied' if tied else 'EMA'}": digests(name, rank, tied=tied)
         for name in METHODS
         for tied in (False, True)
+        if takes(name, tied=tied)
     }
     with mock.patch("torch.distributed.all_reduce"):
         result["mutation"] = digests("synchronized", rank, tied=False)

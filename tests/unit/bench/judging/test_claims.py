@@ -173,8 +173,13 @@ def test_every_profile_is_judged_or_excused() -> None:
 def test_the_stored_claims_are_readable_and_of_works_that_the_table_is_about(name: str) -> None:
     claims = load_claims(name)
     pruning, gating = "Synchronized Contrastive Pruning", "Contrastive Dual Gating"
-    works = {"cifar10": {pruning}, "cifar100": {pruning}, "structured": {pruning}, "gating": {gating}}
-    works |= {"nm": {pruning, "SR-STE"}, "imagenet100": {pruning, gating}}
+    starts = "Studying the impact of magnitude pruning on contrastive learning methods"
+    works = {"cifar10": {pruning}, "cifar100": {pruning}, "structured": {pruning}}
+    unification = "Unifying Synergies between Self-supervised Learning and Dynamic Computation"
+    tickets = "The Lottery Tickets Hypothesis for Supervised and Self-supervised Pre-training in Computer Vision Models"
+    works |= {"asymmetry": {pruning, starts}, "gating": {gating, unification}, "transfer": {tickets}}
+    works["nm"] = {pruning, "SR-STE"}
+    works["imagenet100"] = {pruning, gating}
     assert {claim.work for claim in claims.claims} == works[name]
     for profile in TABLES[name].profiles:
         judged = judge_claims(claims, profile, {}, TABLES[name](profile, "cifar10").names)
@@ -198,7 +203,8 @@ def test_a_claim_has_one_home() -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_every_claim_finds_its_cells(name: str) -> None:
     for claim in load_claims(name).claims:
-        assert claim.profiles
+        excused = "within one framework"  # claims that relate two are not judged
+        assert claim.profiles or excused in claim.not_judged["paper"]
         for profile in claim.profiles:
             assert claim.pairs(TABLES[name](profile, "cifar10").names)
 
