@@ -228,7 +228,7 @@ class EvaluationSpec:
         knn_neighbours: of the vote; a tenth of the bank where that is less.
         knn_temperature: of the vote's weights.
         probe: a key of ``bench.evaluation.probes.PROBES``.
-        transfer: other data sets that the encoder is probed on, joined by ``+``.
+        transfer: other data sets that the encoder is probed on, joined by ``+``; ``None``: on none.
     """
 
     knn_neighbours: int = 200
@@ -309,11 +309,13 @@ class Run:
         return math.floor(train_images / images)
 
     def total_steps(self, train_images: int) -> int:
-        """Return the optimizer steps of the whole run over ``train_images`` images.
+        """Return the optimizer steps of the whole run over ``train_images`` images; ``untrained`` takes none.
 
         Raises:
             RunError: they do not fill one batch.
         """
+        if self.sparsity.method == UNTRAINED:
+            return 0
         return self.optimizer.steps or self.optimizer.epochs * self.steps_per_epoch(train_images)
 
 

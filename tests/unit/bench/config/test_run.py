@@ -57,6 +57,7 @@ OTHER_TEXTS = {
     "precision": "bf16-mixed",
     "probe": "sgd",
     "stem": "imagenet",
+    "transfer": "digits",
 }
 TOGETHER = {
     *(("framework", "name"), ("optimizer", "name"), ("optimizer", "trust_coefficient"), ("optimizer", "clip_lr")),
@@ -75,8 +76,8 @@ def test_every_field_changes_the_name(part: str) -> None:
             continue
         if (part, item.name) in TOGETHER:
             continue
-        changed = OTHER_TEXTS.get(item.name, f"{old}x") if isinstance(old, str) else old / 2 or 0.5
-        changed = changed if isinstance(old, str | float) else old + 1
+        changed = OTHER_TEXTS.get(item.name, f"{old}x") if isinstance(old, str | None) else old / 2 or 0.5
+        changed = old + 1 if isinstance(old, int) else changed
         other = dataclasses.replace(RUN, **{part: dataclasses.replace(value, **{item.name: changed})})
         assert other.run_id != RUN.run_id, item.name
 
@@ -214,3 +215,13 @@ def test_smaller_images_first_change_the_name_together() -> None:
         for pixels, share in ((0, 0.0), (16, 0.5), (20, 0.5), (16, 0.7))
     }
     assert len(names) == 4
+
+
+def test_untrained_takes_no_step_even_where_others_are_given_a_number() -> None:
+    """`table --set optimizer.steps=12` sets them for every cell; the floor stays the floor."""
+    optimizer = dataclasses.replace(RUN.optimizer, steps=12)
+    assert dataclasses.replace(RUN, optimizer=optimizer).total_steps(12_800) == 12
+    floor = dataclasses.replace(
+        RUN, sparsity=SparsitySpec(method="untrained"), optimizer=dataclasses.replace(optimizer, epochs=0)
+    )
+    assert floor.total_steps(12_800) == 0
