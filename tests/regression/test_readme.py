@@ -1,5 +1,6 @@
 """The README shows the stored table, column for column, and names commands that exist."""
 
+import fnmatch
 import re
 import tomllib
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.tables import TABLES
+from tests.regression.test_stored_references import UNRECORDED
 
 ROOT = Path(__file__).parents[2]
 SHOWN = (
@@ -40,12 +42,14 @@ STORED = sorted((ROOT / "results/tables").glob("*.md"))
 
 
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
-def test_a_stored_table_has_the_rows_of_the_table(path: Path) -> None:
+def test_a_stored_table_has_the_rows_of_the_table_that_have_references(path: Path) -> None:
     name, profile, data = path.stem.split("-")
     stored = path.read_text().replace("\\", "")
     (section,) = re.findall(r"^## Results.*?\n\n(.*?)\n\n", stored, flags=re.MULTILINE | re.DOTALL)
     cells = [line.strip("|").split("|")[0].strip() for line in section.splitlines()[2:]]
-    assert cells == list(TABLES[name](profile, data).names)
+    unrecorded = UNRECORDED.get(f"{name}/{profile}/{data}", ())
+    names = TABLES[name](profile, data).names
+    assert cells == [cell for cell in names if not any(fnmatch.fnmatch(cell, glob) for glob in unrecorded)]
 
 
 def test_every_session_the_readme_names_exists() -> None:

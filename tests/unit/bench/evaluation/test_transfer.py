@@ -6,7 +6,7 @@ import pytest
 from bench.config.run import DataSpec, EvaluationSpec
 from bench.errors import RunError
 from bench.evaluation.features import features
-from bench.evaluation.linear import linear_probe
+from bench.evaluation.lbfgs_probe import linear_probe
 from bench.evaluation.transfer import data_of, transferred
 from bench.runs import job
 from bench.runs.context import Context

@@ -61,7 +61,7 @@ def test_what_has_no_density_to_solve_for_stays() -> None:
         is_moved = "/element/" in before.cell and before.cell != LEADER
         assert (before != after) is is_moved, before.cell
     assert [leader for _, leader in found.leaders] == [LEADER] * len(found.leaders)
-    assert (found.match, found.stem) == ("macs", "cifar10-smoke-cifar10-13-of-28-at-equal-macs")
+    assert (found.match, found.stem) == ("macs", "cifar10-smoke-cifar10-15-of-30-at-equal-macs")
 
 
 def test_every_row_trains_as_long_as_the_leaders_training_macs_last() -> None:
