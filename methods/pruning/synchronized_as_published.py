@@ -54,6 +54,8 @@ class Bugs:
         regrows_to_the_end: masks change until the last step, so that the exported one was never trained
             (contrastive_momentum_sparse.py:85).
         reports_agreement: the overlap of the branches is the share of equal entries (sparse.py:336; bug B20).
+        revives_emptied_layers: regrowth makes a layer dense of which the threshold has left nothing (sparse.py:271; bug
+            B8 at another place than a prune rate of 0).
         subtracts_running_sums: LAMP's denominators are differences of sums in single precision
             (contrastive_lamp.py:17; bug B34).
     """
@@ -68,6 +70,7 @@ class Bugs:
     ranks_inactive: bool = True
     regrows_to_the_end: bool = True
     reports_agreement: bool = True
+    revives_emptied_layers: bool = True
     subtracts_running_sums: bool = True
 
     @classmethod
@@ -223,11 +226,15 @@ class SynchronizedAsPublished(SparseMethod):
             online = self._ranked("online", level, None if self._ranks_inactive else before)
             target = self._ranked("online" if branches.tied else "target", self._target_level(level))
         target = masking.read(branches.target) if target is None else target
+        emptied = sum(not bool(mask.any()) for mask in online.values())
         kept = online
         if self._grows(step):
             growth = self._growth()
             kept = {name: self._dropped(name, mask, fraction) for name, mask in online.items()}
-            online = {name: grow(kept[name], mask, growth[name]) for name, mask in online.items()}
+            online = {
+                name: grow(kept[name], mask, growth[name]) if mask.any() else kept[name]
+                for name, mask in online.items()
+            }
         branches.write(online, optimizer, target=target)
         found = asdict(overlap(online, target))
         told = {"overlap": found["agreement"]} if self._bugs.reports_agreement else {}
@@ -237,7 +244,7 @@ class SynchronizedAsPublished(SparseMethod):
             target_density=granularity.density(self._target_level(level)),
             exchanged_fraction=fraction,
             newcomers_kept=self._newcomers.outliving(kept),
-            emptied_layers=sum(not bool(mask.any()) for mask in online.values()),
+            emptied_layers=emptied,
             **(told or {f"overlap_{name}": value for name, value in found.items()}),
         )
         self._newcomers.note(before, online)
@@ -252,6 +259,9 @@ class SynchronizedAsPublished(SparseMethod):
         return growth
 
     def _dropped(self, name: str, mask: Tensor, fraction: float) -> Tensor:
+        if not mask.any():  # there is nothing to drop, which the code takes for no mask at all
+            revived = self._latents["online"][name].detach() != 0
+            return revived.float() if self._bugs.revives_emptied_layers else mask.clone()
         if not self._bugs.drops_among_all:
             return drop(mask, self._averages["online"].scores[name], fraction)
         magnitude, ones = self._latents["online"][name].detach().abs(), int(mask.count_nonzero())

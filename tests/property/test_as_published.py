@@ -136,6 +136,24 @@ def test_dropping_among_all_switches_stale_weights_on_without_growing_them() -> 
     assert stale[1] > 0
 
 
+def test_a_layer_of_which_nothing_is_left_becomes_dense() -> None:
+    """B8, where nothing is to be removed because nothing is there: put in alone, and left out."""
+    for bugs, ones in (("none", 0), ("revives_emptied_layers", SIZES["3"]), ("all-revives_emptied_layers", 0)):
+        method, pair, optimizer = attached(bugs, density=0.05, gap=0.0)
+        method.before_forward(END - 1)
+        loss_of(pair, images(torch.Generator().manual_seed(1), 8)).backward()
+        with torch.no_grad():
+            masking.latent(pair.online)["3"].mul_(1e-6)
+        method._averages["online"] = scores.EmaMagnitude(masking.latent(pair.online), 0.99)  # type: ignore[attr-defined]
+        ranked = method._ranked  # type: ignore[attr-defined]
+        method._ranked = lambda *given, real=ranked: {  # type: ignore[attr-defined]
+            name: mask * (name != "3") for name, mask in real(*given).items()
+        }
+        method.on_gradient(END - 1, optimizer)
+        assert masking.counts(pair.online)["3"] == ones
+        assert method.facts().curves["emptied_layers"][-1] == 1
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_growth_by_the_masked_gradient_knows_nothing_of_inactive_weights(tied: bool) -> None:  # noqa: FBT001
     """B5: its scores are 0 wherever no branch let a gradient through."""
@@ -271,6 +289,9 @@ def test_an_update_is_that_of_the_published_code(tied: bool, step: int, seed: in
         assert gradient is not None
         ones = int(mask.sum())
         removed = -(-ones * rate // 1)
+        if not removed:  # a layer of which nothing is left
+            expected["online"][name] = (latent != 0).float()
+            continue
         threshold = sorted(latent.abs().tolist())[int(len(mask) - ones + removed) - 1]
         after = torch.tensor([float(abs(value) > threshold) for value in latent.tolist()])
         candidates = sorted(
