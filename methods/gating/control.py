@@ -1,6 +1,7 @@
 """The contract of methods that gate activations: a reduction of MACs is asked for, held by control, and measured."""
 
 import abc
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -73,6 +74,11 @@ class GatedMethod(SparseMethod):
     def lowest_share(self) -> float:
         """The share of its MACs that a gated layer executes with all gates off."""
 
+    @property
+    def predicts_for_target(self) -> bool:
+        """Whether the target branch has networks that decide, whose MACs it pays for, as the online encoder does."""
+        return True
+
     @abc.abstractmethod
     def install(self, branches: Branches) -> None:
         """Gate both encoders, in place. Parameters must keep the same order in both (the EMA pairs them so)."""
@@ -129,8 +135,7 @@ class GatedMethod(SparseMethod):
             return
         shape = (images.shape[1], images.shape[2], images.shape[3])
         budget = self._budget = Budget.of(self.branches.online, shape)
-        # Of a dense branch beside a gated one there is no predictor to pay for.
-        self._target_budget = Budget.of(self.branches.target, shape)
+        self._target_budget = self._of_target(budget)
         overhead = self.observe(images[:2]).online.overhead_macs
         self._wanted = budget.wanted_share(self.setting.reduction, overhead)
         if not self.lowest_share < self._wanted < 1.0:
@@ -224,15 +229,19 @@ class GatedMethod(SparseMethod):
             found = self._measured()
         return found
 
+    def _of_target(self, budget: Budget) -> Budget:
+        """Return the target's budget: the online encoder's, without predictors where the target has none."""
+        return budget if self.predicts_for_target else dataclasses.replace(budget, predictors=0)
+
     def gate_facts(self, scored: Callable[[], Tensor]) -> GateFacts:
         """Measure on all scored images: MACs forward, per branch, and how far the branches' gates agree."""
         images = scored()
         shape = (images.shape[1], images.shape[2], images.shape[3])
-        budgets = [Budget.of(encoder, shape) for encoder in (self.branches.online, self.branches.target)]
-        budget, seen = budgets[0], self.observe(images)
+        budget, seen = Budget.of(self.branches.online, shape), self.observe(images)
+        target_budget = self._of_target(budget)
         reductions = [
             each.reduction(activity.share(each), activity.overhead_macs)
-            for each, activity in zip(budgets, (seen.online, seen.target), strict=True)
+            for each, activity in ((budget, seen.online), (target_budget, seen.target))
         ]
         asked = self.setting.reduction
         facts: dict[str, object] = {
@@ -257,7 +266,7 @@ class GatedMethod(SparseMethod):
         few = images[:MAPPED_IMAGES]
         return GateFacts(
             online_share=training_share(self.branches.online, budget, _overhead(seen.online, budget)),
-            target_share=training_share(self.branches.target, budgets[1], _overhead(seen.target, budgets[1])),
+            target_share=training_share(self.branches.target, target_budget, _overhead(seen.target, target_budget)),
             facts=facts,
             features=seen.features,
             maps={

@@ -112,6 +112,11 @@ class UnifiedGate(GatedMethod):
         """None: where no channel is kept, nothing is computed."""
         return 0.0
 
+    @property
+    def predicts_for_target(self) -> bool:
+        """False: the target is the dense network."""
+        return False
+
     def install(self, branches: Branches) -> None:
         """Gate every block with two convolutions in the online encoder; the target keeps the same layers, all on.
 
