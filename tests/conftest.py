@@ -20,8 +20,14 @@ import signal
 import torch
 from hypothesis import Phase, settings
 
+from bench.lanes import local
+from tests.forked import Forks
+
 # A job in the background, as CI may be, is born deaf to Ctrl-C, and so would be the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Workers start in a moment instead of ten seconds. What is about the start itself takes the real ones (test_pool.py).
+local.NEW_PROCESSES = Forks  # type: ignore[assignment]
 
 torch.set_num_threads(1)
 torch.use_deterministic_algorithms(mode=True)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,8 @@ from torchvision.datasets import CIFAR10
 
 from bench.__main__ import main
 from bench.runs.record import seal
+from tests import forked
+from tests.forked import Running, until
 
 ROOT = Path(__file__).resolve().parents[2]
 Answer = Callable[..., tuple[int, str, str]]
@@ -27,19 +28,14 @@ SMALL = (
     "--data=digits",
     "--set=data.train_images=320",
     "--set=optimizer.batch_images=32",
-    "--set=optimizer.epochs=10",  # long enough to be interrupted three times
-    "--checkpoint-seconds=0.2",
+    "--set=encoder.width=0.125",
+    "--set=optimizer.epochs=6",  # long enough to be interrupted three times
 )
-TINY = (*SMALL[:-2], "--set=optimizer.epochs=1")
+TINY = (*SMALL[:-1], "--set=optimizer.epochs=1")
 
 
 def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name != "SPARSE_SSL_DATA"}
-
-
-def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bench", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(autouse=True)
@@ -68,25 +64,6 @@ def answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
     return act
 
 
-def started(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "bench", *arguments],
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
-
-
 def essence(text: str) -> dict[str, Any]:
     """A record without time, host and place."""
     record = json.loads(text)
@@ -101,65 +78,68 @@ def checkpoints(out: Path) -> list[Path]:
     return list(out.glob("runs/*/checkpoint.pt"))
 
 
-def continued(out: Path) -> subprocess.Popen[str]:
+def started(out: Path, name: str) -> Running:
+    command = (*one_run(out), "--checkpoint-seconds=0.2")
+    return Running(forked.bench, *command, output=out / name, environment=environment())
+
+
+def continued(out: Path, name: str) -> Running:
     """Start the same command again, and return when it has gone on and written another checkpoint."""
     (path,) = checkpoints(out)
     written = path.stat().st_mtime_ns
-    process = started(*one_run(out))
+    process = started(out, name)
     until(lambda: path.stat().st_mtime_ns != written)
     return process
 
 
-def worker_of(process: subprocess.Popen[str]) -> psutil.Process:
-    """The child that trains: not multiprocessing's resource tracker."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    (worker,) = [child for child in children if "resource_tracker" not in " ".join(child.cmdline())]
-    return worker
+def worker_of(process: Running) -> psutil.Process:
+    (worker,) = process.workers()
+    return psutil.Process(worker)
 
 
 def test_a_run_survives_ctrl_c_and_kills_and_is_made_once(tmp_path: Path, answer: Answer) -> None:
-    """One run, disturbed at every process of it in turn, ends with the record of an undisturbed one, and stays.
-
-    One test, because each process costs seconds of imports.
-    """
-    process = started(*one_run(tmp_path))
+    """One run, disturbed at every process of it in turn, ends with the record of an undisturbed one, and stays."""
+    process = started(tmp_path, "interrupted")
     until(lambda: checkpoints(tmp_path))
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process
+    process.kill_group(signal.SIGINT)  # as a terminal does: to every process
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted; the same command again continues" in errors
     assert "Traceback" not in errors
 
-    process = continued(tmp_path)
+    process = continued(tmp_path, "worker killed")
     worker_of(process).kill()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "died with signal 9" in errors
 
-    process = continued(tmp_path)
+    process = continued(tmp_path, "killed")
     worker = worker_of(process)
     process.kill()
     process.communicate(timeout=60)
     until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 20)
 
     assert checkpoints(tmp_path)
-    done = bench(*one_run(tmp_path))
-    assert done.returncode == 0, done.stderr
+    code, done, errors = answer(*one_run(tmp_path))
+    assert code == 0, errors
     assert not checkpoints(tmp_path)
     _, undisturbed, _ = answer(*one_run(tmp_path / "undisturbed"))
-    assert essence(done.stdout) == essence(undisturbed)
+    assert essence(done) == essence(undisturbed)
 
-    # Finished, it is not repeated, unless the code has changed.
+
+def test_a_finished_run_is_not_repeated_unless_the_code_has_changed(tmp_path: Path, answer: Answer) -> None:
+    command = ("run", CELL, *TINY, "--json", "--out", str(tmp_path))
+    _, made, _ = answer(*command)
     (path,) = tmp_path.glob("runs/*/record.json")
     written = path.stat().st_mtime_ns
-    assert answer(*one_run(tmp_path))[:2] == (0, done.stdout)
+    assert answer(*command)[:2] == (0, made)
     assert path.stat().st_mtime_ns == written
     body = json.loads(path.read_text())
     body["provenance"]["source_digest"] = "0123456789abcdef"
     path.write_text(json.dumps(body | {"seal": seal(body)}))
-    _, changed, notes = answer(*one_run(tmp_path))
+    _, changed, notes = answer(*command)
     assert "The code changed since 1 of the records were made" in notes
-    assert essence(changed) == essence(undisturbed)
+    assert essence(changed) == essence(made)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
@@ -231,7 +211,7 @@ def test_the_structured_table_is_made_and_names_its_granularities(tmp_path: Path
 
 
 def test_a_structured_run_keeps_exactly_its_units(tmp_path: Path, answer: Answer) -> None:
-    small = ("--data=digits", "--set=data.train_images=96", "--set=optimizer.epochs=10", "--out", str(tmp_path))
+    small = ("--data=digits", "--set=data.train_images=96", "--set=optimizer.epochs=4", "--out", str(tmp_path))
     code, made, errors = answer("run", "byol/synchronized/block4x4/d0.25+g0.30", *small, "--json")
     assert code == 0, errors
     facts = json.loads(made)["facts"]
@@ -327,7 +307,8 @@ def test_wrong_input_is_answered_with_the_rule(
 
 
 def test_wrong_input_ends_the_process_with_2(tmp_path: Path) -> None:
-    done = bench("table", "imagenet", "--out", str(tmp_path))
+    command = [sys.executable, "-m", "bench", "table", "imagenet", "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
@@ -346,8 +327,8 @@ def test_what_is_there_can_be_listed(tmp_path: Path, pictures: Path, answer: Ans
 @pytest.mark.parametrize(
     ("shell", "code", "errors"), [("| true", 141, ""), ("> /dev/full", 2, "error: standard output")]
 )
-def test_an_output_that_nobody_takes_is_no_traceback(shell: str, code: int, errors: str) -> None:
-    command = f"(sleep 0.1; {sys.executable} -m bench methods) {shell}; exit ${{PIPESTATUS[0]}}"
+def test_an_output_that_nobody_takes_is_no_traceback(shell: str, code: int, errors: str, tmp_path: Path) -> None:
+    command = f"(sleep 0.1; {sys.executable} -m bench runs --out {tmp_path}) {shell}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert done.stderr.startswith(errors)

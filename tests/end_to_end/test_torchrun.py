@@ -1,25 +1,18 @@
 """The ranks of torchrun make one run: told to stop one by one they stop together, and what goes on is the same run."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 from bench.runs.record import Record
 from bench.training.checkpoint import State
 from bench.training.ranks import of_this_rank
-from tests.end_to_end.torchrun_ranks import CELLS
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests import forked
+from tests.end_to_end.torchrun_ranks import CELLS, both
 
 
 def test_ranks_stop_together_and_resume_bit_by_bit(tmp_path: Path) -> None:
-    """One test, because the ranks' imports cost more than the runs."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["tests/end_to_end/torchrun_ranks.py", str(tmp_path)]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "SPARSE_SSL_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=900)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("simclr-dual_gate") == 4  # name and folder, twice: rank 0 alone prints
+    """One test, because the ranks' start costs more than a run."""
+    printed = forked.ranks(both, tmp_path, output=tmp_path / "output", seconds=900)
+    assert printed.count("simclr-dual_gate") == 4  # name and folder, twice: rank 0 alone prints
     made = {name: sorted((tmp_path / name / "runs").glob("*/record.json")) for name in ("whole", "resumed")}
     assert len(made["whole"]) == len(CELLS)
     for paths in zip(made["whole"], made["resumed"], strict=True):

@@ -1,4 +1,4 @@
-"""Use the command line on every rank of torchrun: whole, stopped on one rank alone, and resumed. Argument: FOLDER."""
+"""Use the command line on every rank of torchrun: whole, stopped on one rank alone, and resumed."""
 
 import signal
 import sys
@@ -53,7 +53,3 @@ def both(folder: Path) -> None:
         assert stopped(cell, folder / "resumed", world) == 128 + signal.SIGTERM
         assert not [*(folder / "resumed").glob(f"runs/{cell.split('/')[0]}*/record.json")]
         assert command(cell, folder / "resumed") == 0
-
-
-if __name__ == "__main__":
-    both(Path(sys.argv[1]))

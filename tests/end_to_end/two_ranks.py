@@ -1,4 +1,4 @@
-"""Train tiny runs on two gloo ranks; each writes what it ended with. Arguments: FOLDER FRAMEWORK/METHOD..."""
+"""Train tiny runs on two gloo ranks; each writes what it ended with."""
 
 import contextlib
 import hashlib
@@ -32,8 +32,8 @@ GATHERING = ("simclr", "moco", "barlow_twins", "vicreg")
 
 def run_of(framework: str, method: str) -> Run:
     if method in GATES:
-        return gated_run(framework, method, 1.5, epochs=4)
-    return tiny_run(framework, method, gap=0.3 if has_gap(method) else 0.0, epochs=4)
+        return gated_run(framework, method, 1.5)
+    return tiny_run(framework, method, gap=0.3 if has_gap(method) else 0.0, epochs=3)
 
 
 def ended(run: Run, folder: Path, fabric: Fabric) -> dict[str, Any]:
@@ -92,7 +92,8 @@ def normalised_by_rank() -> Iterator[None]:
         yield
 
 
-def main(folder: Path, *cells: str) -> None:
+def train(folder: Path, *cells: str) -> None:
+    """Train cells; each rank writes what they ended with."""
     torch.set_num_threads(1)
     runs = {cell: run_of(*cell.split("/")) for cell in cells}
     fabric = training_parts.fabric_for(next(iter(runs.values())), devices=RANKS)
@@ -103,9 +104,12 @@ def main(folder: Path, *cells: str) -> None:
         torch.distributed.all_gather_object(both, found[cell])
         if both[0] != both[1]:  # at once: ranks that went apart wait for each other for ever in a later run
             sys.exit(f"{cell}: the ranks ended apart: {both}")
-    found |= {framework: gradients(framework, folder / "eval", fabric) for framework in GATHERING}
     (folder / f"rank{fabric.global_rank}.json").write_text(json.dumps(found))
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+def differentiate(folder: Path, *frameworks: str) -> None:
+    """Write the gradients of short dense runs, which all ranks have."""
+    torch.set_num_threads(1)
+    fabric = training_parts.fabric_for(tiny_run("simclr", "dense"), devices=RANKS)
+    found = {framework: gradients(framework, folder, fabric) for framework in frameworks}
+    (folder / f"rank{fabric.global_rank}.json").write_text(json.dumps(found))

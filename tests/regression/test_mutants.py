@@ -1,77 +1,75 @@
 """The tests can see: each mutation of a copy of the code makes its named test fail."""
 
-import contextlib
-import multiprocessing
 import os
-import runpy
 import shutil
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.forked import Running
+
 ROOT = Path(__file__).parents[2]
 MUTANTS: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("mutants.toml").read_text())
 TESTS_FAILED = 1  # pytest's exit code; a mutant that cannot even be imported gives another one
-# Every mutant starts as a fork of one process that has imported these, and none of our modules: half of its time.
-HEAVY = [
-    "torch",
-    "torchvision.datasets",
-    "sklearn.linear_model",
-    "sklearn.datasets",
-    "scipy.stats",
-    "lightly.models",
-    "lightly.loss",
-    "lightly.transforms",
-    "lightly.utils.benchmarking.knn",
-    "lightning_fabric",
-]
-IN_A_FORK = multiprocessing.get_context("forkserver")
-IN_A_FORK.set_forkserver_preload(HEAVY)
+OURS = ("reading", "bench", "methods", "hardware", "tests")
+SECONDS = 600.0
 
 
 def run_test(tree: Path, test: str) -> None:
-    """Run a test on a tree in this process, which has imported none of our modules, and exit as pytest does."""
-    os.chdir(tree)
-    sys.path[:] = [str(tree), *(place for place in sys.path if place not in {"", str(ROOT)})]
-    sys.argv = ["pytest", "-q", "-x", "-p", "no:xdist", "--hypothesis-profile=mutant", test]
-    with (tree / "output").open("w") as output, contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        runpy.run_module("pytest", run_name="__main__")
+    """Run a test on a tree in this process, which then knows no module of ours from elsewhere, and exit as pytest does.
+
+    Asserts are not rewritten: nobody reads what they compared, and rewriting costs a second.
+    """
+    for name in [name for name in sys.modules if name.split(".")[0] in OURS]:
+        del sys.modules[name]
+    sys.path[:] = [str(tree), *(place for place in sys.path if place not in {"", str(ROOT), str(tree)})]
+    options = ["-q", "-x", "--assert=plain", "--disable-plugin-autoload", "-p", "_hypothesis_pytestplugin"]
+    sys.exit(pytest.main([*options, "--hypothesis-profile=mutant", "-p", "no:unraisableexception", test]))
 
 
 def outcome(tree: Path, test: str) -> tuple[int | None, str]:
     """Return the exit code and the output of a test on a tree."""
-    process = IN_A_FORK.Process(target=run_test, args=(tree, test))
-    process.start()
-    process.join()
-    return process.exitcode, (tree / "output").read_text()
+    with Running(run_test, tree, test, output=tree / "output", place=tree) as process:
+        output, errors = process.communicate(timeout=SECONDS)
+    return process.returncode, output + errors
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the code."""
+    folder = tmp_path_factory.mktemp("tree")
+    for part in OURS:  # compiled files too: times of change are kept
+        shutil.copytree(ROOT / part, folder / part)
+    shutil.copytree(ROOT / "results", folder / "results", ignore=shutil.ignore_patterns("references"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """A copy of the code."""
-    for part in ("reading", "bench", "methods", "hardware", "tests"):  # compiled files too: times of change are kept
-        shutil.copytree(ROOT / part, tmp_path / part)
-    shutil.copytree(ROOT / "results", tmp_path / "results", ignore=shutil.ignore_patterns("references"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    return tmp_path
+def tree(copy: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The copy with the test's mutant in it, for as long as the test runs."""
+    mutant = MUTANTS[request.node.callspec.params["name"]]
+    path = copy / mutant["file"]
+    text, times = path.read_text(), path.stat()
+    assert text.count(mutant["old"]) == 1, "the code to mutate is not there, once"
+    path.write_text(text.replace(mutant["old"], mutant["new"]))
+    yield copy
+    path.write_text(text)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # of the compiled file
 
 
 @pytest.mark.mutant
 @pytest.mark.parametrize("name", MUTANTS)
 def test_the_mutant_is_killed(name: str, tree: Path) -> None:
-    mutant = MUTANTS[name]
-    path = tree / mutant["file"]
-    text = path.read_text()
-    assert text.count(mutant["old"]) == 1, f"{name}: the code to mutate is not there, once"
-    path.write_text(text.replace(mutant["old"], mutant["new"]))
-    code, output = outcome(tree, mutant["test"])
+    code, output = outcome(tree, MUTANTS[name]["test"])
     assert code == TESTS_FAILED, output
     assert "1 failed" in output, output
 
 
 @pytest.mark.mutant
-def test_an_unharmed_copy_passes(tree: Path) -> None:
-    code, output = outcome(tree, MUTANTS["judge_always_reproduced"]["test"])
+def test_an_unharmed_copy_passes(copy: Path) -> None:
+    code, output = outcome(copy, MUTANTS["judge_always_reproduced"]["test"])
     assert code == 0, output

@@ -1,6 +1,7 @@
-"""Small jobs for the pool, importable by its workers, and a command line that runs one of them."""
+"""Small jobs for the pool, importable by its workers, and a command that runs one of them."""
 
 import errno
+import multiprocessing
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from rich.console import Console
 from bench.config.code import code_of
 from bench.config.framework import SimCLRSpec
 from bench.config.run import DataSpec, EncoderSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
+from bench.lanes import local
 from bench.lanes.local import LocalLane
 from bench.provenance import source_digest
 from bench.runs.attempt import Job, Task
@@ -21,6 +23,7 @@ from bench.runs.interrupts import Interrupted
 from bench.runs.pool import execute
 from bench.runs.record import Record
 from bench.ticks import Tick
+from tests.forked import Forks
 
 STEPS = 600
 IMAGES = "feed"  # the fingerprint of the images that all these runs are made on
@@ -48,7 +51,7 @@ def saved(run: Run, folder: Path, source: str | None = None, images: str = IMAGE
         metrics={},
         facts={
             "process": os.getpid(),
-            "parent": os.getppid(),
+            "parent": parent.pid if (parent := multiprocessing.parent_process()) else None,
             "threads": os.environ.get("OMP_NUM_THREADS"),
             "deaf": signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()),
             "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
@@ -153,9 +156,10 @@ def happens(condition: Callable[[], bool], *, seconds: float) -> bool:
 JOBS: dict[str, Job[Path]] = {"last": last, "never_listen": never_listen, "take_a_moment": take_a_moment}
 
 
-def main(folder: Path, job: str, grace_seconds: float, seeds: int) -> int:
+def command(folder: Path, job: str, grace_seconds: float, seeds: int) -> None:
     """Run a job for some seeds in two workers; exit like the command line of bench, and say which runs were made."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job is born with it ignored
+    local.NEW_PROCESSES = Forks  # type: ignore[assignment]
     runs = [a_run(seed) for seed in range(seeds)]
     task = a_task(folder, JOBS[job])
     with shown(runs, steps=lambda _: STEPS, jobs=2, runs_dir=folder, console=Console()) as progress:
@@ -163,10 +167,5 @@ def main(folder: Path, job: str, grace_seconds: float, seeds: int) -> int:
         try:
             made = execute(runs, task=task, lane=lane, progress=progress)
         except Interrupted as interrupted:
-            return interrupted.exit_code
+            sys.exit(interrupted.exit_code)
     sys.stdout.write(f"records {sum(isinstance(outcome, Record) for outcome in made.values())}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), int(sys.argv[4])))

@@ -1,10 +1,11 @@
 import contextlib
 import dataclasses
+import errno
+import fcntl
 import io
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,14 +16,16 @@ import pytest
 from rich.console import Console
 
 from bench.errors import UsageError
-from bench.files import ROOT
+from bench.lanes import local
 from bench.lanes.local import LocalLane
 from bench.runs.attempt import Job, attempt
 from bench.runs.display import shown
 from bench.runs.folder import RunFolder
 from bench.runs.outcomes import Failed, Taken
+from bench.runs.perform import require_locks
 from bench.runs.pool import execute
 from bench.runs.record import Record, RecordError
+from tests.forked import Running
 from tests.unit.bench.runs import pool_jobs
 from tests.unit.bench.runs.pool_jobs import a_run, happens
 
@@ -45,7 +48,10 @@ def test_every_run_has_its_record(tmp_path: Path) -> None:
     assert "runs 3/3, done" in text
 
 
-def test_workers_have_one_thread_and_one_gpu_and_are_deaf_and_the_parent_is_as_before(tmp_path: Path) -> None:
+def test_workers_have_one_thread_and_one_gpu_and_are_deaf_and_the_parent_is_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "NEW_PROCESSES", multiprocessing.get_context("spawn"))  # it is about a worker's birth
     environment, mask = dict(os.environ), signal.pthread_sigmask(signal.SIG_BLOCK, ())
     os.environ["OMP_NUM_THREADS"] = "3"
     try:
@@ -176,7 +182,7 @@ def test_a_run_of_another_process_is_waited_for_and_its_record_taken(tmp_path: P
     other = threading.Thread(target=other_process)
     other.start()
     held.wait()
-    threading.Timer(8.0, release.set).start()  # longer than a worker takes to start
+    threading.Timer(3.0, release.set).start()  # longer than a worker takes to start
     made, text = outcomes(tmp_path, pool_jobs.seed_1_is_killed, seeds=1)
     other.join()
     record = made[0]
@@ -185,52 +191,61 @@ def test_a_run_of_another_process_is_waited_for_and_its_record_taken(tmp_path: P
     assert text.count(f"waiting for process {os.getpid()} on ") == 1
 
 
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
+def test_a_file_system_without_locks_is_refused_with_the_way_out(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found where flock fails: a bare OSError for every run. A lock made of a file would outlive its process."""
+
+    def missing(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    with pytest.raises(UsageError, match=r"no file can be written and locked there .* on a file system with locks"):
+        require_locks(tmp_path / "runs")
+    with pytest.raises(OSError, match=r"this file system offers no locks.* Put --out on a local disk"):
+        hold(tmp_path)
+
+
+def hold(folder: Path) -> None:
+    with RunFolder(folder).held(wait=pytest.fail):
+        (folder / "held").touch()
+        time.sleep(60)
+
+
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
-    script = f"""
-import pathlib, time
-from bench.runs.folder import RunFolder
-with RunFolder(pathlib.Path({str(tmp_path)!r})).held(wait=print):
-    print("held", flush=True)
-    time.sleep(60)
-"""
-    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
+    with Running(hold, tmp_path, output=tmp_path / "output") as holder:
+        assert happens((tmp_path / "held").exists, seconds=60)
         waited: list[str] = []
 
         def wait(name: str) -> None:
             waited.append(name)
             holder.kill()
-            holder.wait()
+            holder.communicate()
 
         with RunFolder(tmp_path).held(wait):
             assert len(waited) == 1
             assert waited[0].startswith(f"process {holder.pid} on ")
 
 
-def started(folder: Path, job: str, grace_seconds: float = 20.0, seeds: int = 2) -> subprocess.Popen[str]:
+def started(folder: Path, job: str, grace_seconds: float = 20.0, seeds: int = 2, name: str = "command") -> Running:
     """Start the pool as a command in a process group of its own."""
-    module = "tests.unit.bench.runs.pool_jobs"
-    arguments = [sys.executable, "-m", module, str(folder), job, str(grace_seconds), str(seeds)]
-    return subprocess.Popen(
-        arguments, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return Running(pool_jobs.command, folder, job, grace_seconds, seeds, output=folder / name)
 
 
 @contextlib.contextmanager
-def command(folder: Path, job: str, grace_seconds: float = 20.0) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+def command(folder: Path, job: str, grace_seconds: float = 20.0) -> Iterator[tuple[Running, list[int]]]:
     """Start the pool as a command; give it and its two busy workers."""
     with started(folder, job, grace_seconds) as process:
-        try:
-            assert happens(lambda: len(list(folder.glob("*/*.pid"))) == 2, seconds=60)
-            yield process, [int(path.stem) for path in folder.glob("*/*.pid")]
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+        assert happens(lambda: len(list(folder.glob("*/*.pid"))) == 2, seconds=60)
+        yield process, [int(path.stem) for path in folder.glob("*/*.pid")]
 
 
 def test_two_commands_over_one_folder_share_the_runs_and_make_none_twice(tmp_path: Path) -> None:
-    with started(tmp_path, "take_a_moment", seeds=12) as first, started(tmp_path, "take_a_moment", seeds=12) as second:
+    with (
+        started(tmp_path, "take_a_moment", seeds=12, name="first") as first,
+        started(tmp_path, "take_a_moment", seeds=12, name="second") as second,
+    ):
         texts = [process.communicate(timeout=120) for process in (first, second)]
     assert [errors for _, errors in texts] == ["", ""]
     assert all("records 12" in text for text, _ in texts)  # each takes the other's records
@@ -249,7 +264,6 @@ def gone(processes: list[int]) -> bool:
 def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
     with command(tmp_path, "last") as (process, workers):
         process.kill()
-        process.wait()
         assert happens(lambda: gone(workers), seconds=15)
         assert not list(tmp_path.glob("*/error.txt"))
 
@@ -260,7 +274,7 @@ def test_workers_die_with_a_killed_parent(tmp_path: Path) -> None:
 def test_an_interrupted_run_leaves_a_checkpoint(tmp_path: Path, number: signal.Signals, *, whole_group: bool) -> None:
     with command(tmp_path, "last") as (process, workers):
         if whole_group:
-            os.killpg(process.pid, number)
+            process.kill_group(number)
         else:
             process.send_signal(number)
         text, errors = process.communicate(timeout=30)
@@ -274,7 +288,7 @@ def test_an_interrupted_run_leaves_a_checkpoint(tmp_path: Path, number: signal.S
 
 def test_a_worker_that_does_not_listen_is_killed_after_its_grace(tmp_path: Path) -> None:
     with command(tmp_path, "never_listen", grace_seconds=1.0) as (process, workers):
-        os.killpg(process.pid, signal.SIGINT)
+        process.kill_group(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
         assert (process.returncode, errors) == (130, "")
         assert gone(workers)
@@ -282,11 +296,11 @@ def test_a_worker_that_does_not_listen_is_killed_after_its_grace(tmp_path: Path)
 
 def test_a_second_interrupt_ends_everything_at_once(tmp_path: Path) -> None:
     with command(tmp_path, "never_listen", grace_seconds=50.0) as (process, workers):
-        os.killpg(process.pid, signal.SIGINT)
+        process.kill_group(signal.SIGINT)
         time.sleep(1.0)
         assert process.poll() is None
         assert not gone(workers)
-        os.killpg(process.pid, signal.SIGINT)
+        process.kill_group(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
         assert (process.returncode, errors) == (130, "")
         assert gone(workers)
