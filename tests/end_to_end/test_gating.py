@@ -23,7 +23,7 @@ from methods.gating.control import TOLERANCE
 from methods.gating.convolution import GatedConv2d
 from methods.gating.layer import gated
 from tests.end_to_end.test_training import stop_at
-from tests.tiny import dataset_of, gated_run, pretrained
+from tests.tiny import Pretrained, dataset_of, gated_run, pretrained
 
 # Every kind of gates on a shared encoder; on an EMA target those with state of their own there; elsewhere one.
 EMA = {"dual_gate", "dual_gate_averaged", "single_gate", "group_gate", "spatial_gate"}
@@ -38,32 +38,42 @@ TIED_ALONE = {"unified_gate"}  # refuse a target that does not learn
 
 @pytest.mark.parametrize(("framework", "method"), CELLS)
 def test_an_interrupted_run_ends_with_the_same_bits(framework: str, method: str, tmp_path: Path) -> None:
-    run = gated_run(framework, method, 1.5)
+    run = gated_run(framework, method, 1.5, epochs=2)
     whole = pretrained(run, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        pretrained(run, tmp_path / "cut", stop_at(5 + CELLS.index((framework, method)) % 5))
+        pretrained(run, tmp_path / "cut", stop_at(3 + CELLS.index((framework, method)) % 4))
     continued = pretrained(run, tmp_path / "cut")
     assert continued.facts == whole.facts
     assert all(torch.equal(continued.masks[name], mask) for name, mask in whole.masks.items())
     facts = whole.facts
     assert isinstance(facts["training_macs_ratio"], float)
     assert facts["update_steps"]
-    assert facts["samples_seen"] == 12 * 24
+    assert facts["samples_seen"] == 8 * 24
     assert facts["gate_overhead_macs"]
+
+
+@pytest.fixture(scope="module")
+def dense_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pretrained]:
+    """What an epoch without gates ends with, in each kind of pair."""
+    folder = tmp_path_factory.mktemp("dense")
+    return {name: pretrained(gated_run(name, "dense", 0.0, epochs=1), folder / name) for name in ("simclr", "byol")}
 
 
 @pytest.mark.parametrize(
     ("framework", "method"),
     [(each, method) for each in ("simclr", "byol") for method in GATES if each == "simclr" or method not in TIED_ALONE],
 )
-def test_null_row_all_gates_on_is_dense(framework: str, method: str, tmp_path: Path) -> None:
-    dense = pretrained(gated_run(framework, "dense", 0.0, epochs=2), tmp_path / "dense")
-    null = pretrained(gated_run(framework, method, 1.0, epochs=2), tmp_path / "gated")
+def test_null_row_all_gates_on_is_dense(
+    framework: str, method: str, dense_runs: dict[str, Pretrained], tmp_path: Path
+) -> None:
+    dense = dense_runs[framework]
+    null = pretrained(gated_run(framework, method, 1.0, epochs=1), tmp_path / "gated")
     assert null.facts["loss_digest"] == dense.facts["loss_digest"]
     images = dataset_of(gated_run(framework, "dense", 0.0), tmp_path / "cache").test.images[:50]
     first, second = (features.features(each.encoder, images, normalise=normalise) for each in (dense, null))
     assert torch.equal(first, second)
     assert null.facts["gate_rate"] == 1.0
+    assert (dense.target, dense.features) == (None, None)
 
 
 @pytest.mark.parametrize(("framework", "granularity"), [("simclr", "slice2"), ("byol", "element")])
@@ -110,7 +120,7 @@ def test_both_branches_of_gated_runs_are_scored(tmp_path: Path) -> None:
     """Each as it is: the features seen while gates are measured are the export's, and an ungated target is dense."""
     context = Context(runs_dir=tmp_path / "runs", data_dir=tmp_path, cache_dir=tmp_path / "cache")
     for method in ("dual_gate", "shared_gate", "ungated_target"):
-        run = gated_run("simclr", method, 1.5)
+        run = gated_run("simclr", method, 1.5, epochs=1)
         trained, images = pretrained(run, tmp_path / method), dataset_of(run, tmp_path / "cache").test.images
         assert trained.target is not None
         assert trained.features is not None
@@ -132,8 +142,6 @@ def test_both_branches_of_gated_runs_are_scored(tmp_path: Path) -> None:
             assert (agreement == 1.0) is (method == "shared_gate")
             is_equal = made.facts["reduction_target"] == made.facts["reduction"]
             assert is_equal is (method == "shared_gate")
-    dense = pretrained(gated_run("simclr", "dense", 0.0), tmp_path / "dense")
-    assert (dense.target, dense.features) == (None, None)
 
 
 @pytest.mark.parametrize("method", GATES)

@@ -177,10 +177,11 @@ def test_the_target_mask_is_a_copy_unless_the_method_is_about_branches(name: str
         assert online == target
 
 
-@pytest.mark.parametrize(("name", "tied"), [pair for pair in PAIRS if pair[0] not in FIXED])
+@pytest.mark.parametrize(("name", "tied"), [pair for pair in dict(PAIRS).items() if pair[0] not in FIXED])
 def test_accumulation_does_not_move_the_updates(name: str, tied: bool) -> None:  # noqa: FBT001
+    """In one kind of pair: when masks move is decided before there is one."""
     steps = []
-    for accumulate in (1, 4):
+    for accumulate in (1, 2):
         method, pair, optimizer = attached(name, tied=tied)
         for _ in train(method, pair, optimizer, steps=range(TOTAL), accumulate=accumulate):
             pass
@@ -190,7 +191,7 @@ def test_accumulation_does_not_move_the_updates(name: str, tied: bool) -> None: 
 
 @pytest.mark.parametrize(("name", "tied"), PAIRS)
 @given(st.integers(0, TOTAL))
-@settings(max_examples=3)
+@settings(max_examples=2)
 def test_resuming_at_any_step_changes_no_bit(name: str, tied: bool, stop: int) -> None:  # noqa: FBT001
     method, pair, optimizer = attached(name, tied=tied)
     for _ in train(method, pair, optimizer, steps=range(stop)):

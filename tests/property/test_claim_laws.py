@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bench.config.run import UNTRAINED
@@ -70,6 +70,7 @@ def _raw(values: Values) -> list[dict[str, object]]:
 
 
 @given(tables())
+@settings(max_examples=15)  # each is analysed twice, once by the slow ways of another library
 def test_another_analysis_of_the_raw_files_gives_every_verdict(values: Values) -> None:
     found = opinions(
         _raw(values), dataclasses.asdict(CLAIMS) | {"claim": [*map(dataclasses.asdict, CLAIMS.claims)]}, "cpu", CELLS
