@@ -7,6 +7,24 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def reserve(path: Path, size_bytes: int) -> None:
+    """Make a file of this size, on a disk that has room for all of it.
+
+    A file that is mapped has holes where nothing was written yet. To fill one on a full disk is no error that a program
+    can catch: the kernel ends it (SIGBUS).
+
+    Raises:
+        OSError: there is no room, with the file's name.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        os.posix_fallocate(handle, 0, max(1, size_bytes))
+    except OSError as error:
+        raise OSError(error.errno, os.strerror(error.errno or 0), str(path)) from error
+    finally:
+        os.close(handle)
+
+
 def write_atomically(path: Path, payload: bytes) -> None:
     """Write a file so that it is there whole or not at all: temporary file, fsync, rename, fsync of the folder.
 

@@ -14,7 +14,7 @@ from filelock import FileLock
 from bench.data.cache_root import VARIABLE
 from bench.data.image_files import ImageFiles
 from bench.data.images import Bytes, DataError, Decoded, Images, Labels
-from bench.files import write_atomically
+from bench.files import reserve, write_atomically
 
 FORMAT = 2  # raise it whenever the same files would be decoded to something else
 SUMMED_BYTES = 2**30  # larger arrays are told by size, time and inode: their sum would take minutes at every start
@@ -47,7 +47,7 @@ class Cache:
         folder = place / key
         try:
             place.mkdir(parents=True, exist_ok=True)
-            with FileLock(place / "lock"):
+            with FileLock(place / "lock", fallback_to_soft=False):  # a soft one would outlive a killed process
                 _tidy(place, keep={"lock", key, f"{key}.partial"})
                 if not _is_sound(folder):
                     shutil.rmtree(folder, ignore_errors=True)
@@ -56,7 +56,7 @@ class Cache:
         except OSError as error:
             raise DataError(
                 f"{error.filename or self.root}: the cache of decoded images cannot be used "
-                f"({error.strerror or error}). Set {VARIABLE} to a folder that can be written and has room."
+                f"({error.strerror or error}). Set {VARIABLE} to a folder that can be written and locked, and has room."
             ) from error
 
 
@@ -99,7 +99,10 @@ def _save(path: Path, array: Bytes | Labels) -> None:
     if isinstance(array, np.memmap) and array.filename is not None and Path(array.filename) == path:
         array.flush()
     else:
-        np.save(path, array)
+        path.unlink(missing_ok=True)
+        reserve(path, array.nbytes)  # NumPy would say how many bytes it could not write, and not why
+        with path.open("r+b") as stream:
+            np.save(stream, array)
 
 
 def _is_sound(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """A folder of images of any size: made small once, and an interrupted start goes on where it was."""
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from bench.data.image_file import conversions, in_order, opened
 from bench.data.image_files import ImageFiles
 from bench.data.images import Bytes, DataError, Decoded, Images, canonical_order, joined
 from bench.data.tree import Tree
-from bench.files import write_atomically
+from bench.files import reserve, write_atomically
 
 _NOTED_EVERY = 1000  # images between two notes of how far it is
 
@@ -78,7 +79,9 @@ class ResizedFolder(ImageFiles):
         path, note = scratch / f"{split}-images.npy", scratch / f"{split}-done.txt"
         modes = note.read_text(encoding="ascii").split() if note.exists() and path.exists() else []
         shape = (len(files), 3, self.side, self.side)
-        images: Any = np.lib.format.open_memmap(path, "r+" if modes else "w+", dtype=np.uint8, shape=shape)
+        if not modes:
+            _empty(path, shape)
+        images: Any = np.lib.format.open_memmap(path, "r+", dtype=np.uint8, shape=shape)
         rest = [files[row][0] for row in order[len(modes) :]]
         for image, mode in in_order(self._square, rest):
             images[len(modes)] = image
@@ -102,6 +105,14 @@ class ResizedFolder(ImageFiles):
         resized = rgb if short == side else rgb.resize(size, Image.Resampling.BILINEAR)
         left, top = (round((length - side) / 2) for length in resized.size)
         return np.asarray(resized.crop((left, top, left + side, top + side))).transpose(2, 0, 1), mode
+
+
+def _empty(path: Path, shape: tuple[int, ...]) -> None:
+    """Make a file for bytes of this shape, with room for all of them: a mapped file has none by itself."""
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        header_bytes = stream.tell()
+    reserve(path, header_bytes + math.prod(shape))
 
 
 def _digest(file: tuple[str, int]) -> bytes:

@@ -1,7 +1,10 @@
 """The cache of decoded images."""
 
+import errno
+import fcntl
 import json
 import os
+import resource
 import threading
 import time
 from pathlib import Path
@@ -150,6 +153,33 @@ def test_a_cache_that_cannot_be_written_names_the_folder(tmp_path: Path) -> None
     with pytest.raises(
         DataError, match=r"cache/mine-.*: the cache of decoded images cannot be used .*Set SPARSE_SSL_CACHE"
     ):
+        loaded(tmp_path)
+
+
+@pytest.mark.parametrize("side", [0, 48])  # arrays written whole, and images written one by one to a mapped file
+def test_a_full_disk_is_told_with_the_file_and_the_reason(tmp_path: Path, side: int) -> None:
+    """Found on a full disk: "cannot be used (None)"; a mapped file would have ended the process without a word."""
+    write_folder(tmp_path / "mine")
+    spec = DataSpec(name="mine", train_images=0, image_size=side)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limits[1]))
+    try:
+        with pytest.raises(DataError, match=r"-images.npy: the cache .* \(File too large\)\. Set SPARSE_SSL_CACHE to"):
+            data_dataset.load(spec, tmp_path, tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert len(data_dataset.load(spec, tmp_path, tmp_path / "cache").train.labels) == 12
+
+
+def test_a_file_system_without_locks_is_told_with_the_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock made of a file would stay when its process is killed, and the next one wait for ever."""
+
+    def missing(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    write_folder(tmp_path / "mine")
+    with pytest.raises(DataError, match=r"\(Function not implemented\)\. Set SPARSE_SSL_CACHE to a folder .* locked"):
         loaded(tmp_path)
 
 
