@@ -90,7 +90,7 @@ class Record:
 
         Raises:
             RecordError: the file is missing, is no record, or contradicts itself: its name is not that of its
-                settings, or a percentage not that of its counts.
+                settings, a percentage not that of its counts, or its content not that of its seal.
         """
         try:
             body = read_json(path)
@@ -117,6 +117,11 @@ class Record:
                 f"{path}: its settings are those of {record.run_id}, but it says {file.run_id}. {WAY_OUT}"
             )
         _check_percentages(record, path)
+        if file.seal not in (None, seal(body)):
+            raise RecordError(
+                f"{path}: its content does not match its seal, so it was edited or damaged after it was written. "
+                f"{WAY_OUT}"
+            )
         return record
 
 
