@@ -12,6 +12,7 @@ nox.options.sessions = ["lint", "types", "tests"]
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT_INPUTS = (ROOT / "pyproject.toml", ROOT / "constraints.txt")
 DEV_GROUP = nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), "dev")
+MUTATION_GROUP = nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), "mutation")
 
 
 @nox.session(venv_backend="virtualenv", reuse_venv=True, default=False)
@@ -57,6 +58,23 @@ def tests(session: nox.Session) -> None:
     # worksteal: a few end-to-end tests are a hundred times as long as the rest.
     shared_out = ("--numprocesses=logical", "--maxprocesses=16", "--dist=worksteal")
     python(session, "-m", "pytest", *shared_out, *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"], default=False)
+def faults(session: nox.Session) -> None:
+    """Kill commands, fill disks and damage files for 20 minutes; ``-- --minutes N``, ``--seed S``."""
+    python(session, "-m", "tests.faults", *session.posargs)
+
+
+@nox.session(venv_backend="virtualenv", reuse_venv=True, requires=["environment"], default=False)
+def mutation(session: nox.Session) -> None:
+    """Mutate the changed modules, or those after ``--``, and list what no test notices. Goes on where it was stopped.
+
+    The tool has an environment of its own, which sees the packages of the shared one.
+    """
+    session.install(*MUTATION_GROUP)
+    (packages,) = (session.cache_dir.parent / "environment" / "lib").glob("python*/site-packages")
+    session.run("python", "tests/mutation.py", *session.posargs, env={"PYTHONPATH": str(packages)})
 
 
 @nox.session(venv_backend="none", requires=["environment"])

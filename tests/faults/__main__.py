@@ -1,0 +1,50 @@
+"""``nox -s faults``: damage files and kill commands for some minutes, and count what was lost or believed."""
+
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from tests.faults.campaign import Campaign, Tally
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """Damage files and disturb commands: what comes of it is what an undisturbed command leaves, or an error that says.
+
+    Attributes:
+        minutes: how long; a round that was begun is ended.
+        seed: what is drawn: the files, the damage, whom a signal strikes and when.
+        round: only this one, as a failure names it. Where in the code a signal strikes is the machine's choice.
+    """
+
+    minutes: float = 20.0
+    seed: int = 0
+    round: int | None = None
+
+    def act(self) -> int:
+        """Print the counts and the failures; return the exit code."""
+        tally, end = Tally(), time.monotonic() + 60 * self.minutes
+        with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+            os.environ["SPARSE_SSL_CACHE"] = str(Path(folder) / "cache")
+            campaign, number = Campaign.prepared(Path(folder), self.seed), self.round or 0
+            while True:
+                campaign.round(number, tally)
+                number += 1
+                if self.round is not None or time.monotonic() > end:
+                    break
+        for line in (*tally.lines(), *tally.failures):
+            print(line)  # noqa: T201 - a command prints
+        rounds = number - (self.round or 0)
+        print(f"seed {self.seed}, {rounds} rounds, {len(tally.failures)} failures")  # noqa: T201 - as above
+        if tally.failures:
+            print(f"once more: nox -s faults -- --seed {self.seed} --round NUMBER")  # noqa: T201 - as above
+        return int(bool(tally.failures))
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(Faults, prog="nox -s faults --").act())
