@@ -9,7 +9,7 @@ from tests.faults.campaign import Campaign, Tally
 from tests.faults.damage import DAMAGES
 from tests.faults.victims import Believed, Victim
 
-ROUNDS = 2
+ROUNDS = 1
 
 
 def test_nothing_is_lost_and_nothing_damaged_is_believed(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_nothing_is_lost_and_nothing_damaged_is_believed(tmp_path: Path) -> None
     for number in range(ROUNDS):
         campaign.round(number, tally)
     assert tally.failures == []
-    assert sum(tally.counts.values()) > 60
+    assert sum(tally.counts.values()) > 40
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
