@@ -5,6 +5,7 @@ faster in between moves both. How far the reference's turns differ from each oth
 CPU seconds of the thread that works are disturbed less by other work on the machine than wall time; both are kept.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +46,7 @@ class Speed:
     """How much faster something is than the reference.
 
     Attributes:
-        seconds: CPU seconds of a turn, the median.
+        seconds: CPU seconds that the work takes, the median.
         cpu: the reference's CPU time over its own; above 1 is faster.
         wall: the same of wall time.
     """
@@ -60,7 +61,7 @@ class Speeds:
     """What was measured in turns.
 
     Attributes:
-        seconds: CPU seconds of a turn of the reference, the median.
+        seconds: CPU seconds that the reference takes, the median.
         noise: the reference's turns over the next ones, CPU time: 1 and an interval without noise.
         of: name -> its speed.
     """
@@ -76,25 +77,33 @@ class _Turn:
     wall: float
 
 
-def speeds(reference: Callable[[], object], others: Mapping[str, Callable[[], object]], *, rounds: int) -> Speeds:
+def speeds(
+    reference: Callable[[], object],
+    others: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = ROUNDS,
+    least_seconds: float = 0.0,
+) -> Speeds:
     """Let everything take turns with the reference, on one thread, after a turn that is not timed.
 
     Args:
         reference: does the work that the others are compared with.
-        others: name -> does the same work another way. Each needs at least some milliseconds, or the clock decides.
+        others: name -> does the same work another way; at least one.
         rounds: how often; intervals need at least 6.
+        least_seconds: a turn repeats the work as often as the reference needs to take so long, or the clock decides.
     """
     with one_thread():
         for work in (reference, *others.values()):
             work()
+        times = 1 if least_seconds == 0.0 else max(1, math.ceil(least_seconds / _timed(reference, 1).cpu))
         references: list[list[_Turn]] = []
         turns: dict[str, list[_Turn]] = {name: [] for name in others}
         for _ in range(rounds):
-            row = [_timed(reference)]
+            row = [_timed(reference, times)]
             for name, work in others.items():
-                turns[name].append(_timed(work))
-                row.append(_timed(reference))
-            references.append(row if others else [*row, _timed(reference)])
+                turns[name].append(_timed(work, times))
+                row.append(_timed(reference, times))
+            references.append(row)
     return Speeds(
         seconds=statistics.median(turn.cpu for row in references for turn in row),
         noise=Ratio.of([first.cpu / second.cpu for first, second in (row[:2] for row in references)]),
@@ -117,10 +126,11 @@ def _ratio(
     return Ratio.of([reference / own for reference, own in zip(around, found, strict=True)])
 
 
-def _timed(work: Callable[[], object]) -> _Turn:
+def _timed(work: Callable[[], object], times: int) -> _Turn:
     cpu, wall = time.thread_time(), time.perf_counter()
-    work()
-    return _Turn(time.thread_time() - cpu, time.perf_counter() - wall)
+    for _ in range(times):
+        work()
+    return _Turn((time.thread_time() - cpu) / times, (time.perf_counter() - wall) / times)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,6 +19,7 @@ from bench.training import encoders
 from bench.views.pixels import MEAN, STD
 from methods import GATES, masking
 from methods.branches import Branches
+from methods.compaction import compacted, shaped
 from methods.gating.setting import GateSetting, parse_slice
 
 _KEY = "sparse_ssl_encoder"  # one entry: with several, the library's order of them differs from call to call
@@ -105,6 +106,37 @@ def packed(run: Run, encoder: nn.Module, *, pixels: int) -> bytes:
     return save(tensors, {_KEY: json.dumps(header, sort_keys=True)})
 
 
+def without_dead_channels(encoder: Encoder) -> Encoder:
+    """Return an encoder that computes the same, up to rounding, with filters that are zero physically gone.
+
+    Raises:
+        EncoderFileError: it has gates, or layers whose channels nobody here knows to follow.
+    """
+    try:
+        network = compacted(encoder.network)
+    except ValueError as error:
+        raise EncoderFileError(f"the encoder of {encoder.run_id} cannot be compacted: {error}") from error
+    return Encoder(
+        network,
+        normalisation=encoder.normalisation,
+        features=encoder.features,
+        size=encoder.pixels,
+        run_id=encoder.run_id,
+    )
+
+
+def repacked(path: Path, encoder: Encoder) -> bytes:
+    """Return the bytes of the file of a compacted encoder.
+
+    Args:
+        path: of the file that it was made of; the header is that one's.
+        encoder: what ``without_dead_channels`` made of it.
+    """
+    header, _ = _read(path)
+    tensors = {name: tensor.detach().contiguous() for name, tensor in encoder.network.state_dict().items()}
+    return save(tensors, {_KEY: json.dumps(header | {"is_compact": True}, sort_keys=True)})
+
+
 def unpacked(path: Path, *, sha256: str | None = None) -> Encoder:
     """Return the encoder in a file, on the CPU.
 
@@ -126,10 +158,10 @@ def unpacked(path: Path, *, sha256: str | None = None) -> Encoder:
             "the run again."
         )
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        header, tensors = _read(path)
         network, features = _built(EncoderSpec(**header["encoder"]), header["gates"] and GateSpec(**header["gates"]))
+        if header.get("is_compact"):
+            shaped(network, tensors)
         network.load_state_dict(tensors)
         normalisation = Normalisation(*(tuple(header["normalisation"][name]) for name in ("mean", "std")))
         return Encoder(
@@ -143,6 +175,12 @@ def unpacked(path: Path, *, sha256: str | None = None) -> Encoder:
         raise EncoderFileError(
             f"{path}: not an encoder that this version can build ({error}). Use the version that wrote it."
         ) from error
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        header = json.loads((file.metadata() or {})[_KEY])
+        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
 
 
 def _built(spec: EncoderSpec, gates: GateSpec | None) -> tuple[nn.Module, int]:

@@ -19,6 +19,21 @@ def test_everything_stands_between_two_turns_of_the_reference() -> None:
     assert torch.get_num_threads() == threads
 
 
+def test_short_work_is_repeated_so_that_the_clock_does_not_decide() -> None:
+    turns: list[str] = []
+
+    def work(name: str) -> None:
+        turns.append(name)
+        torch.mm(torch.ones(64, 64), torch.ones(64, 64))
+
+    made = speeds(lambda: work("a"), {"b": lambda: work("b")}, rounds=1, least_seconds=0.01)
+    repeated = "".join(turns).partition("aba")[2]  # once each, and once to see how often
+    times = repeated.index("b")
+    assert times > 1
+    assert repeated == "a" * times + "b" * times + "a" * times
+    assert made.seconds < 0.01
+
+
 def test_a_ratio_is_of_neighbours_and_above_one_if_faster() -> None:
     square = torch.randn(300, 300)
 

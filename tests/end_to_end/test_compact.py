@@ -1,0 +1,60 @@
+"""``export --compact``: the encoder of a run without its dead filters, on disk and for other programs."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench import load_encoder
+from bench.__main__ import main
+from bench.runs import job
+from bench.runs.context import Context
+from bench.runs.export import sample
+from bench.runs.folder import RunFolder
+from bench.speedup import compact
+from bench.ticks import silent
+from bench.training.encoder_file import EncoderFileError, unpacked, without_dead_channels
+from tests.tiny import gated_run, tiny_run
+from tests.unit.bench.training.test_encoder_file import exported, written
+
+RUN = tiny_run("supervised", "static_uniform", granularity="filter", density=0.3, epochs=1)
+
+
+def call(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, out: Path, *options: str, code: int = 0
+) -> str:
+    monkeypatch.setattr(sys, "argv", ["bench", "export", RUN.run_id, "--out", str(out), "--compact", *options])
+    assert main() == code
+    captured = capsys.readouterr()
+    return captured.err if code else captured.out
+
+
+def test_a_compacted_encoder_is_smaller_says_what_it_gains_and_loads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compact, "BATCHES", (2,))
+    context = Context(runs_dir=tmp_path / "runs", data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
+    job.perform(RUN, context, silent)
+    folder = RunFolder.of(context.runs_dir, RUN)
+    kept = folder.encoder.read_bytes()
+    said = call(capsys, monkeypatch, tmp_path)
+    path = folder.path / "encoder-compact.safetensors"
+    assert f"{path}: {path.stat().st_size:,} bytes, with zeros {len(kept):,} bytes" in said
+    assert "times fewer than " in said
+    assert "batch 2: " in said
+    assert path.stat().st_size < 0.5 * len(kept)
+    whole, small = load_encoder(folder.path), load_encoder(path)
+    assert (small.features, small.pixels, small.run_id) == (whole.features, whole.pixels, whole.run_id)
+    with torch.no_grad():
+        torch.testing.assert_close(small(sample(whole)), whole(sample(whole)), rtol=0, atol=1e-5)
+    assert call(capsys, monkeypatch, tmp_path, "--format", "torch-export").startswith(f"{path.with_suffix('.pt2')}: ")
+    assert "would be lost" in call(capsys, monkeypatch, tmp_path, "--to", str(folder.encoder), code=2)
+    assert folder.encoder.read_bytes() == kept
+
+
+def test_gates_cannot_be_compacted(tmp_path: Path) -> None:
+    run = gated_run("simclr", "dual_gate", 1.5)
+    encoder = unpacked(written(run, exported(run), tmp_path))
+    with pytest.raises(EncoderFileError, match=r"the encoder of simclr-dual_gate-\S+ cannot be compacted"):
+        without_dead_channels(encoder)
