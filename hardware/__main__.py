@@ -1,4 +1,4 @@
-"""Command line: ``python -m hardware step|layer|gemm|sweep``."""
+"""Command line: ``python -m hardware step|layer|gemm|sweep|roofline``."""
 
 import argparse
 import dataclasses
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hardware import comparison, explain, machine_file, presets
+from hardware import comparison, explain, machine_file, presets, roofline
 from hardware.caption import caption
 from hardware.checks import HardwareError, at_least, fraction
 from hardware.cost.cost import Cost
@@ -158,7 +158,24 @@ def _sweep(options: argparse.Namespace) -> str:
     return f"{explain.table(rows)}\n\n{caption(presets.machine(options.preset, options.set), options.set)}"
 
 
-COMMANDS = {"step": _step, "layer": _layer, "gemm": _gemm, "sweep": _sweep}
+def _roofline(options: argparse.Namespace) -> str:
+    """Every dense phase under the machine's own roofs; refuses a machine that beats them."""
+    network, machine = _workload(options), presets.machine(options.preset, options.set)
+    found = list(roofline.points(network, machine))
+    if options.json:
+        return _json(
+            {"machine": machine.name, "points": [dataclasses.asdict(each) | {"share": each.share} for each in found]}
+        )
+    worst = min(found, key=lambda point: point.share)
+    ridge = machine.array.peak_macs_per_cycle / machine.dram_bytes_per_cycle
+    end = (
+        f"{len(found)} phases, none above its roof. Lowest share: {worst.share:.3f}, {worst.name}. The array is the "
+        f"roof from {ridge:.1f} MACs per byte on.\nBatch {network.step.batch} images of {network.name}."
+    )
+    return f"{explain.aligned(roofline.rows(found))}\n\n{end}\n{caption(machine, options.set)}"
+
+
+COMMANDS = {"step": _step, "layer": _layer, "gemm": _gemm, "sweep": _sweep, "roofline": _roofline}
 
 
 def _workload(options: argparse.Namespace) -> Workload:
@@ -224,6 +241,10 @@ def _parser() -> argparse.ArgumentParser:
             _add_gemm(command)
         else:
             _add_network(command)
+    for name in ("step", "layer", "sweep"):
+        commands.choices[name].add_argument(
+            "--filters", action="store_true", help="densities are of whole output channels"
+        )
     masked = [commands.choices[name] for name in ("step", "layer")]
     for command in masked:
         command.add_argument("--density", type=_share, default=1.0, help="fraction kept, every prunable layer alike")
@@ -253,7 +274,6 @@ def _add_network(command: argparse.ArgumentParser) -> None:
     command.add_argument("--workload", required=True, help="a path ending with .json, or the name of a traced network")
     command.add_argument("--batch", type=_count, help="images per pass; default: the workload's")
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a machine entry")
-    command.add_argument("--filters", action="store_true", help="densities are of whole output channels")
 
 
 def _add_gemm(command: argparse.ArgumentParser) -> None:

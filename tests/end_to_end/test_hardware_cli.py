@@ -1,5 +1,6 @@
 """The command line of ``hardware``, as a user calls it."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hardware import roofline
 from hardware.__main__ import main
 from tests.unit.hardware.networks import BYOL, network
 
@@ -228,3 +230,26 @@ def test_tables_of_layers_have_a_total_and_say_what_they_count(capsys: pytest.Ca
         "Conversion: speed-up over",
     ):
         assert words in said
+
+
+@pytest.mark.parametrize("preset", ["chip28nm", "systolic32"])
+def test_every_phase_lies_under_the_machines_own_roofs(
+    capsys: pytest.CaptureFixture[str], traced: str, preset: str
+) -> None:
+    arguments = ("roofline", "--preset", preset, "--workload", traced, "--batch", "8")
+    points = numbers(capsys, *arguments)["points"]
+    assert all(0 < point["share"] <= 1 for point in points)
+    assert len({point["name"] for point in points}) == len(points) > 20
+    said = call(capsys, *arguments)
+    assert f"{len(points)} phases, none above its roof" in said
+    slow = numbers(capsys, *arguments, "--set", "memory.dram_bandwidth=0.01")["points"]
+    assert all(point["is_memory_bound"] for point in slow)
+
+
+def test_a_machine_that_beats_its_roofs_is_refused(
+    capsys: pytest.CaptureFixture[str], traced: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = roofline.phase_cost
+    monkeypatch.setattr(roofline, "phase_cost", lambda *given: dataclasses.replace(whole(*given), cycles=1.0))
+    said = call(capsys, "roofline", "--preset", "chip28nm", "--workload", traced, code=2)
+    assert "above its roof of" in said
