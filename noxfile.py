@@ -138,6 +138,12 @@ def bench_step(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["environment"])
+def real_speed_table(session: nox.Session) -> None:
+    """Measure what every kind of zeros buys here, in inference and in a training step, beside modelled. Minutes."""
+    python(session, "-m", "bench", "real-speed", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
 def accelerator_table(session: nox.Session) -> None:
     """Say what the masks of runs, and random ones, buy when training on modelled accelerators. Seconds."""
     python(session, "-m", "bench", "accelerator", *session.posargs)

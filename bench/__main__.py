@@ -17,6 +17,7 @@ from bench.commands.export import Export
 from bench.commands.gate_speed import GateSpeed
 from bench.commands.merge import Merge
 from bench.commands.methods import Methods
+from bench.commands.real_speed import RealSpeed
 from bench.commands.record import Record
 from bench.commands.regression import Regression
 from bench.commands.report import Report
@@ -44,6 +45,7 @@ Command = (
     | Annotated[Methods, subcommand("methods")]
     | Annotated[GateSpeed, subcommand("gate-speed")]
     | Annotated[BenchStep, subcommand("bench-step")]
+    | Annotated[RealSpeed, subcommand("real-speed")]
     | Annotated[Record, subcommand("record")]
     | Annotated[Regression, subcommand("regression")]
     | Annotated[Workload, subcommand("workload")]

@@ -1,0 +1,123 @@
+"""The table of real speed, for people and for programs."""
+
+import dataclasses
+import json
+import platform
+from collections.abc import Callable, Iterable
+
+import torch
+
+from bench.report.grid import NOTHING, Column, grid
+from bench.report.markdown import titled_grid
+from bench.speedup import real_speed
+from bench.speedup.real_speed import MACHINES, PIXELS, Line, RealSpeed
+from bench.speedup.turns import Ratio, Speed
+
+SCHEMA = 1
+_NOTES = (
+    (
+        "MACs saved: dense multiply-accumulates of an image over those needed, what gates cost included. A filter "
+        "takes the inputs that read it along."
+    ),
+    (
+        "Modelled: a training step on machines of `hardware/`, with the same zeros, batch and network. Nothing there "
+        "was measured, and nothing measured is extrapolated to other networks, rates or devices."
+    ),
+    "Zeros are drawn at random: masks of trained networks cluster, and their filters die unevenly.",
+)
+
+
+def page(found: RealSpeed) -> str:
+    """Return the table as Markdown."""
+    run, batches = found.run, sorted({count for line in found.lines for count in line.inference})
+    head = [
+        f"- network: {run.encoder.name} x {run.encoder.width:g}, random weights, {PIXELS}x{PIXELS} images of noise",
+        f"- here: {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}, 1 thread",
+        f"- training step: SimCLR, {real_speed.TRAINED} images, two views each: forward, backward, optimizer",
+        f"- turns: {found.rounds} rounds of A, B, A, C, A, ...; A is the dense encoder; medians and 95 % intervals",
+        *(
+            f"- {name}: dense {found.dense[name]:.1f} ms of CPU time; noise, dense over dense: {_interval(noise)}"
+            for name, noise in found.noise.items()
+        ),
+    ]
+    notes = [
+        *(f"- {each}" for each in _reasons(found.lines)),
+        *(f"- {each}" for each in _NOTES),
+    ]
+    table = titled_grid(grid("Speed-up over the dense encoder", _columns(batches), found.lines))
+    return "\n".join(
+        [
+            "# What sparsity really buys: measured here, beside modelled",
+            "",
+            *head,
+            "",
+            table,
+            "## Notes",
+            "",
+            *notes,
+            "",
+        ]
+    )
+
+
+def payload(found: RealSpeed) -> str:
+    """Return the table as JSON, nothing rounded."""
+    body = {
+        "schema": SCHEMA,
+        "encoder": dataclasses.asdict(found.run.encoder),
+        "rounds": found.rounds,
+        "dense_cpu_milliseconds": dict(found.dense),
+        "noise": {name: dataclasses.asdict(each) for name, each in found.noise.items()},
+        "rows": [
+            {
+                "kind": line.subject.kind,
+                "rate": line.subject.rate,
+                "macs_reduction": line.subject.macs_reduction,
+                "modelled_training_step": dict(line.modelled),
+                "modelled_forward": dict(line.modelled_forward),
+                "inference": {str(count): dataclasses.asdict(each) for count, each in line.inference.items()},
+                "inference_how": line.subject.how,
+                "training_step": dataclasses.asdict(line.training),
+                "training_step_how": line.subject.how_trained,
+                "measured_over_macs": dataclasses.asdict(line.conversion) if line.conversion else None,
+            }
+            for line in found.lines
+        ],
+    }
+    return json.dumps(body, sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+
+def _columns(batches: Iterable[int]) -> Iterable[Column[Line]]:
+    yield Column(title="zeros", show=lambda line: line.subject.kind)
+    yield _number("left", lambda line: f"{line.subject.rate:g}")
+    yield _number("MACs saved [x]", lambda line: f"{line.subject.macs_reduction:.2f}")
+    for count in batches:
+        yield _number(
+            f"inference, batch {count} [x]",
+            lambda line, count=count: _speed(line.inference.get(count)),  # type: ignore[misc]
+        )
+    yield _number("measured / MACs saved", lambda line: _interval(line.conversion))
+    yield _number("training step [x]", lambda line: _speed(line.training))
+    yield _number("wall, training step [x]", lambda line: f"{line.training.wall.median:.2f}")
+    for machine in MACHINES:
+        yield _number(f"{machine}, step [x]", lambda line, name=machine: f"{line.modelled[name]:.2f}")  # type: ignore[misc]
+    yield Column(title="inference here", show=lambda line: line.subject.how)
+    yield Column(title="training here", show=lambda line: line.subject.how_trained)
+
+
+def _number(title: str, show: Callable[[Line], str]) -> Column[Line]:
+    return Column(title=title, show=show, is_number=True)
+
+
+def _speed(speed: Speed | None) -> str:
+    return NOTHING if speed is None else _interval(speed.cpu)
+
+
+def _interval(ratio: Ratio | None) -> str:
+    return NOTHING if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def _reasons(lines: Iterable[Line]) -> list[str]:
+    """Say of each kind without a faster inference that there is none, and why."""
+    kinds = {line.subject.kind: line.subject.how for line in lines if not line.inference}
+    return [f"{kind}: nothing faster exists on this device; {how.partition(': ')[2]}." for kind, how in kinds.items()]

@@ -1,0 +1,228 @@
+"""Encoders with zeros of every kind: as they train, as they infer fastest here, and as the model sees them."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.config.run import Run
+from bench.speedup import drawn
+from bench.speedup.drawn import Bools, Drawer
+from bench.speedup.timeline import States
+from bench.training import encoders
+from hardware.comparison import is_prunable
+from hardware.network.layer import LayerSpec
+from hardware.network.workload import Workload
+from hardware.sparsity.gates import GateMask
+from hardware.sparsity.state import State
+from hardware.sparsity.weights import Mask
+from methods import GATES, GateSetting, macs, masking
+from methods.branches import Branches
+from methods.compaction import compacted
+from methods.gating.convolution import GatedConv2d, block_convolutions, install
+from methods.gating.layer import Gated, gated
+from methods.gating.masked import MaskedConv2d
+from methods.gating.measure import Budget, observe
+from methods.gating.skipping import skipping
+
+DENSITIES = (0.5, 0.25, 0.1)
+PATTERNS = ((2, 4), (1, 4), (1, 8))
+RATES = (0.5, 0.26, 0.1)  # of open gates; 0.26 is about what a reduction of 2.25 needs
+GROUPS = 4  # of the base path behind gates per pixel and slice
+_SEEN = 8  # images whose gates the model is given
+_WARM = 3  # passes in which running statistics settle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """An encoder with zeros.
+
+    Attributes:
+        kind: what is zero.
+        rate: share of weights that is left, or of gates that is open.
+        macs_reduction: dense multiply-accumulates of an image over those that are needed, the gates' own included.
+        states: layer -> what the model is told.
+        trains: the encoder as it trains.
+        infers: the fastest that there is here for inference; ``None``: the dense one, with its zeros multiplied.
+        how: what is done about the zeros in inference; where nothing is, why.
+        how_trained: the same of a training step.
+    """
+
+    kind: str
+    rate: float
+    macs_reduction: float
+    states: States
+    trains: nn.Module
+    infers: nn.Module | None
+    how: str
+    how_trained: str
+
+    @property
+    def name(self) -> str:
+        """Kind and rate."""
+        return f"{self.kind} {self.rate:g}"
+
+
+@torch.no_grad()
+def dense(run: Run, images: Tensor) -> nn.Module:
+    """Return a run's encoder with random weights and the running statistics of these images."""
+    torch.manual_seed(run.seed)
+    encoder, _ = encoders.build(run.encoder)
+    encoder.train()
+    for _ in range(_WARM):
+        encoder(images)
+    return encoder.eval()
+
+
+def subjects(encoder: nn.Module, network: Workload, images: Tensor) -> Iterator[Subject]:
+    """Yield every kind of zeros at three rates.
+
+    Args:
+        encoder: dense.
+        network: the same, as the model knows it.
+        images: normalised, ``[N, C, H, W]``: gates are set so that they are open at the rate on these.
+    """
+    for density in DENSITIES:
+        why = "torch has no convolution that leaves single zeros out"
+        yield _weights(encoder, network, images, "element", density, drawn.element, why)
+    for kept, of in PATTERNS:
+        why = "torch multiplies 2:4 patterns faster on CUDA GPUs alone" if of == 4 else "torch knows 2:4 patterns alone"
+        yield _weights(encoder, network, images, f"{kept}:{of}", kept / of, _n_of_m(kept, of), why)
+    for density in DENSITIES:
+        why = "torch has no block-sparse convolution"
+        yield _weights(encoder, network, images, "block 16x16", density, drawn.block, why)
+    for density in DENSITIES:
+        yield _weights(encoder, network, images, "filter", density, drawn.filters, "")
+    for rate in RATES:
+        yield _gates("gates per pixel and slice", _with_slices(encoder), images, rate)
+    for rate in RATES:
+        yield _gates("spatial gates", _with_masks(encoder), images, rate)
+
+
+@torch.no_grad()
+def _weights(
+    encoder: nn.Module, network: Workload, images: Tensor, kind: str, density: float, draw: Drawer, why: str
+) -> Subject:
+    """Return the encoder under random masks; without whole filters (no ``why``), compacted."""
+    generator = np.random.default_rng(drawn.SEED)
+    kept = {layer.name: draw(generator, layer, density) for layer in network.layers if is_prunable(layer)}
+    masked = copy.deepcopy(encoder)
+    masking.install(masked)
+    masking.write(masked, {path: torch.from_numpy(kept[path]).float() for path in masking.read(masked)})
+    shape = (images.shape[1], images.shape[2], images.shape[3])
+    whole = macs.inference_macs(masked, shape)
+    small = None if why else compacted(masking.export(masked))
+    needed = macs.effective_macs(masked, whole) if small is None else macs.inference_macs(small, shape)
+    return Subject(
+        kind=kind,
+        rate=density,
+        macs_reduction=sum(whole.values()) / sum(needed.values()),
+        states={path: State(Mask(each)) for path, each in kept.items()},
+        trains=masked if small is None else copy.deepcopy(small),
+        infers=small,
+        how=f"nothing: {why}" if why else "compacted: dead filters are gone",
+        how_trained="masked" if why else "compacted, for masks that stay",
+    )
+
+
+@torch.no_grad()
+def _gates(kind: str, encoder: nn.Module, images: Tensor, rate: float) -> Subject:
+    """Set the thresholds of a gated encoder, in place, and let it skip."""
+    _open(encoder, images, rate)
+    plain = masking.export(encoder).eval()
+    budget = Budget.of(plain, (images.shape[1], images.shape[2], images.shape[3]))
+    online = observe(plain, plain, images).online
+    return Subject(
+        kind=kind,
+        rate=rate,
+        macs_reduction=budget.reduction(online.share(budget), online.overhead_macs),
+        states=_gate_states(plain, images[:_SEEN]),
+        trains=encoder,
+        infers=skipping(plain),
+        how="open pixels are gathered",
+        how_trained="masked: everything is computed",
+    )
+
+
+def _n_of_m(kept: int, of: int) -> Drawer:
+    def draw(generator: np.random.Generator, layer: LayerSpec, _: float) -> Bools:
+        """Keep so many of each group of neighbouring input channels."""
+        outputs, inputs, height, width = layer.weight_shape
+        ranks = generator.random((outputs, inputs // of, of, height, width)).argsort(axis=2).argsort(axis=2)
+        found: Bools = (ranks < kept).reshape(layer.weight_shape)
+        return found
+
+    return draw
+
+
+def _with_slices(encoder: nn.Module) -> nn.Module:
+    """Return a copy with gates per pixel and slice, each the thickest that its layer takes."""
+    made = copy.deepcopy(encoder)
+    masking.install(made)
+    for path in block_convolutions(made):
+        conv = made.get_submodule(path)
+        assert isinstance(conv, nn.Conv2d)
+        install(made, groups=GROUPS, slice_channels=conv.out_channels // GROUPS, layers=(path,))
+    return made.eval()
+
+
+def _with_masks(encoder: nn.Module) -> nn.Module:
+    """Return a copy with spatial gates."""
+    made = copy.deepcopy(encoder)
+    masking.install(made)
+    pair = Branches(online=made, target=copy.deepcopy(made), tied=False)
+    GATES["spatial_gate"](GateSetting(reduction=2.0, seed=0)).attach(pair, total_steps=1)
+    return made.eval()
+
+
+def _open(encoder: nn.Module, images: Tensor, rate: float) -> None:
+    """Set every layer's threshold, one after the other, so that its gates are open at a rate on these images."""
+
+    def set_threshold(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if isinstance(layer, GatedConv2d):
+            base = layer.base(inputs[0]).unflatten(1, (-1, layer.gate.slice_channels)).mean(2)
+            statistics = layer.gate.normalisation
+            assert statistics.running_mean is not None
+            assert statistics.running_var is not None
+            statistics.running_mean.copy_(base.mean((0, 2, 3)))
+            statistics.running_var.copy_(base.var((0, 2, 3)))
+            layer.gate.aim.copy_(_level(statistics(base), rate))
+        elif isinstance(layer, MaskedConv2d) and layer.unit is not None:
+            unit = layer.unit
+            logits = unit.window(inputs[0]) + unit.image(inputs[0].mean((2, 3)))[..., None, None]
+            unit.aim.copy_(_level(logits, rate))
+
+    handles = [layer.register_forward_pre_hook(set_threshold) for layer in gated(encoder).values()]
+    encoder(images)
+    for handle in handles:
+        handle.remove()
+
+
+def _level(values: Tensor, rate: float) -> Tensor:
+    """Return what so large a share of all values exceeds; between two of them, so that rounding opens no gate."""
+    ordered = values.flatten().sort().values
+    place = min(max(1, round((1 - rate) * len(ordered))), len(ordered) - 1)
+    return (ordered[place - 1] + ordered[place]) / 2
+
+
+def _gate_states(encoder: nn.Module, images: Tensor) -> States:
+    """Return the real gates of some images."""
+    layers = gated(encoder)
+    for layer in layers.values():
+        layer.notes = []
+    encoder(images)
+    states = {path: State(gate=_gate(layer)) for path, layer in layers.items()}
+    for layer in layers.values():
+        layer.notes = None
+    return states
+
+
+def _gate(layer: Gated) -> GateMask:
+    assert layer.notes is not None
+    (note,) = layer.notes
+    channels = layer.conv.out_channels // note.gates.shape[1]
+    is_open = note.gates.repeat_interleave(channels, 1).flatten(2)
+    return GateMask(is_open.cpu().numpy(), 1 / GROUPS if isinstance(layer, GatedConv2d) else 0.0)

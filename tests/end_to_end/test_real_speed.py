@@ -1,0 +1,85 @@
+"""``real-speed`` measures every kind of zeros beside the model. How long anything takes is no test."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.__main__ import main
+from bench.config.run import EncoderSpec
+from bench.speedup import real_speed, zeros
+from bench.speedup.trace import trace
+from methods import masking
+from methods.gating.layer import gated
+
+KINDS = ("element", "2:4", "block 16x16", "filter", "gates per pixel and slice", "spatial gates")
+SPEC = EncoderSpec(name="resnet-9", width=0.125)
+
+
+@pytest.fixture(autouse=True)
+def fixture_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One rate of each kind, few images."""
+    monkeypatch.setattr(zeros, "DENSITIES", (0.5,))
+    monkeypatch.setattr(zeros, "PATTERNS", ((2, 4),))
+    monkeypatch.setattr(zeros, "RATES", (0.26,))
+    monkeypatch.setattr(real_speed, "BATCHES", (2,))
+    monkeypatch.setattr(real_speed, "TRAINED", 4)
+
+
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *options: str, code: int = 0) -> str:
+    monkeypatch.setattr(sys, "argv", ["bench", "real-speed", *options])
+    assert main() == code
+    captured = capsys.readouterr()
+    return captured.err if code else captured.out
+
+
+def test_every_kind_has_a_row_and_what_has_nothing_faster_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--encoder", "resnet-9", "--width", "0.125", "--rounds", "1", "--out", str(tmp_path))
+    said = call(capsys, monkeypatch, *options)
+    assert said == (tmp_path / "tables/real-speed.md").read_text()
+    rows = {row["kind"]: row for row in json.loads((tmp_path / "tables/real-speed.json").read_text())["rows"]}
+    assert tuple(rows) == KINDS
+    for kind, row in rows.items():
+        assert f"| {kind} | {row['rate']:g} | {row['macs_reduction']:.2f} |" in said
+        assert row["macs_reduction"] > 1
+        assert min(row["training_step"]["cpu"]["low"], *row["modelled_training_step"].values()) > 0
+        if kind in KINDS[:3]:
+            assert f"- {kind}: nothing faster exists on this device; torch " in said
+            assert (row["inference"], row["measured_over_macs"]) == ({}, None)
+        else:
+            speed = row["inference"]["2"]["cpu"]["median"]
+            assert row["measured_over_macs"]["median"] == pytest.approx(speed / row["macs_reduction"])
+
+
+def test_what_infers_computes_what_trains_and_gates_are_open_at_the_rate() -> None:
+    run = real_speed.run_of(SPEC)
+    with torch.random.fork_rng():
+        images = torch.randn(8, 3, 32, 32)
+        encoder = zeros.dense(run, images)
+        found = {each.kind: each for each in zeros.subjects(encoder, trace(run, "tiny"), images)}
+    assert tuple(found) == KINDS
+    for kind, subject in found.items():
+        assert (subject.infers is None) is (kind in KINDS[:3])
+        if subject.infers is not None:
+            with torch.no_grad():
+                expected = subject.trains.eval()(images)
+                torch.testing.assert_close(subject.infers(images), expected, rtol=1e-4, atol=1e-5)
+        if masking.is_installed(subject.trains) and not gated(subject.trains):
+            kept = sum(masking.counts(subject.trains).values())
+            assert kept == sum(int(state.weights.ones((0, 0, 0))) for state in subject.states.values())
+    needed = [state.gate.needed_share() for state in found["gates per pixel and slice"].states.values()]
+    assert needed == pytest.approx([0.25 + 0.75 * 0.26] * len(needed), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(("--rounds", "0"), "at least 1 is needed"), (("--width", "0.1"), "Use a multiple of 0.125")],
+)
+def test_what_cannot_be_measured_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], message: str
+) -> None:
+    assert message in call(capsys, monkeypatch, *options, code=2)
