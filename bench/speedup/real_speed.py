@@ -38,14 +38,14 @@ class Line:
         modelled: machine -> speed-up of a training step.
         modelled_forward: machine -> speed-up of its forward passes.
         inference: images of a batch -> measured speed-up; nothing where nothing faster exists here.
-        training: measured speed-up of a training step.
+        training: measured speed-up of a training step; ``None`` of a peer.
     """
 
     subject: Subject
     modelled: Mapping[str, float]
     modelled_forward: Mapping[str, float]
     inference: Mapping[int, Speed]
-    training: Speed
+    training: Speed | None
 
     @property
     def conversion(self) -> Ratio | None:
@@ -91,7 +91,7 @@ def measured(encoder: EncoderSpec, *, rounds: int, tell: Callable[[str], None] =
         dense = zeros.dense(run, images)
         network = trace(run, "real-speed", image_pixels=PIXELS)
         found = list(zeros.subjects(dense, network, images))
-        steps = {each.name: _step(run, each.trains, images) for each in found}
+        steps = {each.name: _step(run, each.trains, images) for each in found if each.trains is not None}
         step = _step(run, dense, images)
     quick = {each.name: each.infers for each in found if each.infers is not None}
     inference: dict[int, Speeds] = {}
@@ -126,7 +126,7 @@ def _line(subject: Subject, network: Workload, inference: Mapping[int, Speeds], 
         modelled={machine: each["step"].speed_up for machine, each in rows.items()},
         modelled_forward={machine: each["FP"].speed_up for machine, each in rows.items()},
         inference={count: each.of[subject.name] for count, each in inference.items() if subject.name in each.of},
-        training=training.of[subject.name],
+        training=training.of.get(subject.name),
     )
 
 

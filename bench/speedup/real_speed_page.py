@@ -9,7 +9,7 @@ import torch
 
 from bench.report.grid import NOTHING, Column, grid
 from bench.report.markdown import titled_grid
-from bench.speedup import real_speed
+from bench.speedup import peers, real_speed
 from bench.speedup.real_speed import MACHINES, PIXELS, Line, RealSpeed
 from bench.speedup.turns import Ratio, Speed
 
@@ -42,7 +42,7 @@ def page(found: RealSpeed) -> str:
     ]
     notes = [
         *(f"- {each}" for each in _reasons(found.lines)),
-        *(f"- {each}" for each in _NOTES),
+        *(f"- {each}" for each in (peers.missing(), *_NOTES) if each),
     ]
     table = titled_grid(grid("Speed-up over the dense encoder", _columns(batches), found.lines))
     return "\n".join(
@@ -77,7 +77,7 @@ def payload(found: RealSpeed) -> str:
                 "modelled_forward": dict(line.modelled_forward),
                 "inference": {str(count): dataclasses.asdict(each) for count, each in line.inference.items()},
                 "inference_how": line.subject.how,
-                "training_step": dataclasses.asdict(line.training),
+                "training_step": dataclasses.asdict(line.training) if line.training else None,
                 "training_step_how": line.subject.how_trained,
                 "measured_over_macs": dataclasses.asdict(line.conversion) if line.conversion else None,
             }
@@ -98,7 +98,7 @@ def _columns(batches: Iterable[int]) -> Iterable[Column[Line]]:
         )
     yield _number("measured / MACs saved", lambda line: _interval(line.conversion))
     yield _number("training step [x]", lambda line: _speed(line.training))
-    yield _number("wall, training step [x]", lambda line: f"{line.training.wall.median:.2f}")
+    yield _number("wall, training step [x]", lambda line: _wall(line.training))
     for machine in MACHINES:
         yield _number(f"{machine}, step [x]", lambda line, name=machine: f"{line.modelled[name]:.2f}")  # type: ignore[misc]
     yield Column(title="inference here", show=lambda line: line.subject.how)
@@ -111,6 +111,10 @@ def _number(title: str, show: Callable[[Line], str]) -> Column[Line]:
 
 def _speed(speed: Speed | None) -> str:
     return NOTHING if speed is None else _interval(speed.cpu)
+
+
+def _wall(speed: Speed | None) -> str:
+    return NOTHING if speed is None else f"{speed.wall.median:.2f}"
 
 
 def _interval(ratio: Ratio | None) -> str:

@@ -1,7 +1,7 @@
 """Encoders with zeros of every kind: as they train, as they infer fastest here, and as the model sees them."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config.run import Run
-from bench.speedup import drawn
+from bench.speedup import drawn, peers
 from bench.speedup.drawn import Bools, Drawer
 from bench.speedup.timeline import States
 from bench.training import encoders
@@ -45,7 +45,7 @@ class Subject:
         rate: share of weights that is left, or of gates that is open.
         macs_reduction: dense multiply-accumulates of an image over those that are needed, the gates' own included.
         states: layer -> what the model is told.
-        trains: the encoder as it trains.
+        trains: the encoder as it trains; ``None`` of a peer, which is measured in inference alone.
         infers: the fastest that there is here for inference; ``None``: the dense one, with its zeros multiplied.
         how: what is done about the zeros in inference; where nothing is, why.
         how_trained: the same of a training step.
@@ -55,7 +55,7 @@ class Subject:
     rate: float
     macs_reduction: float
     states: States
-    trains: nn.Module
+    trains: nn.Module | None
     infers: nn.Module | None
     how: str
     how_trained: str
@@ -96,6 +96,8 @@ def subjects(encoder: nn.Module, network: Workload, images: Tensor) -> Iterator[
         yield _weights(encoder, network, images, "block 16x16", density, drawn.block, why)
     for density in DENSITIES:
         yield _weights(encoder, network, images, "filter", density, drawn.filters, "")
+    for density in DENSITIES if not peers.missing() else ():
+        yield _peer(encoder, network, images, density)
     for rate in RATES:
         yield _gates("gates per pixel and slice", _with_slices(encoder), images, rate)
     for rate in RATES:
@@ -107,11 +109,7 @@ def _weights(
     encoder: nn.Module, network: Workload, images: Tensor, kind: str, density: float, draw: Drawer, why: str
 ) -> Subject:
     """Return the encoder under random masks; without whole filters (no ``why``), compacted."""
-    generator = np.random.default_rng(drawn.SEED)
-    kept = {layer.name: draw(generator, layer, density) for layer in network.layers if is_prunable(layer)}
-    masked = copy.deepcopy(encoder)
-    masking.install(masked)
-    masking.write(masked, {path: torch.from_numpy(kept[path]).float() for path in masking.read(masked)})
+    masked, kept = _masked(encoder, network, density, draw)
     shape = (images.shape[1], images.shape[2], images.shape[3])
     whole = macs.inference_macs(masked, shape)
     small = None if why else compacted(masking.export(masked))
@@ -120,12 +118,46 @@ def _weights(
         kind=kind,
         rate=density,
         macs_reduction=sum(whole.values()) / sum(needed.values()),
-        states={path: State(Mask(each)) for path, each in kept.items()},
+        states=_states(kept),
         trains=masked if small is None else copy.deepcopy(small),
         infers=small,
         how=f"nothing: {why}" if why else "compacted: dead filters are gone",
         how_trained="masked" if why else "compacted, for masks that stay",
     )
+
+
+@torch.no_grad()
+def _peer(encoder: nn.Module, network: Workload, images: Tensor, density: float) -> Subject:
+    """Return what the peer makes of the same filters."""
+    masked, kept = _masked(encoder, network, density, drawn.filters)
+    shape = (images.shape[1], images.shape[2], images.shape[3])
+    small = peers.torch_pruned(masking.export(masked), images)
+    whole, needed = macs.inference_macs(masked, shape), macs.inference_macs(small, shape)
+    return Subject(
+        kind=f"filter, {peers.PEER}",
+        rate=density,
+        macs_reduction=sum(whole.values()) / sum(needed.values()),
+        states=_states(kept),
+        trains=None,
+        infers=small,
+        how=f"{peers.PEER}: filters that are zero in all layers that a sum couples",
+        how_trained="not measured",
+    )
+
+
+def _masked(
+    encoder: nn.Module, network: Workload, density: float, draw: Drawer
+) -> tuple[nn.Module, Mapping[str, Bools]]:
+    generator = np.random.default_rng(drawn.SEED)
+    kept = {layer.name: draw(generator, layer, density) for layer in network.layers if is_prunable(layer)}
+    masked = copy.deepcopy(encoder)
+    masking.install(masked)
+    masking.write(masked, {path: torch.from_numpy(kept[path]).float() for path in masking.read(masked)})
+    return masked, kept
+
+
+def _states(kept: Mapping[str, Bools]) -> States:
+    return {path: State(Mask(each)) for path, each in kept.items()}
 
 
 @torch.no_grad()

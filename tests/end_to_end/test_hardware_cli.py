@@ -4,14 +4,16 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hardware import roofline
 from hardware.__main__ import main
+from hardware.cost.cost import Cost
+from hardware.cost.step import phase_cost
 from tests.unit.hardware.networks import BYOL, network
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -249,7 +251,7 @@ def test_every_phase_lies_under_the_machines_own_roofs(
 def test_a_machine_that_beats_its_roofs_is_refused(
     capsys: pytest.CaptureFixture[str], traced: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = roofline.phase_cost
-    monkeypatch.setattr(roofline, "phase_cost", lambda *given: dataclasses.replace(whole(*given), cycles=1.0))
+    quick: Callable[..., Cost] = lambda *given: dataclasses.replace(phase_cost(*given), cycles=1.0)  # noqa: E731
+    monkeypatch.setattr("hardware.roofline.phase_cost", quick)
     said = call(capsys, "roofline", "--preset", "chip28nm", "--workload", traced, code=2)
     assert "above its roof of" in said

@@ -9,7 +9,7 @@ import torch
 
 from bench.__main__ import main
 from bench.config.run import EncoderSpec
-from bench.speedup import real_speed, zeros
+from bench.speedup import peers, real_speed, zeros
 from bench.speedup.trace import trace
 from methods import masking
 from methods.gating.layer import gated
@@ -26,6 +26,7 @@ def fixture_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zeros, "RATES", (0.26,))
     monkeypatch.setattr(real_speed, "BATCHES", (2,))
     monkeypatch.setattr(real_speed, "TRAINED", 4)
+    monkeypatch.setattr(peers, "_PACKAGE", "no_such_package")
 
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *options: str, code: int = 0) -> str:
@@ -41,6 +42,7 @@ def test_every_kind_has_a_row_and_what_has_nothing_faster_says_why(
     options = ("--encoder", "resnet-9", "--width", "0.125", "--rounds", "1", "--out", str(tmp_path))
     said = call(capsys, monkeypatch, *options)
     assert said == (tmp_path / "tables/real-speed.md").read_text()
+    assert "Torch-Pruning: skipped, because no_such_package is not installed here: pip install torch-pruning" in said
     rows = {row["kind"]: row for row in json.loads((tmp_path / "tables/real-speed.json").read_text())["rows"]}
     assert tuple(rows) == KINDS
     for kind, row in rows.items():
@@ -65,10 +67,11 @@ def test_what_infers_computes_what_trains_and_gates_are_open_at_the_rate() -> No
     for kind, subject in found.items():
         assert (subject.infers is None) is (kind in KINDS[:3])
         if subject.infers is not None:
+            assert subject.trains is not None
             with torch.no_grad():
                 expected = subject.trains.eval()(images)
                 torch.testing.assert_close(subject.infers(images), expected, rtol=1e-4, atol=1e-5)
-        if masking.is_installed(subject.trains) and not gated(subject.trains):
+        if subject.trains is not None and masking.is_installed(subject.trains) and not gated(subject.trains):
             kept = sum(masking.counts(subject.trains).values())
             assert kept == sum(int(state.weights.ones((0, 0, 0))) for state in subject.states.values())
     needed = [state.gate.needed_share() for state in found["gates per pixel and slice"].states.values()]
@@ -83,3 +86,21 @@ def test_what_cannot_be_measured_is_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], message: str
 ) -> None:
     assert message in call(capsys, monkeypatch, *options, code=2)
+
+
+def test_the_peer_removes_what_is_zero_in_all_coupled_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch_pruning", reason="an optional peer")
+    monkeypatch.undo()
+    run, images = real_speed.run_of(SPEC), torch.randn(2, 3, 32, 32)
+    with torch.random.fork_rng():
+        encoder = zeros.dense(run, images)
+    with torch.no_grad():
+        for module in encoder.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.weight[:2] = 0.0
+    small = peers.torch_pruned(encoder, images)
+    before, after = (
+        [module.weight.shape[0] for module in each.modules() if isinstance(module, torch.nn.Conv2d)]
+        for each in (encoder, small)
+    )
+    assert after == [count - 2 for count in before]
