@@ -153,6 +153,9 @@ def test_every_round_starts_from_the_pre_trained_weights_under_a_smaller_mask(ti
     start = [values(module) for module in (pair.online, pair.target)]
     for step in range(16, TOTAL):
         before = masking.read(pair.online)
+        if step in steps:  # were they ranked, weights that are gone would come first
+            for name, latent in masking.latent(pair.online).items():
+                latent.data[before[name] == 0] += 100.0
         trained = {
             name: latent.detach().abs().masked_fill(before[name] == 0, -1.0)
             for name, latent in masking.latent(pair.online).items()
