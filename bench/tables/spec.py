@@ -3,6 +3,7 @@
 import dataclasses
 import fnmatch
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -52,7 +53,7 @@ class TableSpec:
                 )
             if run.data.name != self.data:
                 raise ValueError(f"table {self.name} on {self.data}: cell {run.cell} is on {run.data.name}.")
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if twice:
             raise ValueError(
                 f"table {self.name}: {', '.join(twice)} appear more than once; names must tell cells apart."
