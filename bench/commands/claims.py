@@ -30,6 +30,7 @@ class Claims:
         data: only one data set; by default each table's own, and all that have references.
         next: only what is still to run for the primary claims, by the rule of sample sizes (results/judging.md).
         json: everything as JSON, nothing rounded.
+        markdown: verdicts and the differences behind them as Markdown; results/claims.md is that of the references.
         place: where the runs lie.
     """
 
@@ -38,20 +39,24 @@ class Claims:
     data: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: see above)")] = None
     next: bool = False
     json: bool = False
+    markdown: bool = False
     place: Out = field(default_factory=Out)
 
     def act(self) -> int:
         """Print them; return the exit code.
 
         Raises:
-            UsageError: no such table.
+            UsageError: no such table, or two forms at once.
             RecordError: a record cannot be trusted.
         """
         from bench.report import claims as report
+        from bench.report.claims_page import claims_page
         from bench.tables import TABLES
 
         if self.table is not None and self.table not in (*TABLES, "accelerator"):
             raise UsageError(unknown("table", self.table, (*TABLES, "accelerator")))
+        if self.next + self.json + self.markdown > 1:
+            raise UsageError("--next, --json and --markdown are three forms of one answer: give one")
         entries = [
             entry
             for name, table in TABLES.items()
@@ -64,6 +69,8 @@ class Claims:
         modelled = list(_modelled()) if self.table in (None, "accelerator") else []
         if self.json:
             print(report.payload(entries, modelled), end="")
+        elif self.markdown:
+            print(claims_page(entries, modelled), end="")
         else:
             print(*report.told(entries, modelled), sep="\n")
         return 0

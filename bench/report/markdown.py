@@ -8,23 +8,23 @@ from bench.report.page import Page
 
 def markdown(page: Page) -> str:
     """Return the report; the same page always gives the same text."""
-    warning = f"**!!! {_escaped(page.banner)}**" if page.banner else ""
+    warning = f"**!!! {escaped(page.banner)}**" if page.banner else ""
     blocks = [
-        f"# {_escaped(page.title)}",
-        _escaped(page.lead),
+        f"# {escaped(page.title)}",
+        escaped(page.lead),
         warning,
-        "\n".join(f"- {name}: {_escaped(value)}" for name, value in page.heading),
+        "\n".join(f"- {name}: {escaped(value)}" for name, value in page.heading),
         f"## {page.results.title}",
         _grid(page.results, warning),
-        "\n".join(f"- {_escaped(line)}" for line in page.alarms),
+        "\n".join(f"- {escaped(line)}" for line in page.alarms),
         _listed(page.reasons),
         f"## {page.claims.title}",
         _grid(page.claims, ""),
         _listed(page.claim_reasons),
         "## What the verdicts are worth",
-        "\n".join(f"- {_escaped(line)}" for line in page.worth),
+        "\n".join(f"- {escaped(line)}" for line in page.worth),
         "## Notes" if page.notes else "",
-        "\n".join(f"- {_escaped(line)}" for line in page.notes),
+        "\n".join(f"- {escaped(line)}" for line in page.notes),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
@@ -32,7 +32,7 @@ def markdown(page: Page) -> str:
 def _grid(whole: Grid, warning: str) -> str:
     grid = whole.up_to(ALWAYS_WIDE)
     rows = [[warning] + [""] * (len(grid.columns) - 1)] if warning else []
-    rows += (list(map(_escaped, row)) for row in grid.rows)
+    rows += (list(map(escaped, row)) for row in grid.rows)
     return table([(column.title, column.is_number) for column in grid.columns], rows)
 
 
@@ -53,10 +53,10 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _listed(pairs: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"- `{name}`: {_escaped(value)}" for name, value in pairs)
+    return "\n".join(f"- `{name}`: {escaped(value)}" for name, value in pairs)
 
 
-def _escaped(value: str) -> str:
+def escaped(value: str) -> str:
     """Escape what Markdown would read as layout: table bars, emphasis, HTML, line breaks."""
     plain = " ".join(value.split())
     for character in "\\|*_`<>[":
