@@ -25,6 +25,10 @@ PLACES = sorted({path.relative_to(REFERENCES).parts[:3] for path in REFERENCES.g
 each_place = pytest.mark.parametrize("place", PLACES, ids="/".join)
 # Cells whose references are still to be recorded: NO_REFERENCE in the table. Whoever records them takes the line out.
 UNRECORDED: dict[str, tuple[str, ...]] = {
+    "cifar10/cpu/cifar10": (
+        *("*/dense/*", "*/d0.02*", "*/2:4/*", "supervised/*", "*/gradual_erk/*", "*/synchronized_erk/*"),
+        "*/synchronized/element/d0.10",
+    ),
     "cifar10/smoke/cifar10": ("simclr/synchronized_as_published/*", "simclr/dense_narrow/*"),
     "gating/smoke/cifar10": ("simclr/unified_gate/*",),
 }
