@@ -1,6 +1,5 @@
 """The README shows the stored table, column for column, and names commands that exist."""
 
-import fnmatch
 import re
 import tomllib
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.tables import TABLES
-from tests.regression.test_stored_references import UNRECORDED
+from tests.unrecorded import is_unrecorded
 
 ROOT = Path(__file__).parents[2]
 SHOWN = (
@@ -47,9 +46,8 @@ def test_a_stored_table_has_the_rows_of_the_table_that_have_references(path: Pat
     stored = path.read_text().replace("\\", "")
     (section,) = re.findall(r"^## Results.*?\n\n(.*?)\n\n", stored, flags=re.MULTILINE | re.DOTALL)
     cells = [line.strip("|").split("|")[0].strip() for line in section.splitlines()[2:]]
-    unrecorded = UNRECORDED.get(f"{name}/{profile}/{data}", ())
     names = TABLES[name](profile, data).names
-    assert cells == [cell for cell in names if not any(fnmatch.fnmatch(cell, glob) for glob in unrecorded)]
+    assert cells == [cell for cell in names if not is_unrecorded((name, profile, data), cell)]
 
 
 def test_every_session_the_readme_names_exists() -> None:

@@ -1,7 +1,6 @@
 """Every stored reference is what was recorded, belongs to a cell, and is guarded by a judge that can see."""
 
 import dataclasses
-import fnmatch
 import functools
 import math
 from collections.abc import Mapping, Sequence
@@ -20,26 +19,14 @@ from bench.judging.verdict import MINIMUM_REFERENCES, Verdict
 from bench.runs.record import Record
 from bench.tables import TABLES
 from bench.tables.spec import TableSpec
+from tests.unrecorded import is_unrecorded
 
 PLACES = sorted({path.relative_to(REFERENCES).parts[:3] for path in REFERENCES.glob("*/*/*/*.json")})
 each_place = pytest.mark.parametrize("place", PLACES, ids="/".join)
-# Cells whose references are still to be recorded: NO_REFERENCE in the table. Whoever records them takes the line out.
-UNRECORDED: dict[str, tuple[str, ...]] = {
-    "cifar10/cpu/cifar10": (
-        *("*/dense/*", "*/d0.02*", "*/2:4/*", "supervised/*", "*/gradual_erk/*", "*/synchronized_erk/*"),
-        "*/synchronized/element/d0.10",
-    ),
-    "cifar10/smoke/cifar10": ("simclr/synchronized_as_published/*", "simclr/dense_narrow/*"),
-    "gating/smoke/cifar10": ("simclr/unified_gate/*",),
-}
 
 
 def _of_cell(run: Run, references: Sequence[Record]) -> list[Record]:
     return [item for item in references if item.run_id == dataclasses.replace(run, seed=item.run.seed).run_id]
-
-
-def _is_unrecorded(place: tuple[str, str, str], cell: str) -> bool:
-    return any(fnmatch.fnmatch(cell, glob) for glob in UNRECORDED.get("/".join(place), ()))
 
 
 @functools.cache
@@ -47,7 +34,7 @@ def _loaded(place: tuple[str, str, str]) -> tuple[TableSpec, tuple[Record, ...],
     """Return the table, its references, and what fresh runs would leave that lay at the means of their references."""
     name, profile, data = place
     whole, references = TABLES[name](profile, data), tuple(load_references(name, profile, data))
-    spec = whole.only([cell for cell in whole.names if not _is_unrecorded(place, cell)])
+    spec = whole.only([cell for cell in whole.names if not is_unrecorded(place, cell)])
     fresh = {}
     for run in spec.runs(range(FIRST_USER_SEED, FIRST_USER_SEED + PROFILES[profile].seeds)):
         stored = _of_cell(run, references)
@@ -84,7 +71,7 @@ def test_every_cell_has_its_references_and_no_reference_lacks_its_cell(place: tu
     references = load_references(name, profile, data)
     found = {run.cell: _of_cell(run, references) for run in TABLES[name](profile, data).cells}
     for cell, stored in found.items():
-        assert not stored if _is_unrecorded(place, cell) else len(stored) >= MINIMUM_REFERENCES, cell
+        assert not stored if is_unrecorded(place, cell) else len(stored) >= MINIMUM_REFERENCES, cell
     assert sum(map(len, found.values())) == len(references)
 
 
