@@ -8,7 +8,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from bench.config.cell import parse_cell
 from bench.config.run import UNTRAINED
@@ -67,7 +67,7 @@ def draw(table: JudgedTable, fact: str) -> Figure:
             panel.tick_params(labelbottom=True)
         if fact != REDUCTION:
             low, high = panels[0].get_xlim()
-            panels[0].set_xticks([tick for tick in _TICKS if low <= tick <= high])  # shared by all
+            panels[0].set_xticks(_ticks(low, high))  # shared by all
         for panel in panels[-across:]:
             panel.set_xlabel(_TITLES[fact])
         for panel in panels[::across]:
@@ -129,6 +129,14 @@ def _panel(panel: Axes, rows: list[Row], table: JudgedTable, fact: str, looks: M
     panel.set_xscale("log")
     panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panel.xaxis.set_minor_locator(NullLocator())
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Return round numbers on a logarithmic axis; evenly spaced ones where it is too short for two of these."""
+    ticks = [tick for tick in _TICKS if low <= tick <= high]
+    if len(ticks) < 2:
+        ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
+    return ticks
 
 
 def _cost(row: Row, fact: str) -> float | None:

@@ -69,3 +69,14 @@ def test_every_line_has_marks_of_its_own_and_the_file_is_the_same_each_time(fact
     methods = {name.split("/")[1] for name in table.spec.names}
     drawn = accuracy_against_cost(table, fact).decode()
     assert all(f">{method}" in drawn for method in methods)
+
+
+def test_a_narrow_range_of_costs_has_a_scale_too() -> None:
+    """Methods of one density lie close together: between 0.29 and 0.34 there was no number on the axis."""
+    spec = TABLES["cifar10"]("smoke", "cifar10").select("simclr/s*/element/*")
+    facts = itertools.cycle({"macs_ratio": ratio} for ratio in (0.29, 0.32, 0.34))
+    runs = [made_up_record(run, 40.0, facts=next(facts)) for run in spec.runs([100, 101])]
+    table = assemble(spec, runs, [], load_tolerances("cifar10", "smoke", "cifar10"), load_claims("cifar10"))
+    panel = draw(table, "macs_ratio").axes[0]
+    low, high = panel.get_xlim()
+    assert sum(low <= tick <= high for tick in panel.get_xticks()) >= 2
