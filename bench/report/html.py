@@ -80,8 +80,8 @@ def html(report: Report) -> str:
 
 
 def _breakable(name: str) -> Markup:
-    """Let a long name break after its slashes."""
-    return Markup("/<wbr>").join(map(escape, name.split("/")))
+    """Let a long name break after its slashes, and after the underscores of a method."""
+    return Markup("/<wbr>").join(Markup("_<wbr>").join(map(escape, part.split("_"))) for part in name.split("/"))
 
 
 _ENVIRONMENT = jinja2.Environment(

@@ -6,7 +6,7 @@ from torch.optim import SGD
 from methods import GATES, METHODS, masking
 from methods.granularity import parse
 from methods.works import WORKS, Work
-from tests.strategies import branches, setting_of, train
+from tests.strategies import branches, setting_of, takes, train
 
 
 def test_every_method_has_its_work_in_the_order_of_the_registries() -> None:
@@ -28,7 +28,8 @@ def test_a_method_looks_at_the_dense_gradient_as_its_works_entry_says(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So do training MACs, which count a dense gradient of the weights wherever one is watched."""
-    pair, method, watched = branches(tied=False), METHODS[name](setting_of(name)), set[int]()
+    pair = branches(tied=not takes(name, tied=False))
+    method, watched = METHODS[name](setting_of(name)), set[int]()
     method.attach(pair, 20)
     original = method.before_forward
 

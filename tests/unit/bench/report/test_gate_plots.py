@@ -109,7 +109,7 @@ def test_the_table_holds_images_out_in_every_cell(profile: str, data: str) -> No
     assert len({run.data for run in spec.cells}) == 1
     assert spec.cells[0].data.held_out_images > 0
     asked = {run.sparsity.reduction for run in spec.cells if run.sparsity.method == "dual_gate"}
-    assert asked == ({2.25} if profile in {"smoke", "gpu"} else {1.25, 1.5, 1.75, 2.25})
+    assert asked == {"paper": {1.25, 1.5, 1.75, 2.25}, "cpu": {1.5, 2.25}}.get(profile, {2.25})
 
 
 def test_the_heading_says_how_many_images_steer_gates() -> None:
