@@ -10,7 +10,7 @@ from lightly.models.utils import update_momentum
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from methods import METHODS, masking
+from methods import GATES, METHODS, masking
 from methods.branches import Branches
 from methods.granularity import parse
 from methods.masking import Masks
@@ -21,6 +21,8 @@ from methods.works import WORKS
 IMAGE = (3, 8, 8)
 DENSITIES = {"-": 1.0, "2:4": 0.5, "1:4": 0.25, "block4x4": 0.25}  # of shapes that do not have any
 POINTS = ((1.0, -0.9), (0.5, 0.5))  # (density, gap) of methods that are about one branch: a dense one stands beside it
+TIED_ALONE = frozenset({"unified_gate"})  # gates that refuse a target which does not learn
+GATE_PAIRS = [(name, tied) for name in GATES for tied in (True, False) if tied or name not in TIED_ALONE]
 FIXED = ("dense", "dense_narrow", "static_erk", "static_uniform")  # masks that are written once
 
 

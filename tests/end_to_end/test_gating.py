@@ -23,6 +23,7 @@ from methods.gating.control import TOLERANCE
 from methods.gating.convolution import GatedConv2d
 from methods.gating.layer import gated
 from tests.end_to_end.test_training import stop_at
+from tests.strategies import TIED_ALONE
 from tests.tiny import Pretrained, dataset_of, gated_run, pretrained
 
 # Every kind of gates on a shared encoder; on an EMA target those with state of their own there; elsewhere one.
@@ -33,7 +34,6 @@ CELLS = [
     for method in GATES
     if framework == "simclr" or (framework == "byol" and method in EMA) or method == "dual_gate"
 ]
-TIED_ALONE = {"unified_gate"}  # refuse a target that does not learn
 
 
 @pytest.mark.parametrize(("framework", "method"), CELLS)

@@ -19,6 +19,7 @@ from methods.gating.gate import ALL_ON, Gate
 from methods.gating.layer import gated
 from methods.gating.measure import Budget, observe
 from methods.gating.skipping import Skipping
+from tests.strategies import GATE_PAIRS
 
 LAYERS = st.tuples(
     st.sampled_from([1, 2, 4]),  # groups
@@ -290,8 +291,7 @@ def test_skipping_is_for_inference() -> None:
         Skipping(gated_layer().train())
 
 
-@pytest.mark.parametrize("name", GATES)
-@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize(("name", "tied"), GATE_PAIRS)
 def test_the_branches_keep_their_parameters_in_the_same_order(name: str, *, tied: bool) -> None:
     branches = pair(tied=tied)
     GATES[name](GateSetting(reduction=1.5, seed=0)).attach(branches, 10)

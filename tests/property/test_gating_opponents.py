@@ -25,6 +25,7 @@ from methods.gating.measure import Budget, observe
 from methods.gating.residual import feeders
 from methods.gating.spatial import SpatialGate
 from methods.gating.winners import CountedConv2d, counts, proportions, winners
+from tests.strategies import GATE_PAIRS
 
 OPPONENTS = ("channel_gate", "feature_boosting", "group_gate", "spatial_gate")
 FEW = settings(max_examples=10)
@@ -340,8 +341,7 @@ def test_the_budgets_loss_is_the_published_one_per_view() -> None:
     assert unit.weight.grad.any()
 
 
-@pytest.mark.parametrize("tied", [True, False])
-@pytest.mark.parametrize("name", GATES)
+@pytest.mark.parametrize(("name", "tied"), GATE_PAIRS)
 def test_no_gate_tells_one_branch_what_the_other_sees(name: str, *, tied: bool) -> None:
     """Else a loss falls on views that have nothing in common. A single gate does tell, and says so."""
     found = []
