@@ -86,7 +86,7 @@ def test_a_step_waits_for_the_device_as_seldom_as_it_may(
 ) -> None:
     is_gated = method in GATES
     gap = 0.3 if method == "synchronized" else 0.0
-    run = gated_run(framework, method, 1.5) if is_gated else tiny_run(framework, method, gap=gap, epochs=3)
+    run = gated_run(framework, method, 1.5) if is_gated else tiny_run(framework, method, gap=gap)
     if framework == "simclr":
         run = dataclasses.replace(run, optimizer=with_paper_parts(run).optimizer)  # LARS
     steps = quiet_steps(run, tmp_path, monkeypatch)
