@@ -190,7 +190,7 @@ def bench(*arguments: str) -> None:
     from bench import __main__ as command  # noqa: PLC0415 - of the tree whose process this is
     from bench.lanes import local  # noqa: PLC0415 - as above
 
-    local.NEW_PROCESSES = Forks  # type: ignore[assignment]
+    local.NEW_PROCESSES = Forks  # type: ignore[assignment]  # a context by what it does, not by its class
     sys.argv = ["bench", *arguments]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     code = command.main()

@@ -35,7 +35,9 @@ class Claims:
     """
 
     table: Annotated[str | None, arg(metavar="TABLE", help_behavior_hint="(default: all)")] = None
-    profile: Annotated[ProfileName | None, arg(metavar="{smoke,cpu,paper}", help_behavior_hint="(default: all)")] = None
+    profile: Annotated[
+        ProfileName | None, arg(metavar="{smoke,cpu,gpu,paper}", help_behavior_hint="(default: all)")
+    ] = None
     data: Annotated[str | None, arg(metavar="NAME", help_behavior_hint="(default: see above)")] = None
     next: bool = False
     json: bool = False

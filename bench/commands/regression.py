@@ -10,6 +10,9 @@ from bench.commands.images import resolve_images
 from bench.commands.place import DataName, Place, ProfileName, TableName, find_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.runs.record import Record
     from bench.tables.spec import TableSpec
 
 
@@ -52,11 +55,15 @@ class Regression:
 
         context = self.place.context  # no such device? Said at once
         spec = self._chosen()
+        references = load_references(spec.name, spec.profile, spec.data)
+        spec, without = _with_references(spec, references)
+        if without:
+            print(f"Not repeated, as they have no references: {', '.join(without)}.")
         outcomes, notes = perform(spec.runs([0]), context, hire=self.place.hire, force=True)
         judged = assemble(
             spec,
             outcomes,
-            references=load_references(spec.name, spec.profile, spec.data),
+            references=references,
             tolerances=load_tolerances(spec.name, spec.profile, spec.data),
             claims=load_claims(spec.name),
             notes=notes,
@@ -77,3 +84,12 @@ class Regression:
         patterns = self.cells or table.regression_cells
         chosen = {run.cell: run for pattern in patterns for run in whole.select(pattern).cells}
         return dataclasses.replace(whole, cells=tuple(chosen.values()))
+
+
+def _with_references(spec: "TableSpec", references: "Sequence[Record]") -> "tuple[TableSpec, list[str]]":
+    """Return the cells that have references, and the names of the others; all cells where none has any."""
+    stored = {dataclasses.replace(record.run, seed=0).run_id for record in references}
+    there = tuple(run for run in spec.cells if run.run_id in stored)
+    if not there:
+        return spec, []
+    return dataclasses.replace(spec, cells=there), [run.cell for run in spec.cells if run not in there]

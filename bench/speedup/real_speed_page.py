@@ -1,6 +1,7 @@
 """The table of real speed, for people and for programs."""
 
 import dataclasses
+import functools
 import json
 import platform
 from collections.abc import Callable, Iterable
@@ -92,21 +93,26 @@ def _columns(batches: Iterable[int]) -> Iterable[Column[Line]]:
     yield _number("left", lambda line: f"{line.subject.rate:g}")
     yield _number("MACs saved [x]", lambda line: f"{line.subject.macs_reduction:.2f}")
     for count in batches:
-        yield _number(
-            f"inference, batch {count} [x]",
-            lambda line, count=count: _speed(line.inference.get(count)),  # type: ignore[misc]
-        )
+        yield _number(f"inference, batch {count} [x]", functools.partial(_inference, count))
     yield _number("measured / MACs saved", lambda line: _interval(line.conversion))
     yield _number("training step [x]", lambda line: _speed(line.training))
     yield _number("wall, training step [x]", lambda line: _wall(line.training))
     for machine in MACHINES:
-        yield _number(f"{machine}, step [x]", lambda line, name=machine: f"{line.modelled[name]:.2f}")  # type: ignore[misc]
+        yield _number(f"{machine}, step [x]", functools.partial(_modelled, machine))
     yield Column(title="inference here", show=lambda line: line.subject.how)
     yield Column(title="training here", show=lambda line: line.subject.how_trained)
 
 
 def _number(title: str, show: Callable[[Line], str]) -> Column[Line]:
     return Column(title=title, show=show, is_number=True)
+
+
+def _inference(count: int, line: Line) -> str:
+    return _speed(line.inference.get(count))
+
+
+def _modelled(machine: str, line: Line) -> str:
+    return f"{line.modelled[machine]:.2f}"
 
 
 def _speed(speed: Speed | None) -> str:

@@ -1,6 +1,6 @@
 """N:M sparsity on CIFAR-10: 2:4 and 1:4, by every method that trains it, at equal density."""
 
-from bench.config.profiles import PROFILES
+from bench.config.profiles import profile_of
 from bench.config.run import STAND_IN
 from bench.data.known import title_of
 from bench.tables.points import dense_points, shaped_points
@@ -38,7 +38,7 @@ REGRESSION_CELLS = (
 
 def table(profile: str, data: str) -> TableSpec:
     """Return the table at a profile's size, on CIFAR-10 or on the stand-in."""
-    size, on = PROFILES[profile], title_of(DATA if data == STAND_IN else data)
+    size, on = profile_of(profile, data), title_of(DATA if data == STAND_IN else data)
     cells = []
     for framework in FRAMEWORKS:
         points = dense_points()

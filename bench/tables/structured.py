@@ -2,7 +2,7 @@
 
 import itertools
 
-from bench.config.profiles import PROFILES
+from bench.config.profiles import profile_of
 from bench.config.run import STAND_IN
 from bench.data.known import title_of
 from bench.tables.points import dense_points, shaped_points
@@ -56,7 +56,7 @@ WHOLE_ROWS = {"simclr": _EVERYWHERE, "moco": (*_EVERYWHERE, ("filter", "momentum
 
 def table(profile: str, data: str) -> TableSpec:
     """Return the table at a profile's size, on CIFAR-10 or, with fewer rows, on the stand-in."""
-    size, rows = PROFILES[profile], {"smoke": SMOKE_ROWS, "cpu": CPU_ROWS}.get(profile, WHOLE_ROWS)
+    size, rows = profile_of(profile, data), {"smoke": SMOKE_ROWS, "cpu": CPU_ROWS}.get(profile, WHOLE_ROWS)
     if data == STAND_IN:
         rows = STAND_IN_ROWS
     on = title_of(DATA if data == STAND_IN else data)

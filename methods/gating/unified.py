@@ -143,7 +143,7 @@ class UnifiedGate(GatedMethod):
                 if self.setting.is_all_on and layer.unit is not None:
                     layer.unit.requires_grad_(False)
 
-    def begin(self, wanted: float) -> None:  # noqa: ARG002
+    def begin(self, wanted: float) -> None:  # noqa: ARG002 (the same for any share)
         """Start with the authors' threshold."""
         self.set_aims({"aim": 0.0})
 

@@ -34,7 +34,7 @@ class Narrow(SparseMethod):
         require_no_ramp(setting, "dense_narrow")
         self._density = setting.density
 
-    def attach(self, branches: Branches, total_steps: int) -> None:  # noqa: ARG002
+    def attach(self, branches: Branches, total_steps: int) -> None:  # noqa: ARG002 (the mask never moves)
         """Write the mask."""
         latents = masking.latent(branches.online)
         branches.write(narrowed({name: latent.shape for name, latent in latents.items()}, self._density, like=latents))

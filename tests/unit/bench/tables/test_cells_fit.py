@@ -4,6 +4,8 @@ import pytest
 
 from bench.tables import TABLES
 from bench.training import parts
+from methods import masking
+from methods.gating.layer import gated
 from tests.table_sizes import SIZES
 
 
@@ -16,4 +18,6 @@ def test_every_method_fits_its_encoder(name: str, profile: str, data: str) -> No
         for run in TABLES[name](profile, data).cells
     }
     for run in kinds.values():
-        parts.method_for(run).attach(parts.framework_for(run).branches, 100)
+        branches = parts.framework_for(run).branches
+        parts.method_for(run).attach(branches, 100)
+        assert gated(branches.online) if run.sparsity.reduction else masking.read(branches.online), run.cell
