@@ -10,6 +10,7 @@ UNRECORDED: dict[str, tuple[str, ...]] = {
     ),
     "cifar10/smoke/cifar10": ("simclr/synchronized_as_published/*", "simclr/dense_narrow/*"),
     "gating/smoke/cifar10": ("simclr/unified_gate/*",),
+    "gating/smoke/digits": ("simclr/group_gate/*", "simclr/dual_gate/slice2/*", "moco/dual_gate/*"),
 }
 
 
