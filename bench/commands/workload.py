@@ -30,14 +30,14 @@ class Workload:
             UsageError: no such network.
         """
         from bench.errors import UsageError, unknown
-        from bench.speedup import trace
+        from bench.speedup import stored, trace
 
-        known = list(trace.names())
+        known = list(stored.names())
         for name in self.names:
             if name not in known:
                 raise UsageError(unknown("network", name, known))
         for name in self.names or known:
-            traced = trace.trace(trace.named(name), name)
-            write_atomically(trace.path_of(name, self.folder), traced.text.encode())
+            traced = trace.trace(stored.named(name), name)
+            write_atomically(stored.path_of(name, self.folder), traced.text.encode())
             print(f"{name}: {len(traced.layers)} layers, {traced.digest[:16]}")
         return 0

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from bench.config.run import SparsitySpec
 from bench.runs import estimate
+from bench.speedup.stored import named, path_of
 from bench.speedup.timeline import POINTS, Course, Moment, States, course_of
-from bench.speedup.trace import named, path_of
 from hardware.comparison import is_prunable
 from hardware.network import workload
 from hardware.network.layer import LayerSpec

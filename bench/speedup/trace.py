@@ -6,8 +6,7 @@ branch is passed and with gradients or without. So any encoder and any framework
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,18 +14,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm  # the only common base of all batch normalisations
 from torch.utils._python_dispatch import TorchDispatchMode  # the documented place, whatever its name says
 
-from bench.config.profiles import PROFILES
-from bench.config.run import Run, SparsitySpec
+from bench.config.run import Run
 from bench.data.known import KNOWN
-from bench.files import ROOT
 from bench.frameworks import Framework
 from bench.training import parts
 from hardware.checks import HardwareError
 from hardware.network.layer import LayerSpec, Part
 from hardware.network.workload import StepSpec, Workload
 
-WORKLOADS = ROOT / "results" / "workloads"
-TRACED = ("smoke", "cpu", "paper")  # profiles; gpu has the networks of paper, in other batches
 IMAGES = 2  # batch normalisation refuses one
 # An attribute of a framework -> what it is. Copies that follow by moving average are not traced: they have the shape
 # of what they follow, and the step says how often they are passed.
@@ -88,29 +83,6 @@ def trace(run: Run, name: str, *, image_pixels: int = KNOWN["cifar10"].pixels) -
             loss_macs=loss_macs * micro_batches,
         ),
     )
-
-
-def named(name: str) -> Run:
-    """Return the dense run behind a stored workload, ``PROFILE-FRAMEWORK``.
-
-    Raises:
-        HardwareError: if there is no such profile or framework.
-    """
-    profile, _, framework = name.partition("-")
-    if profile not in TRACED or framework not in PROFILES[profile].recipes:
-        raise HardwareError(f"no workload {name!r}: choose from {', '.join(names())}.")
-    return PROFILES[profile].run(framework, SparsitySpec(method="dense"), "cifar10")
-
-
-def names() -> Iterator[str]:
-    """Yield the names of all workloads that can be stored."""
-    for profile in TRACED:
-        yield from (f"{profile}-{framework}" for framework in PROFILES[profile].recipes)
-
-
-def path_of(name: str, folder: Path = WORKLOADS) -> Path:
-    """Return where a stored workload lies."""
-    return folder / f"{name}.json"
 
 
 class _Watch:

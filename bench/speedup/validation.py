@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from bench.speedup.trace import path_of
+from bench.speedup.stored import path_of
 from hardware import comparison, machine_file, presets
 from hardware.comparison import Row
 from hardware.cost.compute import compute, needed_macs

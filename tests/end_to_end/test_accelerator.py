@@ -14,7 +14,7 @@ from bench.config.run import Run, SparsitySpec
 from bench.runs import job
 from bench.runs.context import Context
 from bench.runs.record import Record, RecordError
-from bench.speedup import recorded, timeline, trace
+from bench.speedup import recorded, stored, timeline, trace
 from bench.ticks import silent
 from hardware import comparison, presets
 from hardware.cost.step import step
@@ -190,7 +190,7 @@ def test_what_cannot_be_is_refused(
 
 def test_workloads_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert call(monkeypatch, "workload", "smoke-byol", "--folder", str(tmp_path)) == 0
-    assert (tmp_path / "smoke-byol.json").read_text() == trace.path_of("smoke-byol").read_text()
+    assert (tmp_path / "smoke-byol.json").read_text() == stored.path_of("smoke-byol").read_text()
 
 
 def test_the_habits_of_a_method_are_its_own() -> None:

@@ -8,8 +8,8 @@ import pytest
 from bench.judging.settings import SettingsError
 from bench.judging.verdict import Verdict
 from bench.speedup import drawn, expected, ratios, table
+from bench.speedup.stored import path_of
 from bench.speedup.timeline import Course, Moment, course_of
-from bench.speedup.trace import path_of
 from hardware import comparison, presets
 from hardware.network import workload
 from hardware.sparsity.weights import Mask

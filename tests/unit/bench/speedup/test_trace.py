@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bench.config.run import EncoderSpec
-from bench.speedup import trace
+from bench.speedup import stored, trace
 from bench.training import parts
 from hardware.checks import HardwareError
 from hardware.network import workload
@@ -15,18 +15,18 @@ from hardware.network.layer import Part
 from methods import macs, masking
 from tests.tiny import FRAMEWORKS, tiny_run
 
-STORED = sorted(path.stem for path in trace.WORKLOADS.glob("*.json"))
+STORED = sorted(path.stem for path in stored.WORKLOADS.glob("*.json"))
 
 
 def test_every_network_of_the_profiles_is_stored() -> None:
-    assert sorted(trace.names()) == STORED
+    assert sorted(stored.names()) == STORED
 
 
 @pytest.mark.parametrize("name", STORED)
 def test_a_stored_workload_is_what_is_traced(name: str) -> None:
     """If the network was meant to change: `python -m bench workload`."""
-    path = trace.path_of(name)
-    traced = trace.trace(trace.named(name), name)
+    path = stored.path_of(name)
+    traced = trace.trace(stored.named(name), name)
     assert path.read_text() == traced.text
     assert workload.read(path) == traced
 
@@ -115,4 +115,4 @@ def test_a_part_without_a_place_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_unknown_workload_is_refused() -> None:
     with pytest.raises(HardwareError, match="no workload 'paper-simclear': choose from"):
-        trace.named("paper-simclear")
+        stored.named("paper-simclear")
