@@ -12,6 +12,8 @@ nox.options.sessions = ["lint", "types", "tests"]
 ROOT = Path(__file__).resolve().parent
 ENVIRONMENT_INPUTS = (ROOT / "pyproject.toml", ROOT / "constraints.txt")
 DEV_GROUP = nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), "dev")
+# worksteal: a few end-to-end tests are a hundred times as long as the rest.
+SHARED_OUT = ("--numprocesses=logical", "--maxprocesses=16", "--dist=worksteal")
 MUTATION_GROUP = nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), "mutation")
 
 
@@ -55,9 +57,41 @@ def types(session: nox.Session) -> None:
 @nox.session(venv_backend="none", requires=["environment"])
 def tests(session: nox.Session) -> None:
     """Run all tests; ``-- tests/unit -k masks`` runs some."""
-    # worksteal: a few end-to-end tests are a hundred times as long as the rest.
-    shared_out = ("--numprocesses=logical", "--maxprocesses=16", "--dist=worksteal")
-    python(session, "-m", "pytest", *shared_out, *session.posargs)
+    python(session, "-m", "pytest", *SHARED_OUT, *session.posargs)
+
+
+def tests_elsewhere(session: nox.Session) -> None:
+    """Run the tests on a newer Python, in an environment of its own; ``-- tests/unit`` runs some."""
+    session.install("--constraint", "constraints.txt", "--editable", ".", *DEV_GROUP)
+    session.run("python", "-m", "pytest", *SHARED_OUT, *session.posargs)
+
+
+for newer in ("3.12", "3.13"):
+    nox.session(
+        tests_elsewhere, name=f"tests-{newer}", python=newer, venv_backend="virtualenv", reuse_venv=True, default=False
+    )
+
+
+@nox.session(venv_backend="virtualenv", reuse_venv=True, default=False)
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the oldest versions that pyproject.toml allows; ``-- tests/unit`` runs some."""
+    session.install("uv")
+    oldest = ("--resolution", "lowest-direct", "--group", "dev", "--editable", ".")
+    session.run("uv", "pip", "install", "--python", session.virtualenv.location, *oldest)
+    session.run("python", "-m", "pytest", *SHARED_OUT, *session.posargs)
+
+
+@nox.session(venv_backend="virtualenv", reuse_venv=True, default=False)
+def constraints(session: nox.Session) -> None:
+    """Renew constraints.txt: the newest versions that pyproject.toml allows. Then record the references anew."""
+    session.install("uv")
+    path = ROOT / "constraints.txt"
+    comment = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    asked = ("pyproject.toml", "--group", "dev", "--python-version", "3.11")
+    plainly = ("--quiet", "--upgrade", "--no-header", "--no-annotate")
+    pins = session.run("uv", "pip", "compile", *asked, *plainly, silent=True)
+    assert isinstance(pins, str)
+    path.write_text("\n".join(comment) + "\n" + pins, encoding="utf-8")
 
 
 @nox.session(venv_backend="none", requires=["environment"], default=False)
