@@ -4,6 +4,8 @@ import fnmatch
 
 # Whoever records a cell takes its pattern out.
 UNRECORDED: dict[str, tuple[str, ...]] = {
+    "asymmetry/smoke/cifar10": ("*/synchronized/*", "*/sdclr/*", "*/gradual/*", "*/gradual_early/*"),
+    "asymmetry/smoke/digits": ("*/synchronized/*",),
     "cifar10/cpu/cifar10": (
         *("*/dense/*", "*/d0.02*", "*/2:4/*", "supervised/*", "*/gradual_erk/*", "*/synchronized_erk/*"),
         "*/synchronized/element/d0.10",
@@ -11,6 +13,9 @@ UNRECORDED: dict[str, tuple[str, ...]] = {
     "cifar10/smoke/cifar10": ("simclr/synchronized_as_published/*", "simclr/dense_narrow/*"),
     "gating/smoke/cifar10": ("simclr/unified_gate/*",),
     "gating/smoke/digits": ("simclr/group_gate/*", "simclr/dual_gate/slice2/*", "moco/dual_gate/*"),
+    "nm/smoke/cifar10": ("*/2:4/*", "*/1:4/*", "*/srigl/*"),
+    "nm/smoke/digits": ("*/2:4/*",),
+    "transfer/smoke/digits": ("*/one_shot/*", "*/ticket/*"),
 }
 
 
