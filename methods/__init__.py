@@ -26,6 +26,7 @@ from methods.pruning.narrow import Narrow
 from methods.pruning.one_shot import OneShot
 from methods.pruning.rigl import Rigl
 from methods.pruning.sdclr import SDCLR
+from methods.pruning.small_images import SmallImages
 from methods.pruning.snfs import Snfs
 from methods.pruning.sparse_then_dense import SparseThenDense
 from methods.pruning.sr_ste import SrSte
@@ -39,6 +40,7 @@ from methods.setting import Setting
 METHODS: dict[str, Callable[[Setting], SparseMethod]] = {
     "dense": Dense,
     "dense_narrow": Narrow,
+    "dense_small_images": SmallImages,
     "static_erk": partial(StaticMask, allocation=erk),
     "static_uniform": partial(StaticMask, allocation=uniform),
     "set": partial(Rigl, growth="random", replaces_step=False),

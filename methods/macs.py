@@ -6,7 +6,7 @@ of the encoder.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +108,7 @@ class TrainingMacs:
         branches: after masks were installed.
         image_shape: (channels, height, width) of a training view.
         passes: what the framework does per step.
-        small_shape: of the views of small steps, where there are any.
+        sides: height and width of the smaller views that some steps see.
     """
 
     def __init__(
@@ -116,40 +116,42 @@ class TrainingMacs:
         branches: Branches,
         image_shape: tuple[int, int, int],
         passes: Passes,
-        small_shape: tuple[int, int, int] | None = None,
+        sides: Iterable[int] = (),
     ) -> None:
         self._branches = branches
         self._passes = passes
-        whole = inference_macs(branches.online, image_shape)
-        self._sizes = (whole, inference_macs(branches.online, small_shape) if small_shape else whole)
-        self._seen: tuple[int, int, bool] | None = None
-        self._online = self._target = self._dense = 0
+        shapes = {0: image_shape} | {side: (image_shape[0], side, side) for side in sides}
+        self._sizes = {side: inference_macs(branches.online, shape) for side, shape in shapes.items()}
+        self._totals = {side: sum(per_layer.values()) for side, per_layer in self._sizes.items()}
+        self._seen: tuple[int, int, int] | None = None
+        self._online = self._target = 0
         self._spent = 0
         self._of_dense = 0
 
-    def observe(self, *, is_small: bool = False) -> None:
+    def observe(self, *, side: int = 0, dense_side: int | None = None) -> None:
         """Count one optimizer step. Call it between ``before_forward`` and ``on_gradient``; cheap.
 
         Args:
-            is_small: the step saw views of the small shape.
+            side: of the views that the step saw, one of ``sides``; 0: whole ones.
+            dense_side: of the views that the dense run sees at this step; by default the same.
         """
-        branches, passes = self._branches, self._passes
-        seen = (masking.version(branches.online), masking.version(branches.target), is_small)
+        branches, passes, dense = self._branches, self._passes, self._totals[side]
+        seen = (masking.version(branches.online), masking.version(branches.target), side)
         if seen != self._seen:
-            self._seen, per_layer = seen, self._sizes[is_small]
-            self._dense = sum(per_layer.values())
+            self._seen, per_layer = seen, self._sizes[side]
             self._online = sum(effective_macs(branches.online, per_layer).values())
             self._target = sum(effective_macs(branches.target, per_layer).values())
         self._spent += 3 * passes.online * self._online + 3 * passes.target_trained * self._target
         self._spent += passes.target_forward * self._target
         if masking.is_watched(branches.online):
-            self._spent += passes.online * (self._dense - self._online)
-            self._spent += passes.target_trained * (self._dense - self._target)
-        self._of_dense += (3 * passes.online + 3 * passes.target_trained + passes.target_forward) * self._dense
+            self._spent += passes.online * (dense - self._online)
+            self._spent += passes.target_trained * (dense - self._target)
+        of_dense = dense if dense_side is None else self._totals[dense_side]
+        self._of_dense += (3 * passes.online + 3 * passes.target_trained + passes.target_forward) * of_dense
 
     @property
     def ratio(self) -> float:
-        """MACs so far as a fraction of a dense run's, step by step at the same size of the views.
+        """MACs so far as a fraction of a dense run's, step by step at the size of the views that it has.
 
         Raises:
             ZeroDivisionError: before the first step.

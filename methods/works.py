@@ -66,6 +66,7 @@ _DUAL_SOURCE = "https://github.com/mengjian0502/StructuredCG_RRAM"
 WORKS: dict[str, Work] = {
     "dense": Work(title="nothing is pruned", skips=(), shapes=("-",)),
     "dense_narrow": Work(title="a narrower dense encoder (ours)"),
+    "dense_small_images": Work(title="dense, trained on smaller images first (ours)", skips=()),
     "static_erk": Work(title=f"{_LOTTERY}, static", year=2020, source=_RIGL, shapes=("element", "block4x4")),
     "static_uniform": Work(title=f"{_LOTTERY}, static", year=2020, source=_RIGL, shapes=SHAPES),
     "set": Work(

@@ -23,7 +23,7 @@ DENSITIES = {"-": 1.0, "2:4": 0.5, "1:4": 0.25, "block4x4": 0.25}  # of shapes t
 POINTS = ((1.0, -0.9), (0.5, 0.5))  # (density, gap) of methods that are about one branch: a dense one stands beside it
 TIED_ALONE = frozenset({"unified_gate"})  # gates that refuse a target which does not learn
 GATE_PAIRS = [(name, tied) for name in GATES for tied in (True, False) if tied or name not in TIED_ALONE]
-FIXED = ("dense", "dense_narrow", "static_erk", "static_uniform")  # masks that are written once
+FIXED = ("dense", "dense_narrow", "dense_small_images", "static_erk", "static_uniform")  # masks that are written once
 
 
 def has_gap(method: str) -> bool:

@@ -1,8 +1,10 @@
 """Runs small enough for tests: seconds, on the embedded digits."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -15,7 +17,7 @@ from bench.config.framework import (
     SupervisedSpec,
     VICRegSpec,
 )
-from bench.config.run import DataSpec, EncoderSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
+from bench.config.run import SMALL_IMAGES, DataSpec, EncoderSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
 from bench.data import dataset
 from bench.ticks import Tick, silent
 from bench.training import loop, parts
@@ -35,6 +37,9 @@ FRAMEWORKS = {
     "supervised": SupervisedSpec(hidden_dim=0, output_dim=10),
     "byol": BYOLSpec(hidden_dim=16, output_dim=16, prediction_dim=16, ema_start=0.9, ema_end=1.0),
 }
+
+
+CONTROL: Mapping[str, Any] = {"control_pixels": 16, "control_fraction": 0.4}
 
 
 def tiny_run(
@@ -63,7 +68,7 @@ def tiny_run(
         ),
         data=DataSpec(name="digits", train_images=96),
         encoder=EncoderSpec(name="resnet-9", width=0.0625),
-        views=ViewSpec(pipeline="batched-v1", recipe="digits"),
+        views=ViewSpec(pipeline="batched-v1", recipe="digits", **(CONTROL if method == SMALL_IMAGES else {})),
         optimizer=OptimizerSpec(name="sgd", learning_rate=0.05, weight_decay=5e-4, batch_images=24, epochs=epochs),
         seed=seed,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from bench.config.published import cifar, imagenet100, rebatched
 from bench.config.recipes import Recipe, digits, first_lessons
 from bench.config.run import (
+    SMALL_IMAGES,
     STAND_IN,
     UNTRAINED,
     DataSpec,
@@ -35,6 +36,10 @@ class Profile:
         stand_in_recipes: recipes of its own for the stand-in, which has fewer images; none means: those of others.
         small_pixels: side of the views of the first steps, on all data but the stand-in; 0 leaves them whole.
         small_fraction: share of the steps that see such views.
+        control_pixels: side of the views of the first steps of ``dense_small_images``; 0 where there is no such row.
+        control_shares: density -> share of the steps that see such views, so that the row takes the training MACs of
+            ``gradual_erk`` at that density on CIFAR-10, to the nearest step (``bench.tables.control``). As numbers,
+            because counting MACs takes an encoder, and tables are laid out without.
         ramp: shares of the steps at which dense-to-sparse methods start and end to prune. The default is that of the
             authors of synchronized pruning.
         gap: density gap of synchronized pruning. 0.30 is the authors' only published setting (their N:M script).
@@ -55,6 +60,8 @@ class Profile:
     stand_in_recipes: Mapping[str, Recipe] = field(default_factory=dict)
     small_pixels: int = 0
     small_fraction: float = 0.0
+    control_pixels: int = 0
+    control_shares: Mapping[float, float] = field(default_factory=dict)
     ramp: tuple[float, float] = (0.30, 0.68)
     gap: float = 0.30
     without_gap: bool = False
@@ -90,11 +97,26 @@ class Profile:
             small_fraction=self.small_fraction,
         )
 
+    def control_views(self, views: ViewSpec, density: float, data: str) -> ViewSpec:
+        """Return the views of ``dense_small_images`` at a density.
+
+        Raises:
+            RunError: how many of its steps see smaller views is not known there.
+        """
+        shares = {} if data == STAND_IN else self.control_shares
+        if density not in shares:
+            there = f"are known at {', '.join(f'd{each:.2f}' for each in shares)}" if shares else "there are none"
+            raise RunError(
+                f"{SMALL_IMAGES} at density {density:g} on {data}: the smaller views of this profile {there}. Take "
+                "such a point, or set views.small_pixels and views.small_fraction of the dense cell."
+            )
+        return dataclasses.replace(views, control_pixels=self.control_pixels, control_fraction=shares[density])
+
     def run(self, framework: str, sparsity: SparsitySpec, data: str) -> Run:
         """Return the run of one cell, seed 0.
 
         Raises:
-            RunError: the profile has no such framework.
+            RunError: the profile has no such framework, or no such control.
         """
         if framework not in self.recipes:
             raise RunError(unknown("framework", framework, self.recipes))
@@ -102,13 +124,16 @@ class Profile:
         if sparsity.method.partition("_")[0] in RAMPED:
             start, end = self.ramp
             sparsity = dataclasses.replace(sparsity, start_fraction=start, end_fraction=end)
+        views = self.views(data, framework)
+        if sparsity.method == SMALL_IMAGES:
+            views = self.control_views(views, sparsity.density, data)
         epochs = 0 if sparsity.method == UNTRAINED else recipe.optimizer.epochs
         return Run(
             framework=recipe.framework,
             sparsity=sparsity,
             data=self.data(data),
             encoder=self.encoder,
-            views=self.views(data, framework),
+            views=views,
             optimizer=dataclasses.replace(recipe.optimizer, epochs=epochs),
             evaluation=self.evaluation,
             seed=0,
@@ -126,6 +151,8 @@ PROFILES: dict[str, Profile] = {
         stand_in_recipes=digits(),
         small_pixels=16,
         small_fraction=0.85,
+        control_pixels=8,
+        control_shares={0.02: 0.9475},
         ramp=(0.20, 0.50),
     ),
     # All images twice, in under three CPU-minutes (results/pilot.md). An encoder of twice the width takes ten on the
@@ -140,6 +167,8 @@ PROFILES: dict[str, Profile] = {
         stand_in_recipes=digits(),
         small_pixels=16,
         small_fraction=0.85,
+        control_pixels=8,
+        control_shares={0.10: 0.889744, 0.02: 0.947436},
         ramp=(0.20, 0.50),
         without_gap=True,
     ),
@@ -160,6 +189,8 @@ PROFILES: dict[str, Profile] = {
         recipes=cifar(),
         densities=(0.20, 0.10, 0.05),
         seeds=3,
+        control_pixels=16,
+        control_shares={0.20: 0.363246, 0.10: 0.535508, 0.05: 0.623415},
         without_gap=True,
         evaluation=EvaluationSpec(probe="sgd"),
         wants_gpu=True,

@@ -14,6 +14,7 @@ from bench.errors import RunError
 
 STAND_IN = "digits"
 UNTRAINED = "untrained"  # the floor of every table: a dense encoder that takes no step
+SMALL_IMAGES = "dense_small_images"  # the dense control that learns from smaller images than the other rows
 ScoredSplit = Literal["test", "validation"]
 Stem = Literal["cifar", "imagenet"]
 Pipeline = Literal["batched-v1", "lightly"]
@@ -75,27 +76,49 @@ class ViewSpec:
         recipe: a key of ``bench.views.recipes.RECIPES``, e.g. ``simclr``, ``byol``, ``digits``.
         small_pixels: side that finished views are reduced to in the first steps; 0 leaves all steps at full size.
         small_fraction: share of the optimizer steps, from the first one on, that see reduced views.
+        control_pixels: side that the views of a control's first steps are reduced to instead; 0 for all other rows.
+            What such steps save is counted against the views that the other rows have then.
+        control_fraction: share of the optimizer steps, from the first one on, that see views of that side.
     """
 
     pipeline: Pipeline
     recipe: str
     small_pixels: int = 0
     small_fraction: float = 0.0
+    control_pixels: int = 0
+    control_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         one_of("views", get_args(Pipeline), pipeline=self.pipeline)
         named("views", recipe=self.recipe)
-        at_least("views", 0, small_pixels=self.small_pixels)
-        within("views", 0.0, 1.0, small_fraction=self.small_fraction)
-        if bool(self.small_pixels) is not bool(self.small_fraction):
+        at_least("views", 0, small_pixels=self.small_pixels, control_pixels=self.control_pixels)
+        within("views", 0.0, 1.0, small_fraction=self.small_fraction, control_fraction=self.control_fraction)
+        for name, pixels, share in (
+            ("small", self.small_pixels, self.small_fraction),
+            ("control", self.control_pixels, self.control_fraction),
+        ):
+            if bool(pixels) is not bool(share):
+                raise RunError(
+                    f"views.{name}_pixels is {pixels} and {name}_fraction {share}: give both, the size of the first "
+                    "views and the share of the steps that see it, or neither."
+                )
+        if 0 < self.small_pixels <= self.control_pixels:
             raise RunError(
-                f"views.small_pixels is {self.small_pixels} and small_fraction {self.small_fraction}: give both, the "
-                "size of the first views and the share of the steps that see it, or neither."
+                f"views.control_pixels is {self.control_pixels} and small_pixels {self.small_pixels}: a control saves "
+                "by smaller views than the other rows have. Lower control_pixels."
             )
 
-    def small_steps(self, total_steps: int) -> int:
-        """Return how many of a run's first steps see reduced views."""
-        return round(self.small_fraction * total_steps)
+    def pixels_at(self, step: int, total_steps: int, *, as_control: bool = True) -> int:
+        """Return the side that the views of a step are reduced to; 0 leaves them whole.
+
+        Args:
+            step: counted from 0.
+            total_steps: of the run.
+            as_control: False: as rows have them that are no control.
+        """
+        if as_control and step < round(self.control_fraction * total_steps):
+            return self.control_pixels
+        return self.small_pixels if step < round(self.small_fraction * total_steps) else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,6 +297,12 @@ class Run:
             raise RunError(
                 f"{self.cell}: {self.optimizer.epochs} epochs are set; {UNTRAINED} takes no step, so it has 0, and "
                 "every other method has at least 1."
+            )
+        if (self.sparsity.method == SMALL_IMAGES) is not bool(self.views.control_pixels):
+            raise RunError(
+                f"{self.cell}: views.control_pixels is {self.views.control_pixels}; {SMALL_IMAGES} learns from "
+                "smaller views than the other rows, so it needs them, and no other method has them. For smaller views "
+                "in any row, set views.small_pixels and views.small_fraction."
             )
 
     @property

@@ -52,7 +52,9 @@ def seeds_drawn(table: JudgedTable) -> str:
 def _views(views: ViewSpec) -> str:
     """Return the views of a run in words: pipeline, recipe and, where it has one, the size of the first steps."""
     first = f", {views.small_pixels} pixels in the first {views.small_fraction:.0%} of the steps"
-    return f"{views.pipeline} {views.recipe}{first if views.small_pixels else ''}"
+    before = f", of a control {views.control_pixels} pixels in the first {views.control_fraction:.1%}"
+    words = [first if views.small_pixels else "", before if views.control_pixels else ""]
+    return f"{views.pipeline} {views.recipe}{''.join(words)}"
 
 
 def _held_out(run: Run) -> str:

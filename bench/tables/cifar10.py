@@ -22,7 +22,8 @@ ALLOCATED = (
 # Opponents beyond those that the papers compare with: no time for them at smoke size.
 OPPONENTS = ("set_itop", "rigl_itop", "snfs", "srigl", "sparse_then_dense")
 # A narrower dense encoder at each density: with `--match training-macs`, dense training at the cost of sparse training.
-CONTROL = ("dense_narrow",)
+# And one that learns from smaller images first, at the cost of `gradual_erk`, or of what the others are matched to.
+CONTROL = ("dense_narrow", "dense_small_images")
 # Trained densely and pruned afterwards; and the code of synchronized pruning as it was published.
 PRUNED_LATER = ("one_shot", "ticket")
 AS_PUBLISHED = ("synchronized_as_published", "synchronized_lamp_as_published")
@@ -38,17 +39,23 @@ SMOKE_SPARSE = {
     "simclr": (
         *("static_erk", "set", "rigl", "gradual", "gradual_erk", "granet"),
         *("synchronized", "synchronized_erk", "synchronized_lamp", "synchronized_active"),
-        *("synchronized_as_published", "dense_narrow"),
+        *("synchronized_as_published", "dense_narrow", "dense_small_images"),
     ),
     "moco": ("static_erk", "synchronized", "synchronized_erk"),
     "barlow_twins": ("static_erk", "synchronized", "synchronized_lamp"),
     "byol": ("static_erk", "synchronized"),
 }
 # Ninety minutes a seed on two cores, at three CPU-minutes a run: a shared encoder and an EMA target with every method
-# that the papers compare with, and labels.
+# that the papers compare with, a dense control, and labels.
 CPU_SPARSE = {
-    "simclr": ("static_erk", "set", "rigl", "gradual", "gradual_erk", "granet", "synchronized", "synchronized_erk"),
-    "moco": ("static_erk", "set", "rigl", "gradual", "granet", "synchronized", "synchronized_erk"),
+    "simclr": (
+        *("static_erk", "set", "rigl", "gradual", "gradual_erk", "granet"),
+        *("synchronized", "synchronized_erk", "dense_small_images"),
+    ),
+    "moco": (
+        *("static_erk", "set", "rigl", "gradual", "granet"),
+        *("synchronized", "synchronized_erk", "dense_small_images"),
+    ),
 }
 # A night on one GPU: a mask that never moves, and of the methods that go from dense to sparse one that never takes a
 # weight back, the closest opponent, and the method of the table.
@@ -56,7 +63,7 @@ HEADLINE_SPARSE = dict.fromkeys(FRAMEWORKS, ("static_erk", "gradual", "granet", 
 REGRESSION_CELLS = (
     "simclr/synchronized_lamp/element/*",
     "simclr/synchronized_as_published/*",
-    "simclr/dense_narrow/*",
+    "simclr/dense_*/*",
     "simclr/set/*",
     "simclr/rigl/*",
     "simclr/gradual/*",

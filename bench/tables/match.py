@@ -12,8 +12,9 @@ from typing import Literal
 
 from scipy import optimize
 
-from bench.config.run import UNTRAINED, Run
+from bench.config.run import SMALL_IMAGES, UNTRAINED, Run
 from bench.errors import UsageError
+from bench.tables.control import CIFAR_PIXELS, share_at
 from bench.tables.spec import TableSpec
 from bench.training import parts
 from methods import macs
@@ -31,7 +32,6 @@ COUNTED = {name: name for name in ("dense_narrow", "static_uniform")} | dict.fro
     "static_erk",
 )
 DENSITY_DIGITS = 4
-CIFAR_PIXELS = 32  # side of images that are taken as they are
 DENSE = "dense"
 TITLES: Mapping[Match, str] = {"macs": "MACs of inference", "training-macs": "MACs of training"}
 
@@ -42,7 +42,8 @@ def matched(spec: TableSpec, match: Match, measured: Measured) -> TableSpec:
     ``macs``: each row's density is solved so that inference takes as many MACs: exactly, where counts per layer follow
     from the density; else along a power law through the row's own measurement and the dense encoder, so that what
     comes out is only near. ``training-macs``: each row, the dense one too, is trained for so many steps that it spends
-    as many MACs in training; all schedules are fractions of the steps, so that the cost of a step stays.
+    as many MACs in training; all schedules are fractions of the steps, so that the cost of a step stays. The control on
+    smaller images keeps its steps: so many see smaller images that it spends as many.
 
     Args:
         spec: at equal density.
@@ -118,7 +119,11 @@ def _at_macs(run: Run, leader: Run, measured: Measured) -> Run:
 
 
 def _at_training_macs(run: Run, leader: Run, measured: Measured) -> Run:
-    """Return the run with so many steps that it spends the training MACs of the leader."""
+    """Return the run with so many steps, or so many on smaller images, that it spends the leader's training MACs."""
+    if run.sparsity.method == SMALL_IMAGES:
+        steps = round(measured.get(leader.cell, {}).get("optimizer_steps", 0.0))
+        share = share_at(run, _fact(measured, leader, "training-macs"), steps)
+        return dataclasses.replace(run, views=dataclasses.replace(run.views, control_fraction=share))
     share = 1.0 if run.sparsity.method == DENSE else _fact(measured, run, "training-macs")
     budget = _fact(measured, leader, "training-macs") * measured[leader.cell]["optimizer_steps"]
     return dataclasses.replace(run, optimizer=dataclasses.replace(run.optimizer, steps=max(1, round(budget / share))))

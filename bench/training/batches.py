@@ -45,11 +45,11 @@ class Batches:
         self._ahead: Iterator[tuple[Tensor, Tensor]] = iter(())
         self.steps_per_epoch = run.steps_per_epoch(len(train.images))
         self.total_steps = run.total_steps(len(train.images))
-        self._small_pixels, self._small_steps = run.views.small_pixels, run.views.small_steps(self.total_steps)
+        self._sides = run.views
 
-    def are_small(self, step: int) -> bool:
-        """Return whether the views of a step are reduced ones."""
-        return step < self._small_steps
+    def side(self, step: int, *, as_control: bool = True) -> int:
+        """Return the side of the views of a step in pixels, or of the other rows' views then; 0: whole."""
+        return self._sides.pixels_at(step, self.total_steps, as_control=as_control)
 
     def of(self, step: int, micro: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return both views ``[B, 3, H, W]`` and the labels ``[B]`` of one micro-batch of an optimizer step."""
@@ -58,8 +58,9 @@ class Batches:
         self._turn_to(epoch)
         there = self._order_there[mine]
         view0, view1 = self._views_of(place, epoch, mine, there)
-        if self.are_small(step):
-            view0, view1 = (reduced(view, self._small_pixels) for view in (view0, view1))
+        side = self.side(step)
+        if side:
+            view0, view1 = (reduced(view, side) for view in (view0, view1))
         return view0, view1, self._labels[there]
 
     def _views_of(self, place: int, epoch: int, mine: slice, there: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,10 +23,9 @@ def shape(dataset: Dataset) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def small_shape(run: Run) -> tuple[int, int, int] | None:
-    """Return (channels, height, width) of the views of a run's small steps, if it has any."""
-    pixels = run.views.small_pixels
-    return (3, pixels, pixels) if pixels else None
+def sides(run: Run) -> tuple[int, ...]:
+    """Return the sides in pixels that views of a run are reduced to at some steps."""
+    return tuple(side for side in (run.views.small_pixels, run.views.control_pixels) if side)
 
 
 def facts(run: Run, dataset: Dataset, training: Training, made: Exported) -> dict[str, object]:

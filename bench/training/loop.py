@@ -13,7 +13,7 @@ from bench.data.dataset import Dataset
 from bench.ticks import Tick
 from bench.training import checkpoint, parts, passes, ranks, rates
 from bench.training.batches import Batches
-from bench.training.facts import shape, small_shape
+from bench.training.facts import shape, sides
 from bench.training.mask_file import Snapshots
 from bench.training.state import Training, TrainingError
 from bench.views.pixels import normalise
@@ -61,7 +61,7 @@ def pretrain(
         method=method,
         optimizer=optimizer,
         scheduler=scheduler,
-        training_macs=TrainingMacs(framework.branches, shape(dataset), framework.passes, small_shape(run)),
+        training_macs=TrainingMacs(framework.branches, shape(dataset), framework.passes, sides(run)),
     )
     env_class = parts.env_class_for(run, fabric)
     state = checkpoint.load(path, run, dataset.fingerprint)
@@ -105,7 +105,7 @@ def pretrain(
         step, began = training.step, time.perf_counter()
         method.before_forward(step)
         training.losses.append(step_loss(step))
-        training.training_macs.observe(is_small=batches.are_small(step))
+        training.training_macs.observe(side=batches.side(step), dense_side=batches.side(step, as_control=False))
         if method.on_gradient(step, optimizer):
             optimizer.step()
         scheduler.step()

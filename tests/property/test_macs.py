@@ -154,15 +154,16 @@ def test_a_dense_run_has_ratio_one() -> None:
 def test_small_steps_count_at_their_own_size() -> None:
     """A quarter of the pixels is a quarter of the MACs of every convolution; the ratio compares equal steps."""
     pair = branches(tied=False)
-    small = (IMAGE[0], IMAGE[1] // 2, IMAGE[2] // 2)
-    training = TrainingMacs(pair, IMAGE, Passes(online=1, target_trained=0, target_forward=0), small)
+    side = IMAGE[1] // 2
+    small = (IMAGE[0], side, side)
+    training = TrainingMacs(pair, IMAGE, Passes(online=1, target_trained=0, target_forward=0), [side])
     sizes = [3 * sum(inference_macs(pair.online, shape).values()) for shape in (small, IMAGE)]
-    for is_small in (True, True, False):
-        training.observe(is_small=is_small)
+    for seen in (side, side, 0):
+        training.observe(side=seen)
     assert training.state_dict() == {"spent": 2 * sizes[0] + sizes[1], "of_dense": 2 * sizes[0] + sizes[1]}
     masking.write(pair.online, random_masks(pair.online, 0.2, torch.Generator().manual_seed(1)))
     before = training.state_dict()["spent"]
-    training.observe(is_small=True)
+    training.observe(side=side)
     left = sum(effective_macs(pair.online, inference_macs(pair.online, small)).values())
     assert training.state_dict()["spent"] == before + 3 * left
 

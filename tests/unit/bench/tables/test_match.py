@@ -58,10 +58,10 @@ def test_where_counts_depend_on_the_weights_the_density_is_foretold_by_a_power_l
 def test_what_has_no_density_to_solve_for_stays() -> None:
     found = matched(SPEC, "macs", MEASURED)
     for before, after in zip(SPEC.cells, found.cells, strict=True):
-        is_moved = "/element/" in before.cell and before.cell != LEADER
+        is_moved = "/element/" in before.cell and not before.cell.startswith((LEADER, "simclr/dense_small_images/"))
         assert (before != after) is is_moved, before.cell
     assert [leader for _, leader in found.leaders] == [LEADER] * len(found.leaders)
-    assert (found.match, found.stem) == ("macs", "cifar10-smoke-cifar10-15-of-30-at-equal-macs")
+    assert (found.match, found.stem) == ("macs", "cifar10-smoke-cifar10-16-of-31-at-equal-macs")
 
 
 def test_every_row_trains_as_long_as_the_leaders_training_macs_last() -> None:
@@ -71,6 +71,23 @@ def test_every_row_trains_as_long_as_the_leaders_training_macs_last() -> None:
     assert steps["simclr/static_erk/element/d0.02"] == round(400 * 0.65 / 0.1)
     assert steps["simclr/dense/-/d1.00"] == round(400 * 0.65)
     assert steps["simclr/untrained/-/d1.00"] == 0
+
+
+def test_the_control_on_smaller_images_keeps_its_steps_and_sees_them_as_often_as_it_takes() -> None:
+    found = matched(SPEC, "training-macs", MEASURED)
+    run = found.cells[next(index for index, run in enumerate(found.cells) if "/dense_small_images/" in run.cell)]
+    assert run.total_steps(12_800) == 400
+    assert 0.0 < run.views.control_fraction < 0.9475  # as in the table: of gradual_erk, which costs half as much
+    # Steps on 8, 16 and 32 pixels cost 1, 4 and 16.
+    seen = [run.views.pixels_at(step, 400) or 32 for step in range(400)]
+    spent = sum(side**2 / 64 for side in seen) / (340 * 4 + 60 * 16)
+    assert spent == pytest.approx(0.65, abs=8 / (340 * 4 + 60 * 16))
+
+
+def test_a_control_that_no_number_of_steps_makes_so_cheap_is_named() -> None:
+    measured = MEASURED | {LEADER: {"training_macs_ratio": 0.1, "optimizer_steps": 400.0}}
+    with pytest.raises(UsageError, match=r"dense_small_images/element/d0\.02: .* bring them down from 1 to 0\.1724"):
+        matched(SPEC, "training-macs", measured)
 
 
 def test_equal_density_is_the_table_as_it_is() -> None:
@@ -123,4 +140,5 @@ def test_a_row_that_ends_dense_has_no_density_to_solve_for() -> None:
     measured = {run.cell: {"macs_ratio": 0.2 if run.cell == leader else 0.15} for run in rows.cells}
     found = matched(rows, "macs", measured)
     kept = {before.cell for before, after in zip(rows.cells, found.cells, strict=True) if before == after}
-    assert kept == {leader, "simclr/sparse_then_dense/element/d0.05"}
+    dense_at_the_end = ("sparse_then_dense", "dense_small_images")
+    assert kept == {leader, *(f"simclr/{method}/element/d0.05" for method in dense_at_the_end)}

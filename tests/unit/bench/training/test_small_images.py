@@ -46,6 +46,19 @@ def test_the_first_share_of_the_steps_is_small(tmp_path: Path) -> None:
     assert sizes == [16] * 4 + [32] * 4
 
 
+def test_a_control_sees_smaller_images_first_and_counts_them_against_what_the_other_rows_see(tmp_path: Path) -> None:
+    small = small_run("dense", epochs=3)
+    run = dataclasses.replace(
+        tiny_run("simclr", "dense_small_images", epochs=3),
+        views=dataclasses.replace(SMALL, control_pixels=8, control_fraction=1 / 3),
+    )
+    batches = Batches(run, dataset_of(run, tmp_path), parts.fabric_for(run))
+    assert [batches.of(step, 0)[0].shape[-1] for step in range(12)] == [8] * 4 + [16] * 2 + [32] * 6
+    assert pretrained(small, tmp_path / "small").facts["training_macs_ratio"] == 1.0
+    found = pretrained(run, tmp_path / "control").facts["training_macs_ratio"]
+    assert found == pytest.approx((4 / 16 + 2 / 4 + 6) / (6 / 4 + 6))
+
+
 def test_resuming_across_the_change_of_size_changes_no_bit(tmp_path: Path) -> None:
     run = small_run()
 
@@ -61,7 +74,22 @@ def test_resuming_across_the_change_of_size_changes_no_bit(tmp_path: Path) -> No
     assert resumed.facts == whole.facts
 
 
-@pytest.mark.parametrize("given", [{"small_pixels": 16}, {"small_fraction": 0.5}, {"small_fraction": 1.5}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"small_pixels": 16}, {"small_fraction": 0.5}, {"small_fraction": 1.5}),
+        *({"control_pixels": 8}, {"control_fraction": 0.5}, {"control_pixels": 8, "control_fraction": -0.5}),
+    ],
+)
 def test_half_a_setting_is_refused(given: dict[str, float]) -> None:
-    with pytest.raises(RunError, match="small_"):
+    with pytest.raises(RunError, match=next(iter(given)).partition("_")[0]):
         ViewSpec(pipeline="batched-v1", recipe="digits", **given)  # type: ignore[arg-type]
+
+
+def test_a_control_has_smaller_views_than_the_others_and_nothing_else_has_views_of_a_control() -> None:
+    with pytest.raises(RunError, match=r"control_pixels is 16 and small_pixels 16: a control saves"):
+        dataclasses.replace(SMALL, control_pixels=16, control_fraction=0.5)
+    controlled = dataclasses.replace(SMALL, control_pixels=8, control_fraction=0.5)
+    for run, views in ((tiny_run("simclr", "dense"), controlled), (tiny_run("simclr", "dense_small_images"), SMALL)):
+        with pytest.raises(RunError, match="dense_small_images learns from smaller views"):
+            dataclasses.replace(run, views=views)
