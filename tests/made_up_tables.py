@@ -123,6 +123,7 @@ def made_up_claim(
     least_gain_points: float = 0.0,
     is_primary: bool = True,
     profiles: Sequence[str] = ("cpu", "paper"),
+    beside: str = "",
 ) -> Claim:
     return Claim(
         name=name,
@@ -137,6 +138,7 @@ def made_up_claim(
         least_gain_points=least_gain_points,
         profiles=tuple(profiles),
         not_judged={name: "too small" for name in PROFILES if name not in profiles},
+        beside=beside,
     )
 
 

@@ -52,14 +52,19 @@ def _pairs(claim: Raw, cells: Sequence[str]) -> list[tuple[str, str]]:
         ]
 
     pairs = []
-    for framework in sorted({cell.split("/")[0] for cell in cells}):
+    for framework in sorted({cell.split("/")[0] for cell in cells} - {claim.get("beside")}):
         for left in matching(claim["left"], framework):
             for pattern in claim["right"]:
                 rivals = matching(pattern, framework)
                 if not rivals:
                     return []
                 pairs += [(left, right) for right in rivals if right != left]
-    return sorted(set(pairs))
+    return sorted(set(pairs)) if all(set(_beside(claim, pair)) <= set(cells) for pair in pairs) else []
+
+
+def _beside(claim: Raw, pair: Sequence[str]) -> list[str]:
+    """Return the cells of the framework whose own difference is taken off a pair's."""
+    return ["/".join([claim["beside"], *cell.split("/")[1:]]) for cell in pair] if claim.get("beside") else []
 
 
 def _error_variance(frame: Mapping[str, Mapping[int, float]], framework: str) -> tuple[float, float]:
@@ -76,18 +81,21 @@ def _p_values(claim: Raw, frame: Mapping[str, Mapping[int, float]], cells: Seque
     """Return the p-values of "it does not hold" and of "it does not fall short"; None where it cannot be judged."""
     above, below = [], []
     errors: dict[str, tuple[float, float]] = {}
-    for left, right in _pairs(claim, cells):
-        shared = sorted(set(frame.get(left, {})) & set(frame.get(right, {})))
+    for pair in _pairs(claim, cells):
+        signs = dict(zip([*pair, *_beside(claim, pair)], (1, -1, -1, 1), strict=False))
+        shared = sorted(set.intersection(*(set(frame.get(cell, {})) for cell in signs)))
         if not shared:
             return None
-        framework = left.split("/")[0]
-        if framework not in errors:
+        frameworks = {cell.split("/")[0] for cell in signs}
+        for framework in frameworks - set(errors):
             errors[framework] = _error_variance(frame, framework)
-        variance, degrees = errors[framework]
+        degrees = min(errors[framework][1] for framework in frameworks)
         if not degrees:
             return None
-        gains = np.array([frame[left][seed] - frame[right][seed] for seed in shared])
-        excess, error = gains.mean() - claim["least_gain_points"], np.sqrt(2 * variance / len(shared))
+        # A difference has two means; each mean has the variance of its framework's runs over their number.
+        variance = sum(errors[cell.split("/")[0]][0] / len(shared) for cell in signs)
+        gains = np.array([sum(sign * frame[cell][seed] for cell, sign in signs.items()) for seed in shared])
+        excess, error = gains.mean() - claim["least_gain_points"], np.sqrt(variance)
         if error < 1e-9:
             above.append(0.0 if excess > 1e-9 else 1.0)
             below.append(0.0 if excess < -1e-9 else 1.0)
@@ -100,7 +108,7 @@ def _p_values(claim: Raw, frame: Mapping[str, Mapping[int, float]], cells: Seque
 def _is_beneath(claim: Raw, frame: Mapping[str, Mapping[int, float]], cells: Sequence[str]) -> bool:
     means = {cell: np.mean(list(runs.values())) for cell, runs in frame.items() if runs}
     floors = [cell for cell in frame if cell.split("/")[1] == "untrained" and cell in means]
-    for cell in {each for pair in _pairs(claim, cells) for each in pair}:
+    for cell in {each for pair in _pairs(claim, cells) for each in [*pair, *_beside(claim, pair)]}:
         own = [floor for floor in floors if floor.split("/")[0] == cell.split("/")[0]]
         if floors and means[cell] < means[(own or floors)[0]] - 1e-12:
             return True

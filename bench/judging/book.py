@@ -68,7 +68,7 @@ class Entry:
 def compared(claim: Claim, runs: tuple[Run, ...]) -> tuple[Run, ...]:
     """Return the cells that a claim compares, and the untrained ones of their frameworks; none if one is not there."""
     names = [run.cell for run in runs]
-    found = {cell for pair in claim.pairs(names) for cell in pair}
+    found = {*claim.compared(names)}
     frameworks = set(map(framework_of, found))
     floors = {name for name in names if parse_cell(name).method == UNTRAINED and framework_of(name) in frameworks}
     return tuple(run for run in runs if run.cell in found | floors)

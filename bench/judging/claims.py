@@ -26,6 +26,9 @@ SourceKind = Literal["abstract", "code", "summary", "talk"]
 class Claim:
     """One relation a work claims: ``mean(left) - mean(right) > least_gain_points``, for every pair.
 
+    With a framework beside, from each gain that of the same two cells of this framework is taken off: how much more of
+    ``left`` the others lose by ``right``.
+
     Attributes:
         name: short, unique in its file.
         work: title of the work.
@@ -39,6 +42,7 @@ class Claim:
         least_gain_points: 0 is "better than"; negative is "at most so much worse than".
         profiles: where the claim can be judged.
         not_judged: for every other profile, why not.
+        beside: the framework whose own gain is taken off; empty for claims within one framework.
     """
 
     name: str
@@ -53,6 +57,7 @@ class Claim:
     least_gain_points: float
     profiles: tuple[str, ...]
     not_judged: Mapping[str, str]
+    beside: str = ""
 
     def __post_init__(self) -> None:
         declared = sorted((*self.profiles, *self.not_judged))
@@ -69,17 +74,36 @@ class Claim:
     def pairs(self, cells: Sequence[str]) -> tuple[tuple[str, str], ...]:
         """Return the pairs (left cell, right cell) of one framework that the claim speaks about.
 
-        None at all where a left cell lacks an opponent: half a claim must not be taken for the whole.
+        None at all where a left cell lacks an opponent, or the framework beside a cell: half a claim must not be taken
+        for the whole.
         """
         found: list[tuple[str, str]] = []
         for left in fnmatch.filter(cells, self.left):
             framework = framework_of(left)
+            if framework == self.beside:
+                continue
             for glob in self.right:
                 rivals = [cell for cell in fnmatch.filter(cells, glob) if cell.startswith(f"{framework}/")]
                 if not rivals:
                     return ()
                 found += [(left, right) for right in rivals if right != left]
+        if not {cell for pair in found for cell in self.cells_beside(pair)} <= {*cells}:
+            return ()
         return tuple(dict.fromkeys(found))
+
+    def cells_beside(self, pair: tuple[str, str]) -> tuple[str, ...]:
+        """Return the cells of the framework beside whose gain is taken off a pair's; none where no framework is."""
+        return tuple(f"{self.beside}/{cell.partition('/')[2]}" for cell in pair) if self.beside else ()
+
+    @property
+    def globs_beside(self) -> tuple[str, ...]:
+        """What the globs are in the framework beside."""
+        return tuple(cell for right in self.right for cell in self.cells_beside((self.left, right)))
+
+    def compared(self, cells: Sequence[str]) -> tuple[str, ...]:
+        """Return all cells that the claim rests on, each once."""
+        pairs = self.pairs(cells)
+        return tuple(dict.fromkeys(cell for pair in pairs for cell in (*pair, *self.cells_beside(pair))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +133,7 @@ def load_claims(table: str, folder: Path = CLAIMS) -> Claims:
     with placed(path):
         for claim in file.claim:
             with placed(f"claim {claim.name}"):
-                require_cells(table, claim.profiles, (claim.left, *claim.right))
+                require_cells(table, claim.profiles, (claim.left, *claim.right, *claim.globs_beside))
                 _require_opponents(claim, table)
         return Claims(alpha=file.alpha, claims=file.claim)
 

@@ -13,6 +13,7 @@ from bench.judging.claim_judge import judge_claims
 from bench.judging.claims import Claims
 from bench.judging.contrast import DENSE, Contrast, base_of, contrast, half_width, spreads
 from bench.judging.judged_table import (
+    CONTAINMENT,
     GATE_FACTS,
     HEALTH_FACTS,
     OVERLAP,
@@ -274,7 +275,7 @@ def _facts(cell: str, shown: Mapping[str, Sequence[Record]], spec: TableSpec) ->
     """
     facts = {
         name: _mean_fact(shown[cell], name)
-        for name in ("optimizer_steps", *SHOWN_FACTS, *GATE_FACTS, *TRANSFER_FACTS, OVERLAP, *HEALTH_FACTS)
+        for name in ("optimizer_steps", *SHOWN_FACTS, *GATE_FACTS, *TRANSFER_FACTS, OVERLAP, CONTAINMENT, *HEALTH_FACTS)
     }
     leader = dict(spec.leaders).get(cell)
     if leader is not None:

@@ -20,7 +20,9 @@ SHOWN_FACTS = ("density_prunable", "density_encoder", "macs_ratio", "training_ma
 REDUCTIONS = ("reduction", "reduction_target")  # of MACs, per branch
 TRANSFERS = ("cifar10", "cifar100", "digits")  # data sets that some table's encoders are probed on
 TRANSFER_FACTS = tuple(f"transfer_{name}_percent" for name in TRANSFERS)
-OVERLAP = "branch_overlap"  # of the final masks, beyond chance, where the branches have two
+# Of the final masks, where the branches have two: how alike they are beyond chance, and which share of the sparser one
+# lies in the other.
+OVERLAP, CONTAINMENT = "branch_overlap", "branch_containment"
 HEALTH_FACTS = ("constant_features", "effective_rank", "emptiest_layer_weights", "layers_emptied")
 GATE_FACTS = (  # of cells with gates
     "reduction_asked",

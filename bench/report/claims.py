@@ -112,7 +112,8 @@ def _claim(entry: Entry) -> Iterator[str]:
     yield f'  "{claim.statement}"'
     yield f"  source: {claim.source} ({claim.source_kind})"
     gain = f"{metric}, claimed is a gain above {_points(claim.least_gain_points)}"
-    yield f"  compares: {claim.left} with {', '.join(claim.right)}; {gain}"
+    beside = f", less the same difference in {claim.beside}" if claim.beside else ""
+    yield f"  compares: {claim.left} with {', '.join(claim.right)}{beside}; {gain}"
 
 
 def _verdict(entry: Entry) -> Iterator[str]:
@@ -134,7 +135,8 @@ def _verdict(entry: Entry) -> Iterator[str]:
 def _effect(pair: Pair) -> str:
     low, high = pair.comparison.interval(LEVEL)
     found = pair.comparison.difference
-    return f"{_points(found)} [{_points(low)}, {_points(high)}] ({LEVEL:.0%}) of {pair.left} over {pair.right}"
+    beside = f", less that of {pair.beside[0]} over {pair.beside[1]}" if pair.beside else ""
+    return f"{_points(found)} [{_points(low)}, {_points(high)}] ({LEVEL:.0%}) of {pair.left} over {pair.right}{beside}"
 
 
 def _width(entry: Entry) -> str:
@@ -177,6 +179,7 @@ def _pair(pair: Pair) -> dict[str, object]:
     return {
         "left": pair.left,
         "right": pair.right,
+        "beside": list(pair.beside),
         "difference_points": pair.comparison.difference,
         "interval_points": list(pair.comparison.interval(LEVEL)),
         "level": LEVEL,

@@ -48,6 +48,7 @@ DIFFERENCES: tuple[Column[tuple[Entry, Pair]], ...] = (
     Column(title="size", show=lambda item: _size(item[0])),
     Column(title="row", show=lambda item: item[1].left),
     Column(title="opponent", show=lambda item: item[1].right),
+    Column(title="less the same of", show=lambda item: item[0].judged.claim.beside or NOTHING),
     Column(title="gain", show=lambda item: _gain(item[1]), is_number=True),
     Column(title="seeds", show=lambda item: str(item[1].comparison.new_runs), is_number=True),
 )

@@ -6,7 +6,7 @@ from bench.config.cell import parse_cell
 from bench.data.known import title_of
 from bench.judging.claim_judge import JudgedClaim
 from bench.judging.contrast import DENSE
-from bench.judging.judged_table import OVERLAP, TRANSFERS, JudgedTable, Row, Sample
+from bench.judging.judged_table import CONTAINMENT, OVERLAP, TRANSFERS, JudgedTable, Row, Sample
 from bench.report.grid import ALWAYS_WIDE, HTML_ONLY, NOTHING, Column
 from bench.report.power import METRIC_TITLES
 from bench.runs.record import METRICS
@@ -34,6 +34,7 @@ def result_columns(table: JudgedTable) -> Iterable[Column[Row]]:
     yield _fact("MACs", "macs_ratio", rank=2)
     yield _fact("training MACs", "training_macs_ratio", rank=2)
     yield _fact("overlap of the branches beyond chance", OVERLAP, rank=2)
+    yield _fact("share of the sparser branch's mask in the other's", CONTAINMENT, rank=2)
     yield _fact("constant features", "constant_features", rank=ALWAYS_WIDE, digits=1)
     yield _fact("effective rank", "effective_rank", rank=ALWAYS_WIDE, digits=1)
     yield _fact("weights in the emptiest layer", "emptiest_layer_weights", rank=ALWAYS_WIDE, digits=1)

@@ -89,6 +89,7 @@ def _claim(item: JudgedClaim) -> dict[str, object]:
         {
             "left": pair.left,
             "right": pair.right,
+            "beside": list(pair.beside),
             "difference_points": pair.comparison.difference,
             "error_points": pair.comparison.error,
             "n": pair.comparison.new_runs,

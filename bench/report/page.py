@@ -109,7 +109,6 @@ def _reason(judgement: Judgement) -> str:
 def claim_reason(item: JudgedClaim) -> str:
     """Say why, then list every pair that was compared."""
     pairs = "; ".join(
-        f"{pair.left} - {pair.right} = {pair.comparison.difference:+.2f} (n = {pair.comparison.new_runs})"
-        for pair in item.pairs
+        f"{pair} = {pair.comparison.difference:+.2f} (n = {pair.comparison.new_runs})" for pair in item.pairs
     )
     return f"{_reason(item.judgement)} Pairs: {pairs}." if pairs else _reason(item.judgement)

@@ -33,6 +33,7 @@ CLAIMS = made_up_claims(
     made_up_claim("main", right=["*/gradual/*"]),
     made_up_claim("all", right=["*/gradual/*", "*/static_erk/*"], is_primary=False),
     made_up_claim("keeps", right=["*/dense/*"], least_gain_points=-1.0, is_primary=False),
+    made_up_claim("loses more", left="*/dense/*", right=["*/gradual/*"], beside="moco", is_primary=False),
     made_up_claim("elsewhere", right=["*/gradual/*"], is_primary=False, profiles=["paper"]),
 )
 CELLS = [f"{framework}/{rest}" for framework in ("moco", "simclr") for rest in (LEFT, FIRST, SECOND, DENSE, FLOOR)]
@@ -117,7 +118,7 @@ def test_identical_runs_differ_by_exactly_nothing(values: Values) -> None:
 def test_no_claim_holds_by_cells_below_an_untrained_encoder(values: Values) -> None:
     means = {cell: sum(runs.values()) / len(runs) for cell, runs in values.items()}
     for item in _judged(values).values():
-        compared = {cell for pair in item.pairs for cell in (pair.left, pair.right)}
+        compared = {cell for pair in item.pairs for cell in pair.cells}
         beneath = {cell for cell in compared if means[cell] < means[f"{cell.split('/')[0]}/{FLOOR}"] - 1e-9}
         assert not (beneath and item.judgement.verdict is Verdict.REPRODUCED)
 

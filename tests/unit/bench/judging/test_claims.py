@@ -96,6 +96,53 @@ def test_a_profile_that_cannot_bear_the_claim_says_why() -> None:
     assert (judgement.verdict, judgement.reason) == (Verdict.NOT_JUDGED, "too small")
 
 
+LOSSES = {
+    "simclr/dense/-/d1.00": _cell(60),
+    "simclr/gradual/element/d0.10": _cell(55),
+    "supervised/dense/-/d1.00": _cell(80),
+    "supervised/gradual/element/d0.10": _cell(78),
+}
+
+
+def _losses(cells: Mapping[str, Mapping[int, float]], names: Sequence[str] = ()) -> JudgedClaim:
+    claim = made_up_claim(left="*/dense/*", right=["*/gradual/*"], beside="supervised")
+    (judged,) = judge_claims(made_up_claims(claim), "cpu", {LINEAR: cells}, list(names or cells))
+    return judged
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        # Beyond the supervised loss of 2. error = .5 sqrt(2/3 + 2/3) = .5774; t(.95; 4) = 2.1318; half width 1.2308
+        (3.24, Verdict.REPRODUCED),
+        (3.22, Verdict.INCONCLUSIVE),
+        (0.78, Verdict.INCONCLUSIVE),
+        (0.76, Verdict.DEVIATES),
+    ],
+)
+def test_what_a_framework_loses_is_judged_against_what_another_one_loses(loss: float, expected: Verdict) -> None:
+    judged = _losses(LOSSES | {"simclr/gradual/element/d0.10": _cell(60 - loss)})
+    (pair,) = judged.pairs
+    assert (pair.left, pair.beside) == (next(iter(LOSSES)), tuple(LOSSES)[2:])
+    assert pair.comparison.difference == pytest.approx(loss - 2.0)
+    assert judged.judgement.verdict is expected
+    if expected is not Verdict.REPRODUCED:
+        assert "beyond the gain in supervised" in judged.judgement.reason
+    assert judged.power
+    assert judged.power.false_reproduced == 0.05
+
+
+def test_losses_are_paired_by_the_seeds_that_all_four_cells_have_and_half_of_them_are_not_judged() -> None:
+    seeds = LOSSES | {"supervised/dense/-/d1.00": {100: 80.0, 102: 81.0, 999: 0.0}}
+    (pair,) = _losses(seeds).pairs
+    assert pair.comparison.new_runs == 2
+    assert pair.comparison.difference == pytest.approx(5.0 - ((80 - 77.5) + (81 - 78.5)) / 2)
+    missing = "supervised/gradual/element/d0.10"
+    without = {cell: runs for cell, runs in LOSSES.items() if cell != missing}
+    assert _losses(without).judgement.verdict is Verdict.NOT_JUDGED
+    assert _losses(without, [*LOSSES]).judgement.verdict is Verdict.NOT_JUDGED
+
+
 def test_without_shared_seeds_nothing_is_judged() -> None:
     judged = _judged({LEFT: _cell(60), RIGHT: _cell(50, seeds=(1, 2, 3))})
     assert judged.judgement.verdict is Verdict.NOT_JUDGED
@@ -203,8 +250,7 @@ def test_a_claim_has_one_home() -> None:
 @pytest.mark.parametrize("name", TABLES)
 def test_every_claim_finds_its_cells(name: str) -> None:
     for claim in load_claims(name).claims:
-        excused = "within one framework"  # claims that relate two are not judged
-        assert claim.profiles or excused in claim.not_judged["paper"]
+        assert claim.profiles
         for profile in claim.profiles:
             assert claim.pairs(TABLES[name](profile, "cifar10").names)
 
@@ -237,6 +283,7 @@ def test_every_claim_finds_its_cells(name: str) -> None:
         ("least_gain_points = 0.0\n", "least_gain_points = 0.0\nmargin = 1\n", "unknown entries margin"),
         ('source_kind = "abstract"', 'source_kind = "hearsay"', "must be one of abstract, code, summary, talk"),
         ('profiles = ["cpu", "paper"]', 'profiles = ["cpu", "paper", "smoke"]', "each of smoke, cpu, gpu, paper once"),
+        ("least_gain_points = 0.0\n", 'least_gain_points = 0.0\nbeside = "supervized"\n', "Did you mean 'supervised'"),
         ("[[claim]]", "[[claim]", "not a readable TOML"),
     ],
 )
