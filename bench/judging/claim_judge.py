@@ -202,8 +202,8 @@ def _pair(cells: Sequence[str], values: Values, spreads: Mapping[str, Spread]) -
     seeds = _shared(values, cells)
 
     def difference(first: str, second: str) -> Comparison:
-        sides = ([values[cell][seed] for seed in seeds] for cell in (first, second))
-        return compare(*sides, spreads[framework_of(first)])
+        new, reference = ([values[cell][seed] for seed in seeds] for cell in (first, second))
+        return compare(new, reference, spreads[framework_of(first)])
 
     found = difference(left, right)
     if beside:
