@@ -89,14 +89,15 @@ class Run:
     def _together(self, runs: "Sequence[Setting]", world: World) -> int:
         """Make one run on all ranks of torchrun; rank 0 prints it."""
         from bench.data import dataset
-        from bench.runs.perform import require_locks, task_of
+        from bench.runs.perform import require_holds, task_of
         from bench.runs.ranks import perform_together
 
         if self.vary or self.place.lane != "local":
             raise UsageError("torchrun: its ranks make one run together. Leave --vary and --lane out.")
         (run,), context = runs, world.context(self.place.context)
         if world.rank == 0:
-            require_locks(context.runs_dir)
+            for note in require_holds(context):
+                print(note, file=sys.stderr)
         images = dataset.load(run.data, context.data_dir, context.cache_dir)
         made = perform_together(run, task_of(context, images.fingerprint), world)
         if made is None:

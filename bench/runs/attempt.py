@@ -12,6 +12,7 @@ from bench import provenance
 from bench.config.run import Run
 from bench.runs.course import Teller
 from bench.runs.folder import RunFolder
+from bench.runs.lease import LeaseLostError
 from bench.runs.outcomes import Failed, Taken
 from bench.runs.record import Record
 from bench.ticks import Tick
@@ -70,16 +71,21 @@ def attempt(run: Run, task: Task[ContextT], heed: Callable[[], None]) -> Record 
     home = RunFolder.of(task.runs_dir, run)
     try:
         _require_same_code(task)
-        with home.held(_refuse):
+        with home.held(_refuse) as require_hold:
+
+            def heed_all() -> None:
+                require_hold()
+                heed()
+
             home.tidy()
             record = task.answer(home)
             if record is None:
                 _set_aside(home, task)
                 home.error.unlink(missing_ok=True)
-                with Teller(home.progress, heed) as tick:
+                with Teller(home.progress, heed_all) as tick:
                     record = task.job(run, task.context, tick)
             return record
-    except _Busy as busy:
+    except (_Busy, LeaseLostError) as busy:
         return Taken(run_id=run.run_id, holder=str(busy))
     except Exception as error:  # noqa: BLE001  # whatever it was, the other runs go on
         with contextlib.suppress(OSError):  # on a full disk the reason has to do

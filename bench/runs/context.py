@@ -17,6 +17,7 @@ class Context:
         checkpoint_seconds: wall time between two checkpoints; ``None`` for the device's default: a GPU's are large.
         restarts: whether a run whose checkpoint is damaged starts anew, instead of failing.
         keeps_encoders: whether trained encoders stay beside their records.
+        leases: whether runs are held by leases, as they are in any case where the file system has no locks.
         device: ``cpu``, ``cuda`` or ``auto``: a GPU where there is one.
         devices: processes of this machine that make one run together, each with its share of every batch.
         nodes: machines with so many such processes each.
@@ -28,6 +29,7 @@ class Context:
     checkpoint_seconds: float | None = None
     restarts: bool = False
     keeps_encoders: bool = True
+    leases: bool = False
     device: str = "cpu"
     devices: int = 1
     nodes: int = 1

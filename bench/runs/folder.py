@@ -12,7 +12,11 @@ from filelock import FileLock, Timeout
 
 from bench.config import code
 from bench.config.run import Run
+from bench.runs import lease
+from bench.runs.lease import Lease
 from bench.runs.record import Record, RecordError
+
+NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK})  # what a file system without locks answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +75,10 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def files(self) -> tuple[Path, ...]:
-        """Return what the run has left, in the order of the names; lock and progress are nobody's result."""
+        """Return what the run has left, in the order of the names; lock, lease and progress are nobody's result."""
         left = (path for path in self.path.glob("*") if not path.name.startswith("."))
-        return tuple(sorted(path for path in left if path not in {self.path / "lock", self.progress}))
+        of_holder = {self.path / "lock", self.progress, *lease.files(self.path)}
+        return tuple(sorted(path for path in left if path not in of_holder))
 
     def finished(self) -> Record | None:
         """Return the record if the present code made it; ``None`` if there is none or other code made it.
@@ -99,16 +104,17 @@ class RunFolder:
 
     def is_held(self) -> bool:
         """Return whether a process is at the run now; the lock is tried, and let go of at once."""
-        file = self.path / "lock"
-        if not file.exists():
+        if not (self.path / "lock").exists():
             return False
-        lock = FileLock(file, blocking=False, fallback_to_soft=False, is_singleton=False, thread_local=False)
+        lock = self._lock()
         try:
-            lock.acquire()
+            with contextlib.suppress(OSError):  # no locks here: there are leases
+                lock.acquire()
+            return lease.holder(self.path, is_alone_here=lock.is_locked) != ""
         except Timeout:
             return True
-        lock.release()
-        return False
+        finally:
+            lock.release()
 
     def set_aside(self, why: str) -> None:
         """Rename what a finished run left, so that it is made again and the old numbers stay."""
@@ -117,36 +123,60 @@ class RunFolder:
                 path.rename(path.with_name(f"{path.stem}.{why}{path.suffix}"))
 
     @contextlib.contextmanager
-    def held(self, wait: Callable[[str], None]) -> Iterator[None]:
+    def held(self, wait: Callable[[str], None]) -> Iterator[Callable[[], None]]:
         """Hold the folder; the kernel lets go of it when this process ends, however it ends.
 
-        The folder is made if it is not there. The lock file stays, and holds the name of its last holder.
+        Where the folder of all runs says so, it is held by a lease as well, which others take over when this process
+        has ended without giving it back. The folder is made if it is not there. The lock file stays, and holds the name
+        of its last holder.
 
         Args:
             wait: called again and again while another process holds it, with that process's name; it sleeps.
 
+        Yields:
+            What raises ``LeaseLostError`` if another process has taken the lease over.
+
         Raises:
-            OSError: the file system offers no locks.
+            OSError: the file system offers no locks, and there are no leases.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        file = self.path / "lock"
-        # No soft lock instead: it would outlive a killed process.
-        lock = FileLock(file, blocking=False, fallback_to_soft=False, is_singleton=False, thread_local=False)
-        while not lock.is_locked:
-            try:
-                lock.acquire()
-            except Timeout:
-                wait(file.read_text(encoding="utf-8").strip() or "another process")
-            except OSError as error:
-                if error.errno not in {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK}:
-                    raise
-                raise OSError(
-                    error.errno,
-                    f"{self.path}: this file system offers no locks, without which two processes would write the same "
-                    "run. Put --out on a local disk",
-                ) from error
+        file, lock, has_leases = self.path / "lock", self._lock(), lease.are_used(self.path.parent)
+        taken: Lease | None = None
         try:
+            while not lock.is_locked:
+                try:
+                    lock.acquire()
+                except Timeout:
+                    wait(file.read_text(encoding="utf-8").strip() or "another process")
+                except OSError as error:
+                    if error.errno not in NO_LOCKS:
+                        raise
+                    if has_leases:
+                        break
+                    raise OSError(
+                        error.errno,
+                        f"{self.path}: this file system offers no locks, without which two processes would write the "
+                        "same run. Put --out on a local disk, or use --leases",
+                    ) from error
+            while has_leases and taken is None:
+                answer = Lease.take(self.path, is_alone_here=lock.is_locked)
+                if isinstance(answer, Lease):
+                    taken = answer
+                else:
+                    wait(answer)
             file.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
-            yield
+            yield _nothing if taken is None else taken.require
         finally:
+            if taken is not None:
+                taken.give_back()
             lock.release()
+
+    def _lock(self) -> FileLock:
+        # No soft lock instead: it would outlive a killed process.
+        return FileLock(
+            self.path / "lock", blocking=False, fallback_to_soft=False, is_singleton=False, thread_local=False
+        )
+
+
+def _nothing() -> None:
+    """Have nothing to say: a lock is not lost."""

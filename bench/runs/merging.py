@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import UserError
+from bench.runs import lease
 from bench.runs.folder import RunFolder
 from bench.runs.record import Record
 from bench.sources import states
@@ -84,8 +85,8 @@ def _require_same_numbers(first: tuple[RunFolder, Record], second: tuple[RunFold
 def _copy(source: RunFolder, target: RunFolder) -> None:
     """Copy what a finished run left; the record last, so that a folder with a record is complete."""
     with target.held(_refuse):
-        files = [path for path in source.path.iterdir() if path.is_file() and not path.name.startswith(".")]
-        for path in sorted(files, key=lambda path: path == source.record):
+        files = {path for path in source.path.iterdir() if path.is_file() and not path.name.startswith(".")}
+        for path in sorted(files - {*lease.files(source.path)}, key=lambda path: path == source.record):
             if path.name not in _NOT_COPIED:
                 partial = target.path / f".{path.name}.{os.getpid()}"
                 shutil.copyfile(path, partial)

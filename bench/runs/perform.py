@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from filelock import FileLock
 
@@ -12,11 +11,11 @@ from bench.config.run import Run
 from bench.data.dataset import load
 from bench.errors import UsageError
 from bench.lanes.choice import Hire
-from bench.runs import estimate, job
+from bench.runs import estimate, job, lease
 from bench.runs.attempt import Task
 from bench.runs.context import Context
 from bench.runs.display import shown
-from bench.runs.folder import RunFolder
+from bench.runs.folder import NO_LOCKS, RunFolder
 from bench.runs.outcomes import Outcome
 from bench.runs.pool import execute
 from bench.runs.record import Record
@@ -37,38 +36,39 @@ def perform(
             a few steps of them are timed first, and the GPU-hours of all are a note.
 
     Raises:
-        UsageError: such runs are to be made on a CPU here, and there is no ``force``; the file system has no locks; or
+        UsageError: such runs are to be made on a CPU here, and there is no ``force``; the folder cannot be written; or
             this is one of several ranks.
         Interrupted: on Ctrl-C, SIGTERM or SIGUSR1.
     """
     _require_one_rank()
-    require_locks(context.runs_dir)
+    holds = require_holds(context)
     dataset = load(runs[0].data, context.data_dir, context.cache_dir)  # also builds the cache, once
     images = len(dataset.train.images)
     task = task_of(context, dataset.fingerprint)
     found, notes = _found(runs, task)
-    notes = [*dataset.remarks, *notes]
+    notes = [*holds, *dataset.remarks, *notes]
     # Most steps first: the workers then end about together.
     todo = sorted(
         {run.run_id: run for run in runs if run.run_id not in found}.values(),
         key=lambda run: estimate.steps(run, images),
         reverse=True,
     )
-    lane = hire(task)
-    if todo and lane.is_here and not context.is_cpu and wants_gpu:
-        notes += estimate.announced(todo, images, context, jobs=lane.width)
-    if todo and lane.is_here and context.is_cpu and wants_gpu and not force:
-        hours = estimate.hours(todo, images, jobs=lane.width, pixels=dataset.train.size)
-        raise UsageError(
-            f"that would take at least {hours:,.1f} hours here (steps x measured milliseconds, {lane.width} jobs): "
-            "it is meant for GPUs: --device cuda. Use --profile smoke or cpu, or --force to start all the same."
-        )
+    lane = hire(task) if todo else None
+    if lane is not None and lane.is_here and wants_gpu:
+        try:
+            notes += _announced(todo, images, context, jobs=lane.width, pixels=dataset.train.size, force=force)
+        except BaseException:
+            lane.close(is_interrupted=False, hurry=lambda: True, note=lambda _: None)
+            raise
     with shown(
-        todo, steps=lambda run: estimate.steps(run, images), jobs=lane.width, runs_dir=context.runs_dir
+        todo,
+        steps=lambda run: estimate.steps(run, images),
+        jobs=1 if lane is None else lane.width,
+        runs_dir=context.runs_dir,
     ) as progress:
         for note in notes:
             progress.note(note)  # before the hours that it announces, and again below the result
-        made = execute(todo, task=task, lane=lane, progress=progress) if todo else {}
+        made = {} if lane is None else execute(todo, task=task, lane=lane, progress=progress)
     return [(found | made)[run.run_id] for run in runs], notes
 
 
@@ -85,6 +85,23 @@ def task_of(context: Context, data_fingerprint: str) -> Task[Context]:
         runs_dir=context.runs_dir,
         data_fingerprint=data_fingerprint,
         source_digest=provenance.source_digest(),
+    )
+
+
+def _announced(todo: Sequence[Run], images: int, context: Context, *, jobs: int, pixels: int, force: bool) -> list[str]:
+    """Return how many GPU-hours runs of a size for GPUs will take here.
+
+    Raises:
+        UsageError: they are to be made on a CPU, and there is no ``force``.
+    """
+    if not context.is_cpu:
+        return estimate.announced(todo, images, context, jobs=jobs)
+    if force:
+        return []
+    hours = estimate.hours(todo, images, jobs=jobs, pixels=pixels)
+    raise UsageError(
+        f"that would take at least {hours:,.1f} hours here (steps x measured milliseconds, {jobs} jobs): it is meant "
+        "for GPUs: --device cuda. Use --profile smoke or cpu, or --force to start all the same."
     )
 
 
@@ -143,18 +160,36 @@ def _require_one_rank() -> None:
         )
 
 
-def require_locks(runs_dir: Path) -> None:
-    """Try once whether the file system has locks: without them two commands would write the same run.
+def require_holds(context: Context) -> list[str]:
+    """Try once whether the file system has locks, without which two commands would write the same run; else use leases.
+
+    Returns:
+        What is to be known of it, in a sentence, where there are leases.
 
     Raises:
-        UsageError: it has none, or the folder cannot be written.
+        UsageError: the folder cannot be written.
     """
+    runs_dir = context.runs_dir
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
-        with FileLock(runs_dir / ".lock", fallback_to_soft=False, is_singleton=False):
-            pass
+        try:
+            with FileLock(runs_dir / ".lock", fallback_to_soft=False, is_singleton=False):
+                has_locks = True
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            has_locks = False
+        if context.leases or not has_locks:
+            lease.use(runs_dir)
+        if not lease.are_used(runs_dir):
+            return []
     except OSError as error:
         raise UsageError(
             f"--out {runs_dir.parent}: no file can be written and locked there ({error.strerror or error}). Name a "
-            "folder that can be written, on a file system with locks (flock): a local disk, or NFS from version 4 on."
+            "folder that can be written."
         ) from error
+    why = "" if has_locks else "the file system offers no locks: "
+    how = f"are held by leases, which are renewed every {lease.RENEW_SECONDS:.0f} s"
+    return [
+        f"{why}the runs in {runs_dir} {how}; what a killed process was at is free after {lease.LAPSE_SECONDS:.0f} s."
+    ]

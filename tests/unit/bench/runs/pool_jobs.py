@@ -1,13 +1,16 @@
 """Small jobs for the pool, importable by its workers, and a command that runs one of them."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -16,7 +19,9 @@ from bench.config.framework import SimCLRSpec
 from bench.config.run import DataSpec, EncoderSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
 from bench.lanes import local
 from bench.lanes.local import LocalLane
+from bench.lanes.worker import work
 from bench.provenance import source_digest
+from bench.runs import lease
 from bench.runs.attempt import Job, Task
 from bench.runs.display import shown
 from bench.runs.interrupts import Interrupted
@@ -70,6 +75,15 @@ def succeed(run: Run, folder: Path, tick: Tick) -> Record:
 
 def seed_1_is_killed(run: Run, folder: Path, tick: Tick) -> Record:
     if run.seed == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return succeed(run, folder, tick)
+
+
+def seed_1_dies_once_and_seed_2_always(run: Run, folder: Path, tick: Tick) -> Record:
+    """Be killed in the middle of a run, and go on from what it left."""
+    checkpoint = folder / run.run_id / "checkpoint"
+    if run.seed == 2 or (run.seed == 1 and not checkpoint.exists()):
+        checkpoint.write_text("1", encoding="utf-8")
         os.kill(os.getpid(), signal.SIGKILL)
     return succeed(run, folder, tick)
 
@@ -169,3 +183,24 @@ def command(folder: Path, job: str, grace_seconds: float, seeds: int) -> None:
         except Interrupted as interrupted:
             sys.exit(interrupted.exit_code)
     sys.stdout.write(f"records {sum(isinstance(outcome, Record) for outcome in made.values())}\n")
+
+
+def command_without_locks(folder: Path, job: str, seeds: int) -> None:
+    """Be ``command`` on a file system without locks, with leases that lapse after seconds."""
+    _lose_locks()
+    local.work = work_without_locks
+    command(folder, job, 20.0, seeds)
+
+
+def work_without_locks(line: Connection, task: Task[Any]) -> None:
+    """Be a worker on such a file system."""
+    _lose_locks()
+    work(line, task)
+
+
+def _lose_locks() -> None:
+    def missing(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    setattr(fcntl, "flock", missing)  # noqa: B010 - mypy keeps the signature
+    lease.RENEW_SECONDS, lease.LAPSE_SECONDS = 0.5, 3.0

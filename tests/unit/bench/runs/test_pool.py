@@ -1,7 +1,5 @@
 import contextlib
 import dataclasses
-import errno
-import fcntl
 import io
 import multiprocessing
 import os
@@ -22,7 +20,6 @@ from bench.runs.attempt import Job, attempt
 from bench.runs.display import shown
 from bench.runs.folder import RunFolder
 from bench.runs.outcomes import Failed, Taken
-from bench.runs.perform import require_locks
 from bench.runs.pool import execute
 from bench.runs.record import Record, RecordError
 from tests.forked import Running
@@ -189,22 +186,6 @@ def test_a_run_of_another_process_is_waited_for_and_its_record_taken(tmp_path: P
     assert isinstance(record, Record)
     assert record.facts["process"] == os.getpid()
     assert text.count(f"waiting for process {os.getpid()} on ") == 1
-
-
-@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK])
-def test_a_file_system_without_locks_is_refused_with_the_way_out(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Found where flock fails: a bare OSError for every run. A lock made of a file would outlive its process."""
-
-    def missing(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", missing)
-    with pytest.raises(UsageError, match=r"no file can be written and locked there .* on a file system with locks"):
-        require_locks(tmp_path / "runs")
-    with pytest.raises(OSError, match=r"this file system offers no locks.* Put --out on a local disk"):
-        hold(tmp_path)
 
 
 def hold(folder: Path) -> None:
