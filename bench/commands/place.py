@@ -86,10 +86,14 @@ class Place(OutAndData):
         checkpoint_seconds: time between two checkpoints of a run; changes no number.
         restart: start a run anew if its checkpoint is damaged, instead of leaving it out.
         no_encoders: leave out the trained encoder, which otherwise stays beside the record of each run.
+        leases: hold runs by files that are renewed every 15 s, where locks do not reach the other machines that share
+            --out; all its commands follow. Used in any case where the file system has no locks.
         device: where to train: cpu, cuda, or auto for a GPU where there is one. Each job sees one GPU.
-        lane: who trains: processes of this machine, or jobs of a Slurm cluster, at most --jobs at once.
-        lane_options: TOML file with width, the jobs in the queue at once, and with what submitit takes, e.g.
-            slurm_partition, gpus_per_node, timeout_min.
+        lane: who trains: processes of this machine, jobs of a Slurm cluster, or tasks of a Ray cluster, at most --jobs
+            at once.
+        lane_options: TOML file with width, the runs under way at once, and for slurm what submitit takes, e.g.
+            slurm_partition, gpus_per_node, timeout_min; for ray the address of the cluster ("local" starts one here)
+            and what a task needs, e.g. num_cpus, num_gpus.
     """
 
     jobs: Annotated[
@@ -101,8 +105,9 @@ class Place(OutAndData):
     ] = None
     restart: bool = False
     no_encoders: bool = False
+    leases: bool = False
     device: Literal["cpu", "cuda", "auto"] = "cpu"
-    lane: Literal["local", "slurm"] = "local"
+    lane: Literal["local", "slurm", "ray"] = "local"
     lane_options: Annotated[Path | None, arg(metavar="FILE.toml", help_behavior_hint="(default: none)")] = None
 
     def __post_init__(self) -> None:
@@ -137,6 +142,7 @@ class Place(OutAndData):
             checkpoint_seconds=self.checkpoint_seconds,
             restarts=self.restart,
             keeps_encoders=not self.no_encoders,
+            leases=self.leases,
             device=self.device,
         )
         if self.lane == "local":  # a login node need not have what its cluster has
@@ -154,6 +160,9 @@ class Place(OutAndData):
 
         if self.lane == "slurm":
             return choice.on_slurm(self.workers, folder=(self.out / "jobs").absolute(), options=self.lane_options)
+        if self.lane == "ray":
+            gpus = 1 / self.jobs_per_gpu if self.device == "cuda" else 0.0
+            return choice.on_ray(self.jobs, gpus=gpus, options=self.lane_options)
         return choice.here(self.workers, on_gpus=not self.context.is_cpu)
 
 

@@ -7,7 +7,6 @@ runs ties them to it.
 
 import signal
 import time
-import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic
@@ -15,8 +14,9 @@ from typing import Any, Generic
 from bench.config.run import Run
 from bench.errors import UsageError
 from bench.lanes.environment import ONE_THREAD, born_with
-from bench.runs.attempt import CONTINUE, ContextT, Task, attempt
-from bench.runs.interrupts import Interrupted, Interrupts
+from bench.lanes.errand import attempt_heeding
+from bench.runs.attempt import CONTINUE, ContextT, Task
+from bench.runs.interrupts import Interrupted
 from bench.runs.outcomes import Failed, Taken
 from bench.runs.record import Record
 
@@ -26,23 +26,6 @@ _MOST_REQUEUES = 1000
 _PATIENCE_SECONDS = 10.0  # a result may be late on a network file system
 _DEFAULTS = {"timeout_min": 240}
 _SLURM_DEFAULTS = {"name": "sparse-ssl-bench", "cpus_per_task": 1, "slurm_signal_delay_s": 120}
-
-
-def read_options(path: Path | None) -> dict[str, Any]:
-    """Return the options of a lane, from a TOML file.
-
-    Raises:
-        UsageError: there is no such file, or it is no TOML.
-    """
-    if path is None:
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"--lane-options {path}: not a readable TOML file ({error}). It holds width, and what submitit's executor "
-            'takes, e.g. slurm_partition = "gpu", gpus_per_node = 1, timeout_min = 240.'
-        ) from error
 
 
 class SlurmLane(Generic[ContextT]):
@@ -116,16 +99,10 @@ class Errand(Generic[ContextT]):
 
     def __call__(self) -> Record | Failed | Taken:
         """Attempt the run; told to stop, end the step, write a checkpoint, and let submitit act on the signal."""
-        with Interrupts(_SIGNALS) as interrupts:
-
-            def heed() -> None:
-                if interrupts.first is not None:
-                    raise Interrupted(interrupts.first)
-
-            try:
-                return attempt(self._run, self._task, heed)
-            except Interrupted as interrupted:
-                number = interrupted.number
+        try:
+            return attempt_heeding(self._run, self._task, _SIGNALS)
+        except Interrupted as interrupted:
+            number = interrupted.number
         signal.raise_signal(number)  # after SIGUSR2, submitit requeues the job and ends this process
         run = self._run
         return Failed(run_id=run.run_id, cell=run.cell, seed=run.seed, reason=f"its job was stopped; {CONTINUE}")

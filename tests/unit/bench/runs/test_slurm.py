@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from bench.errors import UsageError
-from bench.lanes.slurm import SlurmLane, read_options
+from bench.lanes.options import read_options
+from bench.lanes.slurm import SlurmLane
 from bench.runs.attempt import Job
 from bench.runs.display import shown
 from bench.runs.folder import RunFolder
