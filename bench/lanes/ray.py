@@ -81,7 +81,7 @@ class RayLane(Generic[ContextT]):
                 self._errand: Any = ray.remote(max_calls=1)(errand).options(runtime_env=environment, **given)
                 self._connect()
                 self.width = int(wide) if wide is not None else room(ray.nodes(), given)
-            except (ValueError, TypeError, ConnectionError, RuntimeError, OSError) as error:
+            except Exception as error:  # Ray raises bare ones, too, e.g. where it cannot start within 30 s
                 raise UsageError(
                     f"--lane ray: Ray refuses: {' '.join(str(error).split())} A cluster is named by address in "
                     'the file of --lane-options; address = "local" starts one of this machine.'

@@ -108,11 +108,14 @@ class RunFolder:
             return False
         lock = self._lock()
         try:
-            with contextlib.suppress(OSError):  # no locks here: there are leases
-                lock.acquire()
-            return lease.holder(self.path, is_alone_here=lock.is_locked) != ""
+            lock.acquire()
         except Timeout:
             return True
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+        try:
+            return lease.holder(self.path, is_alone_here=lock.is_locked) != ""
         finally:
             lock.release()
 
