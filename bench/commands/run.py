@@ -121,7 +121,8 @@ class Run:
         """Return the runs that are asked for, each once, those of equal data together, and notes on the data."""
         from bench.data import fit
 
-        of_profile = run_of_cell(self.cell, profile=self.profile, data=self.data, seed=self.seed)
+        encoder = self.other.changes.get("encoder.name", "")
+        of_profile = run_of_cell(self.cell, profile=self.profile, data=self.data, seed=self.seed, encoder=str(encoder))
         content = content_of(self.data, self.place)
         run, notes = self.other.applied(fit.fitted(of_profile, content)), fit.remarks(of_profile.data, content)
         varied = self._varied

@@ -112,7 +112,7 @@ class Table:
             references=references,
             tolerances=tolerances,
             claims=claims,
-            claimed=whole.names,
+            claimed=find_table(self.name)(self.profile, images.name).names,
             notes=[*fits, *self._differences(whole, spec), *notes, *([images.note] if images.note else [])],
             banner=images.banner,
             wall_seconds=None if self.stored else time.monotonic() - began,  # of making it: reading takes no time
@@ -136,12 +136,15 @@ class Table:
         return resolve_images(asked, self.profile, self.place)
 
     def _whole(self, images: str) -> tuple["TableSpec", tuple[str, ...]]:
-        """Return all cells on some images, and what these change about the profile."""
+        """Return all cells on some images, and what these change about the profile.
+
+        Where another encoder is asked for, for which other constants are published, these are the cells'.
+        """
         from bench.data import fit
 
         table, content = find_table(self.name), content_of(images, self.place)
         notes = fit.remarks(table.build(self.profile, images).cells[0].data, content)
-        return table(self.profile, images, content), notes
+        return table(self.profile, images, content, str(self.other.changes.get("encoder.name", ""))), notes
 
     def _spec(self, images: str) -> "TableSpec":
         """Return the requested cells on some images."""

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bench.config.published import cifar, imagenet100, rebatched
+from bench.config.published import cifar, imagenet100, imagenet100_resnet50, rebatched
 from bench.config.recipes import Recipe, digits, first_lessons
 from bench.config.run import (
     SMALL_IMAGES,
@@ -234,11 +234,24 @@ OF_DATA: dict[str, dict[str, Profile]] = {
 }
 
 
-def profile_of(name: str, data: str) -> Profile:
+# Recipes that are published for another encoder than the size's own; frameworks without such keep theirs.
+OF_ENCODER: dict[tuple[str, str], dict[str, Mapping[str, Recipe]]] = {
+    ("imagenet100", "resnet-50"): {
+        "gpu": rebatched(imagenet100_resnet50(), batch_images=256, epochs=100, precision="bf16-mixed"),
+        "paper": rebatched(imagenet100_resnet50(), batch_images=128, epochs=200, precision="bf16-mixed"),
+    },
+}
+
+
+def profile_of(name: str, data: str, encoder: str = "") -> Profile:
     """Return a size for a data set: its own where it has one, else that of CIFAR.
 
     Args:
         name: a key of ``PROFILES``.
         data: the data set's name.
+        encoder: that will take the place of the size's own, which stays in what is returned; empty for none. The
+            recipes are then those that are published for it.
     """
-    return OF_DATA.get(data, {}).get(name, PROFILES[name])
+    size = OF_DATA.get(data, {}).get(name, PROFILES[name])
+    published = OF_ENCODER.get((data, encoder), {}).get(name, {})
+    return dataclasses.replace(size, recipes={**size.recipes, **published}) if published else size

@@ -1,8 +1,9 @@
 """Each paper table as data."""
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from bench.config.profiles import PROFILES
 from bench.data.fit import fitted
@@ -20,22 +21,27 @@ class Table:
         build: profile and data set to cells.
         regression_cells: what ``nox -s regression`` repeats: each method and each framework, the hardest settings.
         profiles: the sizes that it has.
+        of_encoders: encoders for which other constants are published, each with what then takes the place of
+            ``build``; its cells have the table's own encoder yet.
     """
 
     data: str
     build: Callable[[str, str], TableSpec]
     regression_cells: tuple[str, ...]
     profiles: tuple[str, ...] = tuple(PROFILES)
+    of_encoders: Mapping[str, Callable[[str, str], TableSpec]] = field(default_factory=dict)
 
-    def __call__(self, profile: str, data: str, content: Content | None = None) -> TableSpec:
+    def __call__(self, profile: str, data: str, content: Content | None = None, encoder: str = "") -> TableSpec:
         """Return the table at a profile's size on a data set.
 
         Args:
             profile: a key of the profiles.
             data: the data set's name.
             content: of a data set that is not known by name: its classes and counts.
+            encoder: that will take the place of the table's; empty for none.
         """
-        spec, there = self.build(profile, data), content or known_content(data)
+        build = self.of_encoders.get(encoder, self.build)
+        spec, there = build(profile, data), content or known_content(data)
         return dataclasses.replace(spec, cells=tuple(fitted(run, there) for run in spec.cells)) if there else spec
 
 
@@ -52,5 +58,6 @@ TABLES: dict[str, Table] = {
         build=imagenet100.table,
         regression_cells=imagenet100.REGRESSION_CELLS,
         profiles=tuple(imagenet100.ROWS),
+        of_encoders={"resnet-50": functools.partial(imagenet100.table, encoder="resnet-50")},
     ),
 }

@@ -1,8 +1,12 @@
 """The table of ImageNet-100: its sizes, its published constants, and what stands in for it."""
 
+import dataclasses
+
 import pytest
+import torch
 
 from bench.commands.cell import run_of_cell
+from bench.config.overrides import changed
 from bench.config.run import Run
 from bench.data.known import Content
 from bench.errors import UsageError
@@ -47,10 +51,32 @@ def test_another_folder_of_images_takes_its_place() -> None:
     assert {(run.data.name, run.data.image_size) for run in own.cells} == {("mine", 256)}
 
 
-def test_rows_of_weights_can_have_a_resnet_50() -> None:
+@pytest.mark.parametrize("profile", TABLE.profiles)
+def test_a_resnet_50_has_the_recipe_published_for_it_in_a_table_and_out_of_it(profile: str) -> None:
+    changes = {"encoder.name": "resnet-50"}
+    own, other = TABLE(profile, "imagenet100"), TABLE(profile, "imagenet100", encoder="resnet-50").changed(changes)
+    assert [name.replace("t1.65", "t1.20") for name in own.names] == [*other.names]
+    for before, after in zip(own.cells, other.cells, strict=True):
+        assert after.encoder == dataclasses.replace(before.encoder, name="resnet-50")
+        alone = run_of_cell(after.cell, profile=profile, data="imagenet100", encoder="resnet-50")
+        assert changed(alone, changes) == after
+        if before.framework.name != "moco":
+            assert (after.optimizer, after.framework) == (before.optimizer, before.framework)
+        elif before.optimizer.epochs:
+            assert after.optimizer.learning_rate == 0.03 * after.optimizer.batch_images / 128
+            assert (after.optimizer.warmup_epochs, after.framework.output_dim) == (0, 128)
+
+
+def test_rows_of_a_resnet_50_can_be_built_gates_too() -> None:
     changes = {"encoder.name": "resnet-50", "encoder.width": "0.0625"}
-    (run,) = TABLE("paper", "imagenet100").select("byol/gradual/element/d0.10").changed(changes).cells
+    whole = TABLE("paper", "imagenet100", encoder="resnet-50").changed(changes)
+    (run,) = whole.select("byol/gradual/element/d0.10").cells
     assert sum(len(shape) == 4 for shape in _shapes(run)) == 52  # 53 convolutions, less the stem
+    wide = TABLE("paper", "imagenet100", encoder="resnet-50").changed({**changes, "encoder.width": "0.25"})
+    for run in wide.select("moco/*/element/t1.20").cells:
+        method = parts.method_for(run)
+        method.attach(parts.framework_for(run).branches, 100)
+        method.hold_out(torch.rand(2, 3, 64, 64))  # refuses what gates cannot reach
 
 
 def _shapes(run: Run) -> list[tuple[int, ...]]:
