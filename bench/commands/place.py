@@ -85,6 +85,7 @@ class Place(OutAndData):
         jobs_per_gpu: worker processes that share a GPU, where there are GPUs and no --jobs.
         checkpoint_seconds: time between two checkpoints of a run; changes no number.
         restart: start a run anew if its checkpoint is damaged, instead of leaving it out.
+        redo: make runs of the sizes gpu and paper again that other code has made or begun; they are refused otherwise.
         no_encoders: leave out the trained encoder, which otherwise stays beside the record of each run.
         leases: hold runs by files that are renewed every 15 s, where locks do not reach the other machines that share
             --out; all its commands follow. Used in any case where the file system has no locks.
@@ -104,6 +105,7 @@ class Place(OutAndData):
         float | None, arg(metavar="SECONDS", help_behavior_hint="(default: 10, on a GPU 600)")
     ] = None
     restart: bool = False
+    redo: bool = False
     no_encoders: bool = False
     leases: bool = False
     device: Literal["cpu", "cuda", "auto"] = "cpu"

@@ -118,6 +118,7 @@ class Record:
             hire=self.place.hire,
             force=self.force,
             wants_gpu=PROFILES[self.profile].wants_gpu,
+            redo=self.place.redo,
         )
         for outcome in made:
             if isinstance(outcome, RunRecord):

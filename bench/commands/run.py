@@ -143,6 +143,7 @@ class Run:
             hire=self.place.hire,
             force=self.force,
             wants_gpu=PROFILES[self.profile].wants_gpu,
+            redo=self.place.redo,
         )
         for note in notes:
             print(note, file=sys.stderr)

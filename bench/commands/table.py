@@ -204,6 +204,7 @@ class Table:
             hire=self.place.hire,
             force=self.force,
             wants_gpu=PROFILES[self.profile].wants_gpu,
+            redo=self.place.redo,
         )
 
     def _make_shard(self) -> int:

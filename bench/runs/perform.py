@@ -17,13 +17,20 @@ from bench.runs.context import Context
 from bench.runs.display import shown
 from bench.runs.folder import NO_LOCKS, RunFolder
 from bench.runs.outcomes import Outcome
+from bench.runs.outdated import Outdated
 from bench.runs.pool import execute
 from bench.runs.record import Record
 from bench.training import checkpoint
 
 
 def perform(
-    runs: Sequence[Run], context: Context, *, hire: Hire, force: bool = False, wants_gpu: bool = False
+    runs: Sequence[Run],
+    context: Context,
+    *,
+    hire: Hire,
+    force: bool = False,
+    wants_gpu: bool = False,
+    redo: bool = False,
 ) -> tuple[list[Outcome], list[str]]:
     """Return the outcomes of runs, doing only what no record of the present code and data answers, and notes.
 
@@ -34,9 +41,11 @@ def perform(
         force: start even where this machine would take days.
         wants_gpu: whether the runs have a size that is meant for GPUs: on a CPU here they need ``force``; on a GPU here
             a few steps of them are timed first, and the GPU-hours of all are a note.
+        redo: make such runs again that other code has made or begun; without it they are refused, as they cost hours.
 
     Raises:
-        UsageError: such runs are to be made on a CPU here, and there is no ``force``; the folder cannot be written; or
+        UsageError: such runs are to be made on a CPU here, and there is no ``force``; or were made by other code, and
+            there is no ``redo``; the folder cannot be written; or
             this is one of several ranks.
         Interrupted: on Ctrl-C, SIGTERM or SIGUSR1.
     """
@@ -45,7 +54,9 @@ def perform(
     dataset = load(runs[0].data, context.data_dir, context.cache_dir)  # also builds the cache, once
     images = len(dataset.train.images)
     task = task_of(context, dataset.fingerprint)
-    found, notes = _found(runs, task)
+    found, outdated, notes = _found(runs, task)
+    if wants_gpu and not redo:
+        outdated.refuse()
     notes = [*holds, *dataset.remarks, *notes]
     # Most steps first: the workers then end about together.
     todo = sorted(
@@ -105,14 +116,13 @@ def _announced(todo: Sequence[Run], images: int, context: Context, *, jobs: int,
     )
 
 
-def _found(runs: Sequence[Run], task: Task[Context]) -> tuple[dict[str, Record], list[str]]:
-    """Return the records that answer runs, by run id, and say why others that lie there do not.
+def _found(runs: Sequence[Run], task: Task[Context]) -> tuple[dict[str, Record], Outdated, list[str]]:
+    """Return the records that answer runs, by run id; what other code made; and why what lies there does not answer.
 
     Raises:
         RecordError: a record is unreadable or another run's.
     """
-    found, other_code, other_images = dict[str, Record](), 0, 0
-    begun, changed = list[str | None](), set[str]()
+    found, outdated, other_images, begun = dict[str, Record](), Outdated(), 0, list[str | None]()
     for run in {run.run_id: run for run in runs}.values():
         folder = RunFolder.of(task.runs_dir, run)
         record = task.answer(folder)
@@ -122,17 +132,16 @@ def _found(runs: Sequence[Run], task: Task[Context]) -> tuple[dict[str, Record],
         if folder.record.exists():
             old = Record.load(folder.record)
             if task.is_of_these_images(old):
-                other_code += 1
-                changed |= {*code_of(run).changes(old.provenance.get("sources"))}
+                outdated.records.append(old)
+                outdated.changed |= {*code_of(run).changes(old.provenance.get("sources"))}
             else:
                 other_images += 1
         begun.append(checkpoint.why_dropped(folder.checkpoint, run, task.data_fingerprint))
-    notes = []
-    if other_code:
-        what = ", ".join(sorted(changed)) or "they do not say which files made them"
+    notes, outdated.begun = [], begun.count("code")
+    if outdated.records:
         notes.append(
-            f"The code changed since {other_code} of the records were made ({what}): those were run again; the old "
-            "ones are kept as record.code-DIGEST.json."
+            f"The code changed since {len(outdated.records)} of the records were made ({outdated.what_changed}): those "
+            "were run again; the old ones are kept as record.code-DIGEST.json."
         )
     if other_images:
         notes.append(
@@ -140,10 +149,10 @@ def _found(runs: Sequence[Run], task: Task[Context]) -> tuple[dict[str, Record],
             "record.other-data.json."
         )
     if "code" in begun:
-        notes.append(f"The code changed since {begun.count('code')} of the runs were interrupted: those started anew.")
+        notes.append(f"The code changed since {outdated.begun} of the runs were interrupted: those started anew.")
     if "images" in begun:
         notes.append(f"{begun.count('images')} of the runs were interrupted on other images: those started anew.")
-    return found, notes
+    return found, outdated, notes
 
 
 def _require_one_rank() -> None:

@@ -17,6 +17,7 @@ from bench.commands.place import Place
 from bench.config import code as which_code
 from bench.config.run import Run
 from bench.data import dataset
+from bench.errors import UsageError
 from bench.judging import references as references_module
 from bench.runs import estimate, perform
 from bench.runs.folder import RunFolder
@@ -152,6 +153,28 @@ def test_on_a_gpu_the_hours_of_long_runs_are_announced_before_they_start(
         _, notes = perform.perform(runs, context, hire=place.hire, wants_gpu=wants_gpu)
         assert notes == expected
         assert trained == runs
+
+
+def test_what_other_code_made_in_hours_is_not_made_again_unasked(
+    place: Place, trained: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An edit, be it one line of the training loop, would else cost all GPU-hours of a table again."""
+    runs = [tiny_run("simclr", "dense", seed=seed) for seed in range(2)]
+    known = dataset.load(runs[0].data, None, place.context.cache_dir).fingerprint
+    old = {"sources": {"bench/training/loop.py": "old"}, "source_digest": "old", "train_seconds": 7200.0}
+    path = RunFolder.of(place.context.runs_dir, runs[0]).record
+    made_up_record(runs[0], 50.0, facts={"data_fingerprint": known}, provenance=old).save(path)
+    checkpoint.save(RunFolder.of(place.context.runs_dir, runs[1]).checkpoint, runs[1], known, "a machine", {})
+    for module in (which_code, perform):
+        monkeypatch.setattr(module, "code_of", lambda _run: Sources({"bench/training/loop.py": "new"}))
+    asked = {"hire": place.hire, "force": True}
+    with pytest.raises(UsageError) as refused:
+        perform.perform(runs, place.context, wants_gpu=True, **asked)  # type: ignore[arg-type]
+    said = "other code made 1 of the runs (bench/training/loop.py; trained for 2.0 hours) and began 1. Give --redo"
+    assert str(refused.value).startswith(said)
+    assert trained == []
+    perform.perform(runs, place.context, wants_gpu=True, redo=True, **asked)  # type: ignore[arg-type]
+    assert len(trained) == 2
 
 
 def test_stored_records_of_a_table_itself_come_before_those_of_the_stand_in(place: Place) -> None:
