@@ -1,6 +1,7 @@
 """``claims``: what the works claim, and what our own runs and a user's say of it."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
     from bench.judging.book import Entry
     from bench.report.claims import ModelledClaim
     from bench.tables import Table
+    from bench.tables.spec import TableSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claims:
     """Show every claim of the works: source, what is compared, verdict, effect, power, and what is still to run.
 
-    Stored references and the finished runs under --out count together. Trains nothing.
+    Stored references and the finished runs under --out count together. Below stand claims of our own, about rows at
+    equal cost. Trains nothing.
 
     Attributes:
         table: only the claims about one table; or accelerator, for those about machines.
@@ -68,13 +71,19 @@ class Claims:
         if self.next:
             print(*report.next_steps(entries), sep="\n")
             return 0
+        ours = [
+            entry
+            for name, table in TABLES.items()
+            if self.table in (None, name)
+            for entry in self._own_entries(name, table)
+        ]
         modelled = list(_modelled()) if self.table in (None, "accelerator") else []
         if self.json:
-            print(report.payload(entries, modelled), end="")
+            print(report.payload(entries, modelled, ours), end="")
         elif self.markdown:
-            print(claims_page(entries, modelled), end="")
+            print(claims_page(entries, modelled, ours), end="")
         else:
-            print(*report.told(entries, modelled), sep="\n")
+            print(*report.told(entries, modelled, ours), sep="\n")
         return 0
 
     def _entries(self, name: str, table: "Table") -> "Iterator[Entry]":
@@ -82,20 +91,51 @@ class Claims:
         from bench.judging import book
         from bench.judging.claims import load_claims
         from bench.judging.evidence import gathered
-        from bench.judging.references import REFERENCES, load_references
+        from bench.judging.references import load_references
         from bench.judging.tolerances import load_tolerances
 
         claims, fresh = load_claims(name), self._fresh
+        for profile, data in self._sizes(name, table):
+            references = load_references(name, profile, data)
+            evidence = gathered(table(profile, data), references, fresh)
+            yield from book.entries(evidence, claims, load_tolerances(name, profile, data))
+
+    def _own_entries(self, name: str, table: "Table") -> "Iterator[Entry]":
+        """Judge our own claims about a table at each equal cost, at every size and on every data set."""
+        from bench.judging import book
+        from bench.judging.claims import Cost, load_own_claims
+        from bench.judging.equal_cost import Costs, evidence_at_equal_cost
+        from bench.judging.references import load_references
+        from bench.judging.tolerances import load_tolerances
+
+        own, fresh = load_own_claims(name), self._fresh
+        for match in get_args(Cost):
+            claims = own.at(match) if own else None
+            if claims is None:
+                continue
+
+            def matched(spec: "TableSpec", known: Costs, cells: Sequence[str], match: Cost = match) -> "TableSpec":
+                from bench.tables.match import matched  # takes torch
+
+                return matched(spec, match, known, moving=cells)
+
+            for profile, data in self._sizes(name, table):
+                references = load_references(name, profile, data)
+                evidence = evidence_at_equal_cost(table(profile, data), claims, references, fresh, matched)
+                yield from book.entries(evidence, claims, load_tolerances(name, profile, data))
+
+    def _sizes(self, name: str, table: "Table") -> Iterator[tuple[str, str]]:
+        """Give every size and data set that is asked for."""
+        from bench.judging.references import REFERENCES
+
         sizes = (each for each in get_args(ProfileName) if each in table.profiles)
         for profile in sizes if self.profile is None else (self.profile,):
             there = (path.name for path in sorted((REFERENCES / name / profile).glob("*")))
             stored = (found for found in there if found != STAND_IN)  # about which nobody claims anything
             for data in dict.fromkeys((table.data, *stored)) if self.data is None else (self.data,):
-                references = load_references(name, profile, data)
-                evidence = gathered(table(profile, data), references, fresh)
-                yield from book.entries(evidence, claims, load_tolerances(name, profile, data))
+                yield profile, data
 
-    @property
+    @functools.cached_property
     def _fresh(self) -> tuple[Record, ...]:
         """The finished runs under ``--out``."""
         return tuple(folder.checked_record() for folder in RunFolder.recorded(self.place.runs_dir))

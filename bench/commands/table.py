@@ -152,24 +152,18 @@ class Table:
             raise UsageError("--set seed: a table's seeds are counted by --seeds.")
         spec = self._whole(images)[0]
         spec = spec.changed(self.other.changes) if self.other.changes else spec
-        part = claimed(spec.select(self.cells), self.claim)
+        part = claimed(spec.select(self.cells), self.claim, self.match)
         return part if self.match == "density" else self._matched(spec, part.names)
 
     def _matched(self, spec: "TableSpec", names: Sequence[str]) -> "TableSpec":
         """Return some cells of the table at equal cost, as far as its cost at equal density is known."""
-        from bench.judging.judge import assemble
+        from bench.judging.equal_cost import costs
         from bench.judging.references import load_references
-        from bench.judging.tolerances import load_tolerances
         from bench.tables.match import matched
 
-        key = (spec.name, spec.profile, spec.data)
-        # References first; of what they lack, the runs under --out.
-        facts: dict[str, dict[str, float]] = {}
-        for outcomes in (self._stored(spec)[0], None):
-            known = assemble(spec, outcomes, load_references(*key), load_tolerances(*key), self._claims(spec))
-            for row in known.rows:
-                facts.setdefault(row.cell, {}).update({k: value for k, value in row.facts.items() if value is not None})
-        moved = matched(spec, self.match, facts)
+        fresh = [folder.checked_record() for folder in RunFolder.recorded(self.place.runs_dir)]
+        known = costs(spec, load_references(spec.name, spec.profile, spec.data), fresh)
+        moved = matched(spec, self.match, known, moving=names)
         pairs = zip(spec.cells, moved.cells, strict=True)
         kept = {after.cell for before, after in pairs if before.cell in names}
         return moved.only(kept)
@@ -258,7 +252,7 @@ class Table:
 
     def _differences(self, whole: "TableSpec", spec: "TableSpec") -> list[str]:
         """Say which settings differ from the table's, in how many cells."""
-        own = {run.cell: run for run in claimed(whole.select(self.cells), self.claim).cells}
+        own = {run.cell: run for run in claimed(whole.select(self.cells), self.claim, self.match).cells}
         found: dict[str, int] = {}
         for before, after in zip(own.values(), spec.cells, strict=True):
             for key, (old, new) in overrides.differences(before, after).items():

@@ -52,6 +52,7 @@ class Entry:
         """Return what brings the cells to so many seeds; a user's table has seeds of its own, from its first on."""
         return (
             f"python -m bench table {self.table} --profile {self.profile} --data {self.data} "
+            f"{f'--match {self.judged.claim.match} ' if self.judged.claim.match else ''}"
             f"--claim {self.judged.claim.name} --seeds {max(1, seeds - self.stored)}"
         )
 

@@ -17,9 +17,12 @@ from bench.files import ROOT
 from bench.judging.claimed_cells import cells_of, require_cells
 from bench.judging.settings import SettingsError, known, level, once, placed, read
 from bench.runs.record import METRICS
+from bench.tables import TABLES
 
 CLAIMS = ROOT / "results" / "claims"
-SourceKind = Literal["abstract", "code", "summary", "talk"]
+SourceKind = Literal["abstract", "code", "summary", "talk", "ours"]
+Cost = Literal["macs", "training-macs"]
+OURS: Literal["ours"] = "ours"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +36,9 @@ class Claim:
         name: short, unique in its file.
         work: title of the work.
         source: citation.
-        source_kind: how much of the work we could read.
-        statement: as published, word for word.
-        is_primary: judged without correction; exactly one per work and table, fixed before the runs.
+        source_kind: how much of the work we could read; ``ours`` for a claim that no work makes.
+        statement: as published, word for word; of a claim of ours, what is asked.
+        is_primary: judged without correction; exactly one per work and table, fixed before the runs; none of ours.
         metric: which of the record's metrics.
         left: glob over cells.
         right: globs over cells; each left cell is paired with the right cells of its framework.
@@ -43,6 +46,7 @@ class Claim:
         profiles: where the claim can be judged.
         not_judged: for every other profile, why not.
         beside: the framework whose own gain is taken off; empty for claims within one framework.
+        match: the cost that all rows are brought to first (``bench.tables.match``); empty for those of the works.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Claim:
     profiles: tuple[str, ...]
     not_judged: Mapping[str, str]
     beside: str = ""
+    match: Literal["", "macs", "training-macs"] = ""
 
     def __post_init__(self) -> None:
         declared = sorted((*self.profiles, *self.not_judged))
@@ -108,7 +113,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """The claims about one table. ``alpha`` is the level of each one-sided test."""
+    """The claims about one table: of works, or ours. ``alpha`` is the level of each one-sided test."""
 
     alpha: float
     claims: tuple[Claim, ...]
@@ -118,8 +123,13 @@ class Claims:
         once("claim", [claim.name for claim in self.claims], "Give each a name of its own.")
         for work in dict.fromkeys(claim.work for claim in self.claims):
             primary = [claim.name for claim in self.claims if claim.work == work and claim.is_primary]
-            if len(primary) != 1:
+            if len(primary) != (work != OURS):
                 raise SettingsError(f"{work}: {len(primary)} primary claims; declare exactly one before the runs.")
+
+    def at(self, match: Cost) -> "Claims | None":
+        """Return those about rows at one equal cost; None where there are none."""
+        found = tuple(claim for claim in self.claims if claim.match == match)
+        return Claims(alpha=self.alpha, claims=found) if found else None
 
 
 def load_claims(table: str, folder: Path = CLAIMS) -> Claims:
@@ -132,10 +142,33 @@ def load_claims(table: str, folder: Path = CLAIMS) -> Claims:
     file = read(_File, path)
     with placed(path):
         for claim in file.claim:
-            with placed(f"claim {claim.name}"):
-                require_cells(table, claim.profiles, (claim.left, *claim.right, *claim.globs_beside))
-                _require_opponents(claim, table)
-        return Claims(alpha=file.alpha, claims=file.claim)
+            if claim.match or OURS in {claim.work, claim.source_kind}:
+                raise SettingsError(f"claim {claim.name} is ours: those of the works alone stand here. See ours.toml.")
+        return _checked(Claims(alpha=file.alpha, claims=file.claim), table)
+
+
+def load_own_claims(table: str, folder: Path = CLAIMS) -> Claims | None:
+    """Read our own claims about a table at equal cost, strictly; None where there are none.
+
+    Raises:
+        SettingsError: as ``load_claims``.
+    """
+    path = folder / "ours.toml"
+    file = read(_OwnFile, path)
+    with placed(path):
+        for each in file.claim:
+            known([*TABLES], table=each.table)
+        found = tuple(each.claim for each in file.claim if each.table == table)
+        return _checked(Claims(alpha=file.alpha, claims=found), table) if found else None
+
+
+def _checked(claims: Claims, table: str) -> Claims:
+    """Return claims that all speak about cells that the table has."""
+    for claim in claims.claims:
+        with placed(f"claim {claim.name}"):
+            require_cells(table, claim.profiles, (claim.left, *claim.right, *claim.globs_beside))
+            _require_opponents(claim, table)
+    return claims
 
 
 def _require_opponents(claim: Claim, table: str) -> None:
@@ -153,3 +186,46 @@ class _File:
 
     alpha: float
     claim: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OwnClaim:
+    """An entry of the file of our own claims."""
+
+    table: str
+    name: str
+    statement: str
+    match: Cost
+    metric: str
+    left: str
+    right: tuple[str, ...]
+    least_gain_points: float
+    profiles: tuple[str, ...]
+    not_judged: Mapping[str, str]
+
+    @property
+    def claim(self) -> Claim:
+        """The claim that it is."""
+        return Claim(
+            name=self.name,
+            work=OURS,
+            source=OURS,
+            source_kind=OURS,
+            statement=self.statement,
+            is_primary=False,
+            metric=self.metric,
+            left=self.left,
+            right=self.right,
+            least_gain_points=self.least_gain_points,
+            profiles=self.profiles,
+            not_judged=self.not_judged,
+            match=self.match,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OwnFile:
+    """The layout of our own claims."""
+
+    alpha: float
+    claim: tuple[_OwnClaim, ...]

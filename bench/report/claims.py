@@ -13,6 +13,11 @@ from bench.report.power import METRIC_TITLES
 from bench.runs.gpu_hours import gpu_hours
 
 SCHEMA = 1
+OURS_TITLE = "Claims of our own, at equal cost"
+OURS_LEGEND = (
+    "No work claims them: they ask for what the works claim among rows that were first brought to the MACs of "
+    "synchronized pruning, of inference or of training, so that nothing is won by spending more."
+)
 ESTIMATE = (
     "GPU-hours are an estimate: steps x milliseconds of a step as measured on one NVIDIA H200 (results/gpu.md), "
     "without the making of views and scoring."
@@ -53,15 +58,14 @@ def lead(entries: Sequence[Entry]) -> str:
     return f"{len(names)} claims of the works; judged are {'; '.join(said) or 'none'}."
 
 
-def told(entries: Sequence[Entry], modelled: Sequence[ModelledClaim]) -> Iterator[str]:
-    """Give every claim, then its verdict at each size, a line each."""
+def told(entries: Sequence[Entry], modelled: Sequence[ModelledClaim], ours: Sequence[Entry] = ()) -> Iterator[str]:
+    """Give every claim, then its verdict at each size, a line each; those of the works first."""
     yield lead(entries)
-    for key in dict.fromkeys((entry.table, entry.judged.claim.name) for entry in entries):
-        found = [entry for entry in entries if (entry.table, entry.judged.claim.name) == key]
+    yield from _every(entries)
+    if ours:
         yield ""
-        yield from _claim(found[0])
-        for entry in found:
-            yield from _verdict(entry)
+        yield f"{OURS_TITLE}. {OURS_LEGEND}"
+        yield from _every(ours)
     for item in modelled:
         yield ""
         yield f"{item.name}, of {item.work}"
@@ -71,6 +75,15 @@ def told(entries: Sequence[Entry], modelled: Sequence[ModelledClaim]) -> Iterato
         yield f"  {item.verdict}"
     yield ""
     yield ESTIMATE
+
+
+def _every(entries: Sequence[Entry]) -> Iterator[str]:
+    for key in dict.fromkeys((entry.table, entry.judged.claim.name) for entry in entries):
+        found = [entry for entry in entries if (entry.table, entry.judged.claim.name) == key]
+        yield ""
+        yield from _claim(found[0])
+        for entry in found:
+            yield from _verdict(entry)
 
 
 def next_steps(entries: Sequence[Entry]) -> Iterator[str]:
@@ -93,12 +106,13 @@ def next_steps(entries: Sequence[Entry]) -> Iterator[str]:
     yield ESTIMATE
 
 
-def payload(entries: Sequence[Entry], modelled: Sequence[ModelledClaim]) -> str:
+def payload(entries: Sequence[Entry], modelled: Sequence[ModelledClaim], ours: Sequence[Entry] = ()) -> str:
     """Return the same as JSON, nothing rounded."""
     body = {
         "schema": SCHEMA,
         "lead": lead(entries),
         "claims": [_entry(entry) for entry in entries],
+        "ours": [_entry(entry) for entry in ours],
         "modelled": [dict(item.entries) for item in modelled],
     }
     return json.dumps(body, sort_keys=True, indent=1, allow_nan=False) + "\n"
@@ -108,9 +122,13 @@ def _claim(entry: Entry) -> Iterator[str]:
     claim = entry.judged.claim
     rank = ", primary" if claim.is_primary else ""
     metric = METRIC_TITLES.get(claim.metric, claim.metric)
-    yield f"{claim.name} (table {entry.table}{rank}), of {claim.work}"
-    yield f'  "{claim.statement}"'
-    yield f"  source: {claim.source} ({claim.source_kind})"
+    if claim.match:
+        yield f"{claim.name} (table {entry.table}, at equal {claim.match}), ours"
+        yield f"  {claim.statement}"
+    else:
+        yield f"{claim.name} (table {entry.table}{rank}), of {claim.work}"
+        yield f'  "{claim.statement}"'
+        yield f"  source: {claim.source} ({claim.source_kind})"
     gain = f"{metric}, claimed is a gain above {_points(claim.least_gain_points)}"
     beside = f", less the same difference in {claim.beside}" if claim.beside else ""
     yield f"  compares: {claim.left} with {', '.join(claim.right)}{beside}; {gain}"
@@ -145,10 +163,15 @@ def _width(entry: Entry) -> str:
 
 def _hours(entry: Entry) -> str:
     """Say what the missing seeds would cost on a GPU, where a step like theirs was measured."""
-    hours = gpu_hours(entry.runs)
+    hours = _gpu_hours(entry)
     if hours is None or not entry.missing:
         return ""
     return f", about {entry.missing * hours:,.0f} GPU-hours by estimate"
+
+
+def _gpu_hours(entry: Entry) -> float | None:
+    """Return the hours of one seed; None where it is unknown, as for rows that are still to be brought to a cost."""
+    return None if entry.judged.claim.match else gpu_hours(entry.runs)
 
 
 def _points(value: float) -> str:
@@ -156,7 +179,7 @@ def _points(value: float) -> str:
 
 
 def _entry(entry: Entry) -> dict[str, object]:
-    judged, hours, power = entry.judged, gpu_hours(entry.runs), entry.judged.power
+    judged, hours, power = entry.judged, _gpu_hours(entry), entry.judged.power
     return {
         "table": entry.table,
         "profile": entry.profile,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from bench.judging.book import Entry
 from bench.judging.claim_judge import Pair
 from bench.judging.sample_size import LEVEL
-from bench.report.claims import ModelledClaim, lead
+from bench.report.claims import OURS_LEGEND, OURS_TITLE, ModelledClaim, lead
 from bench.report.grid import NOTHING, Column, grid
 from bench.report.markdown import escaped, titled_grid
 
@@ -24,6 +24,10 @@ def _gain(pair: Pair | None) -> str:
 def _found(entry: Entry) -> str:
     power = entry.judged.power
     return NOTHING if power is None else f"{power.smallest_gain:.2f}"
+
+
+def _way_on(entry: Entry) -> str:
+    return entry.way_on or entry.judged.judgement.reason
 
 
 LEGEND = (
@@ -59,12 +63,21 @@ OPEN: tuple[Column[Entry], ...] = (
 )
 
 
-def claims_page(entries: Sequence[Entry], modelled: Sequence[ModelledClaim]) -> str:
+OURS: tuple[Column[Entry], ...] = (
+    Column(title="claim", show=lambda entry: entry.judged.claim.name),
+    Column(title="at equal", show=lambda entry: entry.judged.claim.match or NOTHING),
+    *JUDGED[2:],
+    Column(title="what makes the runs, or why none can tell", show=_way_on),
+)
+
+
+def claims_page(entries: Sequence[Entry], modelled: Sequence[ModelledClaim], ours: Sequence[Entry] = ()) -> str:
     """Return the page; the same evidence always gives the same text.
 
     Args:
         entries: every claim at every size.
         modelled: the claims that modelled machines decide.
+        ours: every claim of our own at every size.
     """
     judged = [entry for entry in entries if entry.judged.judgement.verdict.is_judged]
     others = [entry for entry in entries if not entry.judged.judgement.verdict.is_judged]
@@ -77,6 +90,8 @@ def claims_page(entries: Sequence[Entry], modelled: Sequence[ModelledClaim]) -> 
         titled_grid(grid("Every difference", DIFFERENCES, pairs)).rstrip(),
         titled_grid(grid("Not judged", OPEN, others)).rstrip(),
     ]
+    if ours:
+        blocks += [titled_grid(grid(OURS_TITLE, OURS, ours)).rstrip(), OURS_LEGEND]
     if modelled:
         blocks += ["## On modelled machines", "\n".join(f"- {item.name}: {escaped(item.verdict)}" for item in modelled)]
     return "\n\n".join(blocks) + "\n"

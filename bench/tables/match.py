@@ -7,7 +7,7 @@ and records say what they are, and what they really cost is measured and shown.
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 from scipy import optimize
@@ -36,7 +36,7 @@ DENSE = "dense"
 TITLES: Mapping[Match, str] = {"macs": "MACs of inference", "training-macs": "MACs of training"}
 
 
-def matched(spec: TableSpec, match: Match, measured: Measured) -> TableSpec:
+def matched(spec: TableSpec, match: Match, measured: Measured, moving: Collection[str] | None = None) -> TableSpec:
     """Return the table with its rows at the cost of the leading row of their framework, shapes and density.
 
     ``macs``: each row's density is solved so that inference takes as many MACs: exactly, where counts per layer follow
@@ -49,6 +49,7 @@ def matched(spec: TableSpec, match: Match, measured: Measured) -> TableSpec:
         spec: at equal density.
         match: what shall be equal.
         measured: of the rows at equal density, from references or runs.
+        moving: cells that shall move; the others stay as they are, and need no cost. By default, all.
 
     Raises:
         UsageError: the table has gates or nothing to match, or a row that is needed was never run.
@@ -61,12 +62,12 @@ def matched(spec: TableSpec, match: Match, measured: Measured) -> TableSpec:
     if not leaders:
         raise UsageError(f"--match {match}: there is no row {LEADER} among the cells to match the others to.")
     of_framework = {run.framework.name: run for run in leaders.values()}
-    cells, led = [], []
+    cells, led, wanted = [], [], spec.names if moving is None else moving
     for run in spec.cells:
         leader = leaders.get(_group(run))
         if run.sparsity.method == DENSE and match == "training-macs":
             leader = of_framework.get(run.framework.name)
-        if leader is None or leader.cell == run.cell or not _can_move(run, match):
+        if leader is None or leader.cell == run.cell or run.cell not in wanted or not _can_move(run, match):
             cells.append(run)
             continue
         moved = _at_macs(run, leader, measured) if match == "macs" else _at_training_macs(run, leader, measured)

@@ -284,6 +284,8 @@ def test_every_claim_finds_its_cells(name: str) -> None:
         ('source_kind = "abstract"', 'source_kind = "hearsay"', "must be one of abstract, code, summary, talk"),
         ('profiles = ["cpu", "paper"]', 'profiles = ["cpu", "paper", "smoke"]', "each of smoke, cpu, gpu, paper once"),
         ("least_gain_points = 0.0\n", 'least_gain_points = 0.0\nbeside = "supervized"\n', "Did you mean 'supervised'"),
+        ("least_gain_points = 0.0\n", 'least_gain_points = 0.0\nmatch = "macs"\n', "claim synccp-superior is ours"),
+        ('source_kind = "abstract"', 'source_kind = "ours"', "claim synccp-superior is ours"),
         ("[[claim]]", "[[claim]", "not a readable TOML"),
     ],
 )
