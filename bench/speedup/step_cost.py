@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from bench.config.profiles import PROFILES
-from bench.config.run import Run, SparsitySpec
+from bench.config.run import SMALL_IMAGES, Run, SparsitySpec
 from bench.data.dataset import Dataset, Split
 from bench.errors import RunError, UsageError, unknown
 from bench.speedup.contestants import Bare, Contestant, Loop, ViewsAlone
@@ -30,6 +30,8 @@ LEAST_OF_BARE = 0.9  # steps of the loop in the time of one bare forward and bac
 REDUCTION = 1.5  # of gates
 DENSE, AGAIN = "dense", "dense, again"
 VIEWS, PASSES, BARE = "views alone", "bare: forward, backward", "bare: forward, backward, optimizer"
+# The dense run is measured by itself, and the control on smaller images is dense, and differs by its images alone.
+MEASURED = tuple(name for name in METHODS if name not in {DENSE, SMALL_IMAGES})
 _DATA = "cifar10"
 _IMAGES, _SCORED = 2048, 8  # images of noise: their content costs no step
 _WARM = 2  # steps that are not timed: the first ones build kernels
@@ -76,7 +78,7 @@ def measured(
 
     Args:
         framework: which one trains.
-        names: keys of ``METHODS`` and ``GATES``; none: all of ``METHODS``.
+        names: keys of ``METHODS`` and ``GATES``; none: all of ``MEASURED`` that the framework can have.
         profile: the size.
         rounds: how often each has its turn.
         steps: of a turn; ``None``: as many as lie between two mask updates, so that a turn has one.
@@ -94,7 +96,7 @@ def measured(
     base = _with_steps(base, max(total, _WARM + rounds * turn + 1))
     with tempfile.TemporaryDirectory() as folder, _as_runs_do(), contextlib.ExitStack() as stack:
         contestants: dict[str, Contestant] = {}
-        for name, contestant in _contestants(base, names or [*METHODS], Path(folder)):
+        for name, contestant in _contestants(base, names or suited(base, tell), Path(folder)):
             stack.callback(contestant.close)
             contestants[name] = contestant
             contestant.take(_WARM)
@@ -161,6 +163,19 @@ def _contestants(base: Run, names: Sequence[str], folder: Path) -> Iterator[tupl
     yield BARE, Bare(base, _noise(base), has_optimizer=True)
 
 
+def suited(base: Run, tell: Callable[[str], None]) -> list[str]:
+    """Return the methods of ``MEASURED`` that the dense run's framework can have; of others, tell why it cannot."""
+    found = []
+    for name in MEASURED:
+        try:
+            _variant(base, name)
+        except RunError as error:
+            tell(f"left out: {error}")
+        else:
+            found.append(name)
+    return found
+
+
 def _variant(base: Run, name: str) -> Run:
     """Return the dense run under a method, one that changes its masks from the first step on where it has a ramp.
 
@@ -188,10 +203,12 @@ def _variant(base: Run, name: str) -> Run:
 def _points(name: str, dense: SparsitySpec) -> Iterator[SparsitySpec]:
     shapes = WORKS[name].shapes[0] if name in WORKS else "element"
     kept, _, of = shapes.partition(":")
-    densities = (int(kept) / int(of),) if of else (0.1, 0.5)
-    for density in densities:
+    # The last two are those of methods that keep one branch dense: the online encoder, or the target.
+    points = ((int(kept) / int(of), 0.0),) if of else ((0.1, 0.0), (0.5, 0.0), (1.0, -0.9), (0.5, 0.5))
+    for density, gap in points:
         for start in (0.0, dense.start_fraction):
-            yield dataclasses.replace(dense, method=name, granularity=shapes, density=density, start_fraction=start)
+            point = dataclasses.replace(dense, density=density, gap=gap, start_fraction=start)
+            yield dataclasses.replace(point, method=name, granularity=shapes)
 
 
 def _with_steps(run: Run, steps: int) -> Run:

@@ -10,8 +10,9 @@ import pytest
 from bench.__main__ import main
 from bench.config import profiles
 from bench.speedup.contestants import Bare, Contestant, Loop, ViewsAlone
-from bench.speedup.step_cost import AGAIN, BARE, DENSE, PASSES, VIEWS
+from bench.speedup.step_cost import AGAIN, BARE, DENSE, MEASURED, PASSES, VIEWS, suited
 from bench.speedup.turns import Ratio
+from methods import METHODS
 from tests.tiny import FRAMEWORKS, tiny_run
 
 
@@ -52,6 +53,16 @@ def test_every_contestant_has_a_row_and_takes_its_turns(
     before, first, second = (turns[index * contestants : (index + 1) * contestants] for index in range(3))
     assert first == [(name, 3) for name, _ in before]
     assert second == [*first[1:], first[0]]  # whoever was first is last now
+
+
+def test_all_methods_are_measured_but_those_that_the_framework_cannot_have_which_are_named() -> None:
+    """Methods that keep a branch dense had no setting, and neither had a control on smaller images: nothing ran."""
+    for framework, left_out in (("simclr", ["momentum_pruning"]), ("moco", ["sdclr"])):
+        base = tiny_run(framework, "dense")
+        base, told = dataclasses.replace(base, optimizer=dataclasses.replace(base.optimizer, steps=40)), list[str]()
+        assert suited(base, told.append) == [name for name in MEASURED if name not in left_out]
+        assert [line.split(": ")[1] for line in told] == left_out
+    assert set(METHODS) - {*MEASURED} == {"dense", "dense_small_images"}
 
 
 def _counted(take: Callable[[Any, int], float], turns: list[tuple[str, int]]) -> Callable[[Any, int], float]:

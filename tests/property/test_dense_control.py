@@ -1,20 +1,22 @@
 """Dense training on smaller images costs what it shall: counted anew, ramp by ramp, and as the stored runs say."""
 
 import dataclasses
+import functools
 import itertools
 from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.config.profiles import PROFILES, Profile
-from bench.config.run import Run, SparsitySpec, ViewSpec
+from bench.config.run import EncoderSpec, Run, SparsitySpec, ViewSpec
 from bench.errors import RunError
 from bench.judging.references import load_references
 from bench.tables.control import ratios, share_at
-from bench.training import parts
+from bench.training import encoders
 from methods import masking
 from methods.allocation import erk
 from methods.macs import inference_macs
@@ -33,28 +35,31 @@ def control(profile: str, density: float) -> tuple[Profile, Run, int]:
     return size, run, run.total_steps(IMAGES[profile])
 
 
+@functools.cache
+def layers(spec: EncoderSpec) -> tuple[dict[str, torch.Size], dict[int, dict[str, int]]]:
+    """Shapes of the prunable weights, and MACs per layer of images of 16 and of 32 pixels."""
+    encoder, _ = encoders.build(spec)
+    masking.install(encoder)
+    shapes = {name: weight.shape for name, weight in masking.latent(encoder).items()}
+    return shapes, {side: inference_macs(encoder, (3, side, side)) for side in (16, 32)}
+
+
 def cost_of_gradual_erk(size: Profile, run: Run, total_steps: int) -> Fraction:
     """Training MACs over dense ones, from the ramp's levels, ERK counts and the sizes of the other rows' images."""
-    dense = dataclasses.replace(run, sparsity=SparsitySpec(method="dense"), views=size.views("cifar10", "simclr"))
-    online = parts.framework_for(dense).online
-    shapes = {name: weight.shape for name, weight in masking.latent(online).items()}
+    shapes, macs = layers(run.encoder)
     level = Cubic.over(total_steps, *size.ramp, run.sparsity.period_fraction, initial=1.0, final=run.sparsity.density)
     ends = [0, *(step + 1 for step in level.due_steps), total_steps]
     levels = [1.0, *map(level.value, level.due_steps)]
     small_steps = round(size.small_fraction * total_steps)
-    parts_of_run = {size.small_pixels: range(small_steps), 32: range(small_steps, total_steps)}
+    parts_of_run = {16: range(small_steps), 32: range(small_steps, total_steps)}
     spent = whole = 0
     for (first, last), kept in zip(itertools.pairwise(ends), levels, strict=True):
         ones = erk(shapes, kept)
         for side, steps in parts_of_run.items():
             count = len(range(max(first, steps.start), min(last, steps.stop)))
-            if count:
-                macs = inference_macs(online, (3, side, side))
-                spent += count * sum(
-                    each * ones.get(name, 1) // (shapes[name].numel() if name in ones else 1)
-                    for name, each in macs.items()
-                )
-                whole += count * sum(macs.values())
+            for name, dense in macs[side].items():
+                whole += count * dense
+                spent += count * (dense * ones[name] // shapes[name].numel() if name in ones else dense)
     return Fraction(spent, whole)
 
 
