@@ -60,8 +60,32 @@ _FUNCTIONS: dict[object, Kind] = {
 _SIZES = {getattr, operator.getitem}  # of maps: numbers
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traced:
+    """What a forward pass of an encoder does.
+
+    Attributes:
+        nodes: the calls of the pass in their order, without the output.
+        places: of each call that makes a map: the place of the map in ``wires``; other calls make numbers.
+        wires: all maps in the order in which they are made; the last one is the encoder's output.
+    """
+
+    nodes: list[fx.Node]
+    places: dict[fx.Node, int]
+    wires: list[Wire]
+
+
 def wires(encoder: nn.Module) -> list[Wire]:
     """Return all maps of an encoder in the order in which they are made; the last one is its output.
+
+    Raises:
+        ValueError: as ``traced``.
+    """
+    return traced(encoder).wires
+
+
+def traced(encoder: nn.Module) -> Traced:
+    """Return what a forward pass does, call by call.
 
     Raises:
         ValueError: the encoder cannot be traced, or has a layer whose channels nobody here knows to follow.
@@ -71,11 +95,13 @@ def wires(encoder: nn.Module) -> list[Wire]:
     except (fx.proxy.TraceError, TypeError) as error:
         raise ValueError(f"the encoder cannot be traced: {error}. Only plain networks can be compacted.") from error
     found: list[Wire] = []
+    nodes: list[fx.Node] = []
     places: dict[fx.Node, int] = {}
     seen: set[str] = set()
     for node in graph.nodes:
         if node.op == "output":
             break
+        nodes.append(node)
         if node.op == "call_function" and node.target in _SIZES:
             continue
         kind, path = _kind(encoder, node), str(node.target) if node.op == "call_module" else ""
@@ -88,7 +114,7 @@ def wires(encoder: nn.Module) -> list[Wire]:
         found.append(
             Wire(kind=kind, path=path, reads=tuple(reads * 2 if kind is Kind.SUM and len(reads) == 1 else reads))
         )
-    return found
+    return Traced(nodes=nodes, places=places, wires=found)
 
 
 def _kind(encoder: nn.Module, node: fx.Node) -> Kind:
