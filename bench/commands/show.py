@@ -24,12 +24,16 @@ _BUDGETS = {  # fact or entry of the provenance -> what it is
     "training_macs_ratio": "MACs of training, as a fraction of dense training",
     "reduction_asked": "reduction of MACs that was asked for",
     "reduction": "reduction of MACs, measured",
+    "compact_macs_ratio": "MACs of the smaller network that training went on in",
+    "compact_from_step": "the first step in it",
     "optimizer_steps": "optimizer steps",
     "samples_seen": "images seen",
     "train_cpu_seconds": "CPU-seconds of training",
     "cpu_seconds": "CPU-seconds in all",
     "wall_seconds": "seconds on the wall",
     "step_milliseconds": "milliseconds of a step",
+    "masked_step_cpu_milliseconds": "CPU-milliseconds of a step with masks",
+    "compact_step_cpu_milliseconds": "CPU-milliseconds of a step in the smaller network",
     "peak_memory_bytes": "bytes of memory at most",
 }
 

@@ -16,6 +16,7 @@ from bench.commands.images import Images, content_of, located, resolve_images, s
 from bench.commands.place import DataName, Glob, Place, ProfileName, TableName, find_table
 from bench.config import overrides
 from bench.config.code import code_of
+from bench.config.overrides import COMPACT
 from bench.config.profiles import PROFILES
 from bench.errors import UsageError
 from bench.files import write_atomically
@@ -151,9 +152,27 @@ class Table:
         if "seed" in self.other.changes:
             raise UsageError("--set seed: a table's seeds are counted by --seeds.")
         spec = self._whole(images)[0]
-        spec = spec.changed(self.other.changes) if self.other.changes else spec
+        changes = self.other.changes
+        if changes:
+            asked = claimed(spec.select(self.cells), self.claim, self.match)
+            spec = spec.changed(changes, compact=self._compactable(asked) if COMPACT in changes else ())
         part = claimed(spec.select(self.cells), self.claim, self.match)
         return part if self.match == "density" else self._matched(spec, part.names)
+
+    def _compactable(self, spec: "TableSpec") -> tuple[str, ...]:
+        """Return the cells that can be trained compactly.
+
+        Raises:
+            UsageError: none of the requested ones can.
+        """
+        from bench.training import compaction, parts
+
+        reasons = {run.cell: compaction.why_not(run, parts.method_for(run)) for run in spec.cells}
+        found = tuple(cell for cell, reason in reasons.items() if not reason)
+        if not found:
+            cell, reason = next(iter(reasons.items()))
+            raise UsageError(f"--compact-training: no row that was asked for can be trained so. {cell}: {reason}")
+        return found
 
     def _matched(self, spec: "TableSpec", names: Sequence[str]) -> "TableSpec":
         """Return some cells of the table at equal cost, as far as its cost at equal density is known."""

@@ -18,6 +18,7 @@ NAMED_ELSEWHERE = {
     "sparsity.method": "by the cell's name",
 }
 OPTIONS = "sparsity.options"  # OPTIONS.NAME is a parameter of the method's own, which the method checks
+COMPACT = "sparsity.compact_training"  # of a table, those rows take it that can
 NOTHING = "none"  # the text of None
 
 

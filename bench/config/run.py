@@ -182,6 +182,8 @@ class SparsitySpec:
         reduction: dense MACs over gated MACs, for methods that gate activations; 0 for those that do not.
         options: parameters of the method's own and their values, sorted by name; only those that differ from its
             defaults.
+        compact_training: once no mask can bring a filter back, train on without computing those that are gone: the
+            same up to rounding, in less time.
     """
 
     method: str
@@ -193,6 +195,7 @@ class SparsitySpec:
     period_fraction: float = 1 / 40
     reduction: float = 0.0
     options: tuple[tuple[str, float | str], ...] = ()
+    compact_training: bool = False
 
     def __post_init__(self) -> None:
         named("sparsity", method=self.method, granularity=self.granularity)

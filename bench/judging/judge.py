@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from bench.config.cell import framework_of, parse_cell
 from bench.config.run import UNTRAINED, Run
@@ -13,11 +13,14 @@ from bench.judging.claim_judge import judge_claims
 from bench.judging.claims import Claims
 from bench.judging.contrast import DENSE, Contrast, base_of, contrast, half_width, spreads
 from bench.judging.judged_table import (
+    COMPACT_SHARE,
     CONTAINMENT,
     GATE_FACTS,
     HEALTH_FACTS,
     OVERLAP,
     SHOWN_FACTS,
+    STEP_SHARE,
+    TRAIN_SECONDS,
     TRANSFER_FACTS,
     JudgedTable,
     Row,
@@ -275,14 +278,39 @@ def _facts(cell: str, shown: Mapping[str, Sequence[Record]], spec: TableSpec) ->
     """
     facts = {
         name: _mean_fact(shown[cell], name)
-        for name in ("optimizer_steps", *SHOWN_FACTS, *GATE_FACTS, *TRANSFER_FACTS, OVERLAP, CONTAINMENT, *HEALTH_FACTS)
+        for name in (
+            "optimizer_steps",
+            *SHOWN_FACTS,
+            *GATE_FACTS,
+            *TRANSFER_FACTS,
+            OVERLAP,
+            CONTAINMENT,
+            *HEALTH_FACTS,
+            COMPACT_SHARE,
+        )
     }
+    facts |= {STEP_SHARE: _mean_of(shown[cell], _step_share), TRAIN_SECONDS: _mean_of(shown[cell], _train_seconds)}
     leader = dict(spec.leaders).get(cell)
     if leader is not None:
         own, other = (_mean_fact(shown.get(name, ()), "optimizer_steps") for name in (cell, leader))
         ratio = facts["training_macs_ratio"]
         facts["training_macs_ratio"] = None if ratio is None or not own or not other else ratio * own / other
     return facts
+
+
+def _step_share(record: Record) -> float | None:
+    before, after = (record.provenance.get(f"{kind}_step_cpu_milliseconds") for kind in ("masked", "compact"))
+    return after / before if isinstance(before, float) and isinstance(after, float) and before else None
+
+
+def _train_seconds(record: Record) -> float | None:
+    found = record.provenance.get(TRAIN_SECONDS)
+    return float(found) if isinstance(found, float | int) else None
+
+
+def _mean_of(records: Sequence[Record], number: Callable[[Record], float | None]) -> float | None:
+    found = [each for each in map(number, records) if each is not None]
+    return math.fsum(found) / len(found) if found else None
 
 
 def _mean_fact(records: Sequence[Record], name: str) -> float | None:

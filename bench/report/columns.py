@@ -6,7 +6,17 @@ from bench.config.cell import parse_cell
 from bench.data.known import title_of
 from bench.judging.claim_judge import JudgedClaim
 from bench.judging.contrast import DENSE
-from bench.judging.judged_table import CONTAINMENT, OVERLAP, TRANSFERS, JudgedTable, Row, Sample
+from bench.judging.judged_table import (
+    COMPACT_SHARE,
+    CONTAINMENT,
+    OVERLAP,
+    STEP_SHARE,
+    TRAIN_SECONDS,
+    TRANSFERS,
+    JudgedTable,
+    Row,
+    Sample,
+)
 from bench.report.grid import ALWAYS_WIDE, HTML_ONLY, NOTHING, Column
 from bench.report.power import METRIC_TITLES
 from bench.runs.record import METRICS
@@ -33,6 +43,10 @@ def result_columns(table: JudgedTable) -> Iterable[Column[Row]]:
     yield _fact("density, whole encoder", "density_encoder", rank=ALWAYS_WIDE)
     yield _fact("MACs", "macs_ratio", rank=2)
     yield _fact("training MACs", "training_macs_ratio", rank=2)
+    if any(row.facts[COMPACT_SHARE] is not None for row in table.rows):
+        yield _fact("MACs, training compactly", COMPACT_SHARE, rank=1)
+        yield _fact("CPU time of a step, compact / masked", STEP_SHARE, rank=1, digits=3)
+        yield _fact("CPU-seconds of training", TRAIN_SECONDS, rank=1, digits=1)
     yield _fact("overlap of the branches beyond chance", OVERLAP, rank=2)
     yield _fact("share of the sparser branch's mask in the other's", CONTAINMENT, rank=2)
     yield _fact("constant features", "constant_features", rank=ALWAYS_WIDE, digits=1)

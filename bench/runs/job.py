@@ -24,6 +24,7 @@ from bench.runs.folder import RunFolder
 from bench.runs.record import Record
 from bench.ticks import Tick
 from bench.training import checkpoint, encoder_file, loop, mask_file, parts
+from bench.training.compaction import median_paces
 from bench.training.exported import exported
 from bench.training.facts import facts
 from bench.training.state import Training
@@ -85,6 +86,7 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
             "startup_cpu_seconds": round(cpu, 2),
             "peak_memory_bytes": _peak_memory_bytes(),
             "step_milliseconds": None if math.isnan(trained.step_milliseconds) else round(trained.step_milliseconds, 3),
+            **median_paces(trained.paces),
             "data_source": dataset.source,
             "data_verified": dataset.verified,
             "masks_sha256": hashlib.sha256(packed).hexdigest(),

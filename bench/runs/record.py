@@ -25,6 +25,7 @@ _COUNTS = (
 _NUMBERS = (
     *("density_encoder", "density_prunable", "gate_rate", "gate_rate_target", "macs_ratio", "reduction"),
     *("reduction_asked", "reduction_target", "training_macs_ratio"),
+    *("compact_macs_ratio", "compact_step_cpu_milliseconds", "masked_step_cpu_milliseconds", "train_cpu_seconds"),
 )
 KINDS: Mapping[str, Any] = {
     **dict.fromkeys(_COUNTS, int),

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from bench.config.cell import parse_cell
-from bench.config.overrides import Changes, changed
+from bench.config.overrides import COMPACT, Changes, changed
 from bench.config.profiles import PROFILES
 from bench.config.run import UNTRAINED, Run
 from bench.errors import RunError, UsageError
@@ -105,8 +105,12 @@ class TableSpec:
         title = self.title.removesuffix(f" ({self._part})")
         return dataclasses.replace(part, title=f"{title} ({part._part})" if part.whole else title)  # noqa: SLF001
 
-    def changed(self, changes: Changes) -> "TableSpec":
+    def changed(self, changes: Changes, *, compact: Collection[str] = ()) -> "TableSpec":
         """Return the table with other settings; of ``untrained`` cells the epochs stay 0.
+
+        Args:
+            changes: the settings.
+            compact: the cells that can be trained compactly: this setting is theirs alone.
 
         Raises:
             RunError: a cell has no such setting, or the value does not suit it.
@@ -114,6 +118,7 @@ class TableSpec:
         cells = []
         for run in self.cells:
             kept = {"optimizer.epochs"} if run.sparsity.method == UNTRAINED else set()
+            kept |= set() if run.cell in compact else {COMPACT}
             try:
                 cells.append(changed(run, {key: value for key, value in changes.items() if key not in kept}))
             except RunError as error:

@@ -7,9 +7,11 @@ import numpy as np
 from bench.config.run import Run
 from bench.data.dataset import Dataset
 from bench.frameworks import Framework
+from bench.training.compaction import start_of
 from bench.training.exported import Exported
 from bench.training.state import Training
 from methods import macs, masking
+from methods.compaction.training import CompactForward
 from methods.granularity import element, parse
 from methods.method import GateFacts
 from methods.overlap import overlap
@@ -58,6 +60,7 @@ def facts(run: Run, dataset: Dataset, training: Training, made: Exported) -> dic
         "loss_curve": [round(float(loss), 6) for loss in losses[:: max(1, training.step // 50)]],
         "curves": {name: [round(value, 6) for value in values] for name, values in facts.curves.items()},
         **_left_dense(run, framework),
+        **_compacted(run, dataset, training),
         **_of_gates(framework, made.gates),
     }
 
@@ -68,6 +71,16 @@ def _of_gates(framework: Framework, gates: GateFacts | None) -> dict[str, object
         return {}
     ratio = framework.passes.training_ratio(gates.online_share, gates.target_share)
     return {**gates.facts, "training_macs_ratio": ratio}
+
+
+def _compacted(run: Run, dataset: Dataset, training: Training) -> dict[str, object]:
+    """Say from which step on a run went on in a smaller network, and what of the dense MACs that network has."""
+    start = start_of(run, training.method, training.step)
+    if start is None:
+        return {}
+    dense = macs.inference_macs(training.framework.online, shape(dataset))
+    left = CompactForward(training.framework.online).macs(dense)
+    return {"compact_from_step": start, "compact_macs_ratio": left / sum(dense.values())}
 
 
 def _emptied(framework: Framework) -> dict[str, object]:

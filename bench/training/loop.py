@@ -13,6 +13,7 @@ from bench.data.dataset import Dataset
 from bench.ticks import Tick
 from bench.training import checkpoint, parts, passes, ranks, rates
 from bench.training.batches import Batches
+from bench.training.compaction import Compaction, start_of
 from bench.training.facts import shape, sides
 from bench.training.mask_file import Snapshots
 from bench.training.state import Training, TrainingError
@@ -49,6 +50,8 @@ def pretrain(
     framework.require(batch_images=spec.batch_images, train_images=len(dataset.train.images))
     method = parts.method_for(run)
     method.attach(framework.branches, total_steps)
+    compact_from = start_of(run, method, total_steps)
+    compaction = Compaction(framework.branches, compact_from)
     snapshots = Snapshots(run, total_steps, method.window)
     optimizer = parts.optimizer_for(run, framework)
     warmup_steps = min(total_steps, round(spec.warmup_epochs * batches.steps_per_epoch))
@@ -102,7 +105,8 @@ def pretrain(
 
     clock, saved_at = _Clock(), time.monotonic()
     while training.step < total_steps:
-        step, began = training.step, time.perf_counter()
+        step, began, cpu_began = training.step, time.perf_counter(), time.process_time()
+        compaction.before_forward(step)
         method.before_forward(step)
         training.losses.append(step_loss(step))
         training.training_macs.observe(side=batches.side(step), dense_side=batches.side(step, as_control=False))
@@ -117,6 +121,8 @@ def pretrain(
         training.step = step + 1
         training.step_seconds.append(time.perf_counter() - began)
         training.seconds += training.step_seconds[-1]
+        if compact_from is not None and batches.side(step) == batches.side(compact_from):
+            compaction.timed(step, time.process_time() - cpu_began, training.paces)
         try:
             tick(training.step, total_steps)
         except KeyboardInterrupt:  # between two steps: the state is whole
@@ -125,6 +131,7 @@ def pretrain(
         if ranks.agreed(training.step == total_steps or time.monotonic() - saved_at > checkpoint_seconds):
             save()
             saved_at = time.monotonic()
+    compaction.release()
     ranks.joined(training)
     return training
 

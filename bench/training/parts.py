@@ -11,6 +11,7 @@ from bench.data.dataset import Dataset
 from bench.errors import RunError, unknown
 from bench.frameworks import FRAMEWORKS, Framework, Wiring
 from bench.training import encoders
+from bench.training.compaction import Compaction, start_of
 from bench.training.optimizers import OPTIMIZERS
 from bench.views import recipes
 from methods import GATES, METHODS, build, masking
@@ -60,7 +61,11 @@ def check(run: Run, dataset: Dataset) -> None:
         recipes.build(run.views, seed=run.seed, images=images, side=dataset.train.images.shape[-1])
         framework, method = framework_for(run), method_for(run)
         framework.require(batch_images=spec.batch_images, train_images=images)
-        method.attach(framework.branches, run.total_steps(images))
+        total_steps = run.total_steps(images)
+        method.attach(framework.branches, total_steps)
+        compacts_from = start_of(run, method, total_steps)
+        if compacts_from is not None:
+            Compaction(framework.branches, compacts_from).before_forward(compacts_from)
         optimizer_for(run, framework)
         method.hold_out(recipes.normalise(dataset.held_out.seen[:2]))  # two tell what gates cost: what can be reached
     except RunError:

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from bench.frameworks import Framework
 from bench.training import checkpoint
+from bench.training.compaction import Paces
 from methods.macs import TrainingMacs
 from methods.method import SparseMethod
 
@@ -37,6 +38,7 @@ class Training:
         cpu_seconds: CPU time of all steps, over all processes that continued the run.
         seconds: wall time of all steps, over all processes that continued the run.
         environments: the classes of environments that were at the run, in their order, each once.
+        paces: CPU time of steps with masks and in the smaller network; empty unless the run goes on in one.
         step_seconds: wall time of each step of this process; the only thing here that no checkpoint holds.
     """
 
@@ -51,6 +53,7 @@ class Training:
     cpu_seconds: float = 0.0
     seconds: float = 0.0
     environments: tuple[str, ...] = ()
+    paces: Paces = field(default_factory=dict)
     step_seconds: list[float] = field(default_factory=list)
 
     @property
@@ -74,6 +77,7 @@ class Training:
             "cpu_seconds": self.cpu_seconds,
             "seconds": self.seconds,
             "environments": list(self.environments),
+            "paces": self.paces,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -93,6 +97,7 @@ class Training:
         torch.set_rng_state(state["random"])
         self.step, self.cpu_seconds = state["step"], state["cpu_seconds"]
         self.seconds, self.environments = state["seconds"], tuple(state["environments"])
+        self.paces = state["paces"]
         self.losses, self.masks = state["losses"].tolist(), state["masks"]
 
 

@@ -16,7 +16,7 @@ others are in the masked network is known, because their filters are zero:
 Source: ours.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -58,9 +58,9 @@ class CompactForward:
         self._encoder = encoder
         self._version = masking.version(encoder)
         self._traced = traced(encoder)
-        self._kept = Computed.of(encoder, self._traced.wires)
+        self._computed = Computed.of(encoder, self._traced.wires)
         masks, like = masking.read(encoder), next(encoder.parameters())
-        kept = [each.to(like.device) for each in self._kept.kept]
+        kept = [each.to(like.device) for each in self._computed.kept]
         self._layers: dict[int, Callable[[_Map], _Map]] = {}
         self._spreads: dict[int, _Spread] = {}
         for place, wire in enumerate(self._traced.wires):
@@ -72,9 +72,30 @@ class CompactForward:
                 self._layers[place] = _Normalisation(wire.path, layer, kept[place])
             elif isinstance(layer, nn.Linear):
                 self._layers[place] = _Features(layer, _Spread.whole(kept[wire.reads[0]], like))
-        for place, whole in self._kept.branches.items():
+        for place, whole in self._computed.branches.items():
             self._spreads[place] = _Spread(kept[place], whole.to(like.device), like)
         self._whole = _Spread.whole(kept[-1], like)
+
+    def macs(self, dense: Mapping[str, int]) -> int:
+        """Return the multiply-accumulates of an image, what puts channels in their places included.
+
+        Args:
+            dense: of each layer of the whole encoder, by its path.
+        """
+        wires, kept, total = self._traced.wires, self._computed.kept, 0
+        pixels = [1] * len(wires)
+        for place, wire in enumerate(wires):
+            pixels[place] = pixels[wire.reads[0]] if wire.reads else 1
+            layer = self._encoder.get_submodule(wire.path) if wire.path else None
+            if isinstance(layer, nn.Conv2d):
+                pixels[place] = dense[wire.path] // layer.weight.numel()
+                per_pixel = layer.weight[0, 0].numel() * int(kept[place].sum()) * int(kept[wire.reads[0]].sum())
+                total += pixels[place] * per_pixel // layer.groups
+            elif isinstance(layer, nn.Linear):
+                total += dense[wire.path]
+            if place in self._computed.branches:
+                total += pixels[place] * int(kept[place].sum()) * int(self._computed.branches[place].sum())
+        return total + (0 if kept[-1].all() else int(kept[-1].sum()) * len(kept[-1]))
 
     def engage(self) -> None:
         """Let the encoder compute so from now on."""

@@ -49,6 +49,10 @@ class Gradual(SparseMethod):
         """The ramp's, if it starts with the first step; else the setting's."""
         return (0.0, self._setting.end_fraction) if self._is_early else None
 
+    def final_from(self, total_steps: int) -> int:
+        """Return the step behind the ramp."""
+        return self._ramp(total_steps).end_step + 1
+
     def attach(self, branches: Branches, total_steps: int) -> None:
         """Plan the ramp; the masks stay ones until it starts.
 
@@ -58,14 +62,7 @@ class Gradual(SparseMethod):
         setting = self._setting
         fitting({path: weight.shape for path, weight in masking.latent(branches.online).items()}, setting.granularity)
         self._branches = branches
-        self._level = Cubic.over(
-            total_steps,
-            0.0 if self._is_early else setting.start_fraction,
-            setting.end_fraction,
-            setting.period_fraction,
-            initial=1.0,
-            final=self._final_level,
-        )
+        self._level = self._ramp(total_steps)
 
     def on_gradient(self, step: int, optimizer: Optimizer) -> bool:
         """Prune, when due."""
@@ -76,3 +73,14 @@ class Gradual(SparseMethod):
             self._branches.write(select(magnitudes, shares.ones, granularity), optimizer)
             self.history.add(step, density=granularity.density(level), emptied_layers=len(shares.emptied))
         return True
+
+    def _ramp(self, total_steps: int) -> Cubic:
+        setting = self._setting
+        return Cubic.over(
+            total_steps,
+            0.0 if self._is_early else setting.start_fraction,
+            setting.end_fraction,
+            setting.period_fraction,
+            initial=1.0,
+            final=self._final_level,
+        )

@@ -55,12 +55,16 @@ class GroupLasso(SparseMethod):
         """The moment of the projection."""
         return self._projection_fraction, self._projection_fraction
 
+    def final_from(self, total_steps: int) -> int:
+        """Return the step behind the projection."""
+        return self._projection(total_steps) + 1
+
     def attach(self, branches: Branches, total_steps: int) -> None:
         """Plan the projection; the masks stay ones until then."""
         self._branches = branches
         self._latents = masking.latent(branches.online)
         fitting({name: weight.shape for name, weight in self._latents.items()}, self._setting.granularity)
-        self._due, _, _ = window(total_steps, self._projection_fraction, self._projection_fraction, 1.0)
+        self._due = self._projection(total_steps)
 
     def before_forward(self, step: int) -> None:
         """Know whether there is still something to penalise."""
@@ -94,6 +98,11 @@ class GroupLasso(SparseMethod):
                 step, emergent_density=emergent, density=kept / sum(mask.numel() for mask in masks.values())
             )
         return True
+
+    def _projection(self, total_steps: int) -> int:
+        """Return the step that the masks are written in."""
+        due, _, _ = window(total_steps, self._projection_fraction, self._projection_fraction, 1.0)
+        return due
 
     def _kept(self) -> Masks:
         """Return the masks that the budget would keep now."""

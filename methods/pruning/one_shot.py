@@ -65,6 +65,10 @@ class OneShot(SparseMethod):
         """Fine-tuning."""
         return (Stage(start_step=self._start_step, rate=self._tuning_rate),)
 
+    def final_from(self, total_steps: int) -> int:
+        """Return the step behind the pruning."""
+        return self._pruning(total_steps) + 1
+
     def attach(self, branches: Branches, total_steps: int) -> None:
         """Plan the pruning; the masks stay ones until then.
 
@@ -74,7 +78,7 @@ class OneShot(SparseMethod):
         shapes = {path: weight.shape for path, weight in masking.latent(branches.online).items()}
         fitting(shapes, self._setting.granularity)
         self._branches = branches
-        self._start_step = math.floor(self._dense_fraction * total_steps + 1e-6)
+        self._start_step = self._pruning(total_steps)
 
     def on_gradient(self, step: int, optimizer: Optimizer) -> bool:
         """Prune, when the dense stage is over."""
@@ -85,3 +89,7 @@ class OneShot(SparseMethod):
             self._branches.write(select(magnitudes, shares.ones, granularity), optimizer)
             self.history.add(step, density=granularity.density(self._level), emptied_layers=len(shares.emptied))
         return True
+
+    def _pruning(self, total_steps: int) -> int:
+        """Return the step that the mask is written in."""
+        return math.floor(self._dense_fraction * total_steps + 1e-6)

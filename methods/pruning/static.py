@@ -47,6 +47,10 @@ class StaticMask(SparseMethod):
         self._level = setting.granularity.level(setting.density)
         self._allocation = allocation
 
+    def final_from(self, total_steps: int) -> int:  # noqa: ARG002
+        """Return 0: masks are drawn once."""
+        return 0
+
     def attach(self, branches: Branches, total_steps: int) -> None:  # noqa: ARG002
         """Draw the masks."""
         latents = masking.latent(branches.online)
