@@ -40,8 +40,8 @@ class Computed:
             kept[number] = kept[number] | each if number in kept else each
         for place, wire in enumerate(wires):
             if wire.kind is Kind.CONVOLUTION and convolution(encoder, wire).groups > 1:
-                for each in (place, wire.reads[0]):
-                    kept[groups.of[each]] = torch.ones_like(kept[groups.of[each]])
+                for group in (groups.of[place], groups.of[wire.reads[0]]):
+                    kept[group] = torch.ones_like(kept[group])
         ends = {groups.of[place] for place in groups.branches}
         kept = {
             number: each if number in ends else filled(each, torch.ones_like(each)) for number, each in kept.items()

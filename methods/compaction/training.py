@@ -18,6 +18,7 @@ Source: ours.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -210,14 +211,21 @@ class _Normalisation:
         assert mean is not None
         assert variance is not None
         assert layer.momentum is not None
-        own = [each.index_select(0, self._channels) for each in (mean, variance)]
+        own_mean, own_variance = (each.index_select(0, self._channels) for each in (mean, variance))
         scale, shift = (each.index_select(0, self._channels) for each in (layer.weight, layer.bias))
         values = functional.batch_norm(
-            read.values, *own, scale, shift, training=True, momentum=layer.momentum, eps=layer.eps
+            read.values,
+            own_mean,
+            own_variance,
+            scale,
+            shift,
+            training=True,
+            momentum=layer.momentum,
+            eps=layer.eps,
         )
         with torch.no_grad():
-            mean.lerp_(read.constant.detach().to(mean.dtype), layer.momentum).index_copy_(0, self._channels, own[0])
-            variance.mul_(1.0 - layer.momentum).index_copy_(0, self._channels, own[1])
+            mean.lerp_(read.constant.detach().to(mean.dtype), layer.momentum).index_copy_(0, self._channels, own_mean)
+            variance.mul_(1.0 - layer.momentum).index_copy_(0, self._channels, own_variance)
             assert layer.num_batches_tracked is not None
             layer.num_batches_tracked.add_(1)
         return _Map(values=values, constant=layer.bias)
@@ -269,18 +277,19 @@ def _sum(first: _Map, second: _Map) -> _Map:
 def _called(node: fx.Node, made: dict[fx.Node, "_Map | object"]) -> object:
     """Return what a function of maps' values and of numbers gives."""
 
-    def value(read: fx.Node) -> object:
+    def value(read: fx.Node) -> Any:
         found = made[read]
         return found.values if isinstance(found, _Map) else found
 
     assert callable(node.target)
-    arguments, named = (fx.node.map_arg(each, value) for each in (node.args, node.kwargs))
+    arguments: Any = fx.node.map_arg(node.args, value)
+    named: Any = fx.node.map_arg(node.kwargs, value)
     return node.target(*arguments, **named)
 
 
 def _plain(layer: nn.Conv2d) -> nn.Conv2d:
     """Return the layer without parameters: whoever calls it gives them."""
-    base = parametrize.type_before_parametrizations(layer)
+    base: Any = parametrize.type_before_parametrizations(layer)
     made: nn.Conv2d = base.__new__(base)
     made.__dict__.update(layer.__dict__, _parameters={}, _modules={}, _buffers={})
     return made
