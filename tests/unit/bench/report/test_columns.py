@@ -108,6 +108,17 @@ def test_every_column_of_the_results_shows_what_it_names() -> None:
     }
 
 
+def test_rows_trained_compactly_show_what_a_step_took_before_and_after_and_all_rows_their_seconds() -> None:
+    times = {"masked_step_cpu_milliseconds": 40.0, "compact_step_cpu_milliseconds": 30.0, "train_cpu_seconds": 12.25}
+    compact = made_up_record(SPARSE, 45.0, facts={"compact_macs_ratio": 0.0625}, provenance=times)
+    masked = made_up_record(DENSE, 47.0, provenance={"train_cpu_seconds": 20.5})
+    spec = made_up_spec(SPARSE, DENSE)
+    found = page(assemble(spec, [compact, masked], [], made_up_tolerances(), made_up_claims())).results
+    shown = [dict(zip([column.title for column in found.columns], row, strict=True)) for row in found.rows]
+    titles = ("MACs, training compactly", "CPU time of a step, compact / masked", "CPU-seconds of training")
+    assert [[row[title] for title in titles] for row in shown] == [["0.0625", "0.750", "12.2"], ["-", "-", "20.5"]]
+
+
 def test_every_column_of_the_claims_shows_what_it_names() -> None:
     pair = Pair(
         left="a",
