@@ -47,6 +47,8 @@ def test_losses_are_those_of_masks_and_an_interrupted_run_ends_with_the_same_bit
     losses = torch.tensor(after.trained.losses), torch.tensor(before.trained.losses)
     torch.testing.assert_close(*losses, rtol=1e-5, atol=0)
     assert torch.equal(losses[0][:start], losses[1][:start])
+    pair = after.trained.framework.branches
+    assert not any("forward" in vars(encoder) for encoder in (pair.online, pair.target))  # as before, once it has ended
     expected = before.encoder.state_dict()
     assert after.encoder.state_dict().keys() == expected.keys()
     for name, tensor in after.encoder.state_dict().items():
