@@ -64,6 +64,12 @@ def load_reference(path: Path) -> Record:
     return record
 
 
+def places(root: Path = REFERENCES) -> tuple[tuple[str, str, str], ...]:
+    """Return (table, profile, data set) of all tables that have references, in the order of their names."""
+    folders = {path.parent for path in root.glob("*/*/*/*.json")}
+    return tuple(sorted((each.parts[-3], each.parts[-2], each.parts[-1]) for each in folders))
+
+
 def load_references(table: str, profile: str, data: str, root: Path = REFERENCES) -> tuple[Record, ...]:
     """Read all references of a table, in the order of their names; none where none were stored.
 

@@ -8,6 +8,8 @@ from bench.judging.sample_size import LEVEL
 from bench.report.claims import OURS_LEGEND, OURS_TITLE, ModelledClaim, lead
 from bench.report.grid import NOTHING, Column, grid
 from bench.report.markdown import escaped, titled_grid
+from bench.report.stored_runs import LEGEND as RUNS_LEGEND
+from bench.report.stored_runs import stored_runs
 
 
 def _size(entry: Entry) -> str:
@@ -94,4 +96,5 @@ def claims_page(entries: Sequence[Entry], modelled: Sequence[ModelledClaim], our
         blocks += [titled_grid(grid(OURS_TITLE, OURS, ours)).rstrip(), OURS_LEGEND]
     if modelled:
         blocks += ["## On modelled machines", "\n".join(f"- {item.name}: {escaped(item.verdict)}" for item in modelled)]
+    blocks += [titled_grid(stored_runs()).rstrip(), RUNS_LEGEND]
     return "\n\n".join(blocks) + "\n"

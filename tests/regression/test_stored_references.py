@@ -13,7 +13,7 @@ from bench.judging.claims import load_claims
 from bench.judging.exact import violations
 from bench.judging.judge import assemble
 from bench.judging.judged_table import JudgedTable
-from bench.judging.references import FIRST_USER_SEED, REFERENCES, load_references
+from bench.judging.references import FIRST_USER_SEED, load_references, places
 from bench.judging.tolerances import load_tolerances
 from bench.judging.verdict import MINIMUM_REFERENCES, Verdict
 from bench.runs.record import Record
@@ -21,7 +21,7 @@ from bench.tables import TABLES
 from bench.tables.spec import TableSpec
 from tests.unrecorded import is_unrecorded
 
-PLACES = sorted({path.relative_to(REFERENCES).parts[:3] for path in REFERENCES.glob("*/*/*/*.json")})
+PLACES = places()
 each_place = pytest.mark.parametrize("place", PLACES, ids="/".join)
 
 
