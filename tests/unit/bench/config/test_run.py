@@ -62,6 +62,7 @@ OTHER_TEXTS = {
 TOGETHER = {
     *(("framework", "name"), ("optimizer", "name"), ("optimizer", "trust_coefficient"), ("optimizer", "clip_lr")),
     *(("sparsity", "reduction"), ("views", "small_pixels"), ("views", "small_fraction")),
+    *(("views", "control_pixels"), ("views", "control_fraction")),
 }
 
 
@@ -215,6 +216,16 @@ def test_smaller_images_first_change_the_name_together() -> None:
         for pixels, share in ((0, 0.0), (16, 0.5), (20, 0.5), (16, 0.7))
     }
     assert len(names) == 4
+    control = SparsitySpec(method="dense_small_images", granularity="element")
+    controls = {
+        dataclasses.replace(
+            RUN,
+            sparsity=control,
+            views=dataclasses.replace(RUN.views, control_pixels=pixels, control_fraction=share),
+        ).run_id
+        for pixels, share in ((8, 0.5), (10, 0.5), (8, 0.7))
+    }
+    assert len(controls) == 3
 
 
 def test_untrained_takes_no_step_even_where_others_are_given_a_number() -> None:
