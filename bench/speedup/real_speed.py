@@ -16,6 +16,7 @@ from bench.speedup.trace import trace
 from bench.speedup.turns import Ratio, Speed, Speeds, speeds
 from bench.speedup.zeros import Subject
 from bench.training import parts
+from bench.training.compaction import Compaction
 from hardware import comparison, presets
 from hardware.network.workload import Workload
 from methods.gating.layer import gated
@@ -91,7 +92,7 @@ def measured(encoder: EncoderSpec, *, rounds: int, tell: Callable[[str], None] =
         dense = zeros.dense(run, images)
         network = trace(run, "real-speed", image_pixels=PIXELS)
         found = list(zeros.subjects(dense, network, images))
-        steps = {each.name: _step(run, each.trains, images) for each in found if each.trains is not None}
+        steps = {each.name: _step(run, each.trains, images, each) for each in found if each.trains is not None}
         step = _step(run, dense, images)
     quick = {each.name: each.infers for each in found if each.infers is not None}
     inference: dict[int, Speeds] = {}
@@ -147,12 +148,14 @@ def _forward(encoder: nn.Module, batch: Tensor) -> Callable[[], object]:
     return forward
 
 
-def _step(run: Run, encoder: nn.Module, images: Tensor) -> Callable[[], object]:
+def _step(run: Run, encoder: nn.Module, images: Tensor, subject: Subject | None = None) -> Callable[[], object]:
     """Return an optimizer step of SimCLR on two views that are there: forward, backward, update."""
     with torch.no_grad():
         features = encoder.eval()(images[:1]).shape[1]
     framework = FRAMEWORKS[run.framework.name](copy.deepcopy(encoder), features, run.framework, Wiring())
     framework = framework.to(memory_format=torch.channels_last).train()
+    if subject is not None and subject.trains_compactly:
+        Compaction(framework.branches, 0).before_forward(0)
     optimizer = parts.optimizer_for(run, framework)
     views = images[: 2 * TRAINED].split(TRAINED)
     labels = torch.zeros(TRAINED, dtype=torch.int64)

@@ -49,6 +49,7 @@ class Subject:
         infers: the fastest that there is here for inference; ``None``: the dense one, with its zeros multiplied.
         how: what is done about the zeros in inference; where nothing is, why.
         how_trained: the same of a training step.
+        trains_compactly: whether it trains without the filters that are gone, as ``--compact-training`` does.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class Subject:
     infers: nn.Module | None
     how: str
     how_trained: str
+    trains_compactly: bool = False
 
     @property
     def name(self) -> str:
@@ -119,10 +121,11 @@ def _weights(
         rate=density,
         macs_reduction=sum(whole.values()) / sum(needed.values()),
         states=_states(kept),
-        trains=masked if small is None else copy.deepcopy(small),
+        trains=masked,
         infers=small,
         how=f"nothing: {why}" if why else "compacted: dead filters are gone",
-        how_trained="masked" if why else "compacted, for masks that stay",
+        how_trained="masked" if why else "--compact-training: dead filters are gone, for masks that stay",
+        trains_compactly=not why,
     )
 
 
