@@ -13,6 +13,7 @@ from methods.method import SparseMethod
 Paces = dict[str, list[float]]
 """``masked`` and ``compact`` -> CPU seconds of such optimizer steps, on views of one size."""
 
+# Steps of one run come one after the other, not in turns: what else the machine does in between is in their ratio.
 MASKED_STEPS = 10  # first steps of a run that compute with masks whatever the method: the record compares their time
 _WARM = 2  # steps that are not timed: the first ones build kernels
 _MOST = 256  # latest steps of each kind whose times are kept
