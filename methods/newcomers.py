@@ -20,7 +20,9 @@ class Newcomers:
             kept: what the update leaves before it grows others: a weight that goes and comes straight back is lost.
         """
         grown = sum(int(mask.count_nonzero()) for mask in self._grown.values())
-        left = sum(int((mask.bool() & kept[name].bool()).count_nonzero()) for name, mask in self._grown.items())
+        left = 0
+        for name, mask in self._grown.items():  # that of a checkpoint lies on the CPU, wherever the weights do
+            left += int((mask.to(kept[name].device).bool() & kept[name].bool()).count_nonzero())
         return left / grown if grown else 0.0
 
     @property

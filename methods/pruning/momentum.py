@@ -125,7 +125,10 @@ class MomentumPruning(SparseMethod):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore projections and duals."""
-        self._nearest, self._dual = dict(state["nearest"]), dict(state["dual"])
+        self._nearest, self._dual = (
+            {name: tensor.to(self._latents[name].device) for name, tensor in state[key].items()}
+            for key in ("nearest", "dual")
+        )
 
     @torch.no_grad()
     def _project(self) -> None:

@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils._pytree import tree_map
 
 from bench.config.run import Run
 from bench.training import checkpoint, loop, parts
+from bench.training.state import Training
 from methods import GATES
 from tests.end_to_end.test_paper_parts import with_paper_parts
 from tests.tiny import dataset_of, gated_run, tiny_run
@@ -54,29 +56,48 @@ class OneDevice:
         return tensor
 
 
-def quiet_steps(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Counts]:
-    """Train a run on the virtual device; return what each step did on which no mask and no knob moved.
+def on_host(state: Any) -> Any:
+    """Return what a checkpoint gives back: it is read into the host's memory, wherever it was written from."""
+    return tree_map(lambda each: each.held.detach().clone() if isinstance(each, OnDevice) else each, state)
 
-    Not of the first, before which everything is put on the device, nor of those behind which masks are noted.
+
+def quiet_steps(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Counts]:
+    """Train a run on the virtual device, in two parts; return what each step did on which no mask and no knob moved.
+
+    Not of the first of each part, before which everything is put on the device, nor of those behind which masks are
+    noted.
     """
-    monkeypatch.setattr(checkpoint, "save", lambda *_: None)  # a checkpoint reads all: once in ten minutes
+    save = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda *given: save(*given[:-1], on_host(given[-1])))
     monkeypatch.setattr(parts, "env_class_for", lambda *_: "virtual")
-    images, steps = dataset_of(run, folder / "cache"), list[Counts]()
+    images, steps, firsts = dataset_of(run, folder / "cache"), list[Counts](), list[int]()
+    half = run.total_steps(len(images.train.images)) // 2
     with virtual_cuda() as counts:
         before = counts.now()
 
-        def tick(_done: int, _total: int, phase: str = "training", /) -> None:
+        def tick(done: int, _total: int, phase: str = "training", /) -> None:
             nonlocal before
             if phase == "training":
                 steps.append(counts.since(before))
+                if done == half:
+                    raise KeyboardInterrupt
                 before = counts.now()
 
-        fabric: Any = OneDevice()
-        trained = loop.pretrain(run, images, folder / "none.pt", fabric=fabric, tick=tick, checkpoint_seconds=1e9)
+        def train() -> Training:
+            fabric: Any = OneDevice()
+            firsts.append(len(steps))
+            path = folder / "checkpoint.pt"
+            return loop.pretrain(run, images, path, fabric=fabric, tick=tick, checkpoint_seconds=1e9)
+
+        with pytest.raises(KeyboardInterrupt):
+            train()
+        trained = train()
     assert all(isinstance(each, OnDevice) for each in trained.framework.parameters())
+    assert firsts == [0, half]
     assert len(steps) == trained.step
-    moved = {0, *trained.method.facts().update_steps}
-    assert len(moved) > 1
+    updates = trained.method.facts().update_steps
+    assert min(updates) < half < max(updates)
+    moved = {*firsts, *updates}
     return [each for step, each in enumerate(steps) if step not in moved and "numpy" not in each.syncs]
 
 
