@@ -68,7 +68,11 @@ def quiet_steps(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list
     noted.
     """
     save = checkpoint.save
-    monkeypatch.setattr(checkpoint, "save", lambda *given: save(*given[:-1], on_host(given[-1])))
+
+    def saved(path: Path, run: Run, data_fingerprint: str, env_class: str, state: checkpoint.State) -> None:
+        save(path, run, data_fingerprint, env_class, on_host(state))
+
+    monkeypatch.setattr(checkpoint, "save", saved)
     monkeypatch.setattr(parts, "env_class_for", lambda *_: "virtual")
     images, steps, firsts = dataset_of(run, folder / "cache"), list[Counts](), list[int]()
     half = run.total_steps(len(images.train.images)) // 2
