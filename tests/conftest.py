@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 
 os.environ |= {
@@ -14,6 +15,13 @@ os.environ |= {
 if "SPARSE_SSL_CACHE" not in os.environ:
     os.environ["SPARSE_SSL_CACHE"] = tempfile.mkdtemp(prefix="sparse-ssl-tests-")
     atexit.register(shutil.rmtree, os.environ["SPARSE_SSL_CACHE"], ignore_errors=True)
+
+# Where Python may leave no compiled files, hundreds of processes would compile the same modules, each anew.
+if sys.dont_write_bytecode:
+    sys.dont_write_bytecode, sys.pycache_prefix = False, tempfile.mkdtemp(prefix="sparse-ssl-tests-compiled-")
+    atexit.register(shutil.rmtree, sys.pycache_prefix, ignore_errors=True)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import signal
 

@@ -36,6 +36,9 @@ HEAVY = [
     "hypothesis.strategies",
     "pytest",
     "rich.console",
+    "cattrs",
+    "filelock",
+    "safetensors.torch",
     "tyro",
 ]
 STREAMS = ("stdout", "stderr")
@@ -80,6 +83,8 @@ def _become(environment: Mapping[str, str], deaf: Iterable[int], group: int) -> 
     os.setpgid(0, group)
     os.environ.clear()
     os.environ.update(environment)
+    sys.dont_write_bytecode = "PYTHONDONTWRITEBYTECODE" in environment
+    sys.pycache_prefix = environment.get("PYTHONPYCACHEPREFIX")
     signal.pthread_sigmask(signal.SIG_SETMASK, deaf)
     # CPython lets descendants share the server, and starts one more nevertheless: there is one, at the known address.
     setattr(forkserver._forkserver, "ensure_running", lambda: None)  # noqa: B010 - a method, which mypy keeps

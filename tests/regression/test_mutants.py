@@ -56,6 +56,9 @@ def tree(copy: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     text, times = path.read_text(), path.stat()
     assert text.count(mutant["old"]) == 1, "the code to mutate is not there, once"
     path.write_text(text.replace(mutant["old"], mutant["new"]))
+    # A time of its own, so that what was compiled of another mutant of the file is never taken for this one.
+    moment = 1 + list(MUTANTS).index(request.node.callspec.params["name"])
+    os.utime(path, (moment, moment))
     yield copy
     path.write_text(text)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # of the compiled file
