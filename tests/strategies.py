@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -32,13 +33,23 @@ def has_gap(method: str) -> bool:
     return bool(setting.gap) or _accepts(method, dataclasses.replace(setting, gap=0.1))
 
 
+@functools.cache
 def takes(method: str, *, tied: bool) -> bool:
-    """Whether a method of the registry takes a target that shares the weights, or one that is an average."""
+    """Whether a method of the registry takes a target that shares the weights, or one that is an average.
+
+    All are attached to one pair, one behind the other: whether a method refuses it depends on its kind alone, and a
+    pair of its own for each would cost every process that imports these tests a second.
+    """
     try:
-        METHODS[method](setting_of(method)).attach(branches(tied=tied), 20)
+        METHODS[method](setting_of(method)).attach(_tried(tied=tied), 20)
     except ValueError:
         return False
     return True
+
+
+@functools.cache
+def _tried(*, tied: bool) -> Branches:
+    return branches(tied=tied)
 
 
 def keeps_exact_counts(method: str) -> bool:
