@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench.__main__ import main
-from bench.config.run import Run, SparsitySpec
+from bench.config.run import Run
 from bench.runs import job
 from bench.runs.context import Context
 from bench.runs.record import Record, RecordError
@@ -20,7 +20,7 @@ from hardware import comparison, presets
 from hardware.cost.step import step
 from hardware.network.masks import read
 from hardware.sparsity.gates import GateRate
-from tests.tiny import tiny_run
+from tests.tiny import gated_run, tiny_run
 
 RUN = tiny_run("byol", "synchronized", gap=0.3)
 
@@ -85,13 +85,7 @@ def test_a_gated_run_stands_beside_a_sparse_one(out: Path, tmp_path: Path) -> No
     shutil.copytree(out / "runs", tmp_path / "runs")
     context = Context(runs_dir=tmp_path / "runs", data_dir=out / "data", cache_dir=out / "cache")
     for method in ("dual_gate", "spatial_gate"):
-        base = tiny_run("simclr", "dense", epochs=1)
-        run = replace(
-            base,
-            data=replace(base.data, train_images=120, held_out_images=24),
-            sparsity=SparsitySpec(method=method, granularity="element", reduction=1.5),
-        )
-        job.perform(run, context, silent)
+        job.perform(gated_run("simclr", method, 1.5, epochs=1), context, silent)
     job.perform(tiny_run("simclr", "sr_ste", epochs=1), context, silent)
     gated, sparse = sorted(recorded.courses(tmp_path / "runs", "*"), key=lambda item: "byol" in item.kind)
     assert (gated.kind, sparse.kind) == ("simclr/dual_gate/element/t1.50", RUN.cell)

@@ -27,10 +27,10 @@ Answer = Callable[..., tuple[int, str, str]]
 CELL = "simclr/synchronized/element/d0.10+g0.30"
 SMALL = (
     "--data=digits",
-    "--set=data.train_images=320",
-    "--set=optimizer.batch_images=32",
-    "--set=encoder.width=0.125",
-    "--set=optimizer.epochs=6",  # long enough to be interrupted three times
+    "--set=data.train_images=160",
+    "--set=optimizer.batch_images=16",
+    "--set=encoder.width=0.0625",
+    "--set=optimizer.epochs=8",  # long enough to be interrupted three times
 )
 TINY = (*SMALL[:-1], "--set=optimizer.epochs=1")
 
@@ -80,7 +80,7 @@ def checkpoints(out: Path) -> list[Path]:
 
 
 def started(out: Path, name: str) -> Running:
-    command = (*one_run(out), "--checkpoint-seconds=0.2")
+    command = (*one_run(out), "--checkpoint-seconds=0.1")
     return Running(forked.bench, *command, output=out / name, environment=environment())
 
 
@@ -227,7 +227,7 @@ def test_a_gated_run_holds_out_images_as_its_table_does(tmp_path: Path, answer: 
     assert code == 0, errors
     body = json.loads(made)
     assert body["run"]["data"]["held_out_images"] == 128
-    assert body["facts"]["train_images"] == 320 - 128
+    assert body["facts"]["train_images"] == 160 - 128
     assert body["facts"]["reduction_asked"] == 1.5
 
 

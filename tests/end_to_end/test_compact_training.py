@@ -34,7 +34,7 @@ def compact(run: Run) -> Run:
 
 
 def of_filters(framework: str, method: str) -> Run:
-    return tiny_run(framework, method, granularity="filter", density=0.25, epochs=3)
+    return tiny_run(framework, method, granularity="filter", density=0.25, epochs=3, batch=24)
 
 
 @pytest.mark.parametrize(("framework", "method"), CELLS)

@@ -24,7 +24,7 @@ from methods.gating.convolution import GatedConv2d
 from methods.gating.layer import gated
 from tests.end_to_end.test_training import stop_at
 from tests.strategies import TIED_ALONE
-from tests.tiny import Pretrained, dataset_of, gated_run, pretrained
+from tests.tiny import BATCH, SCORED, Pretrained, dataset_of, gated_run, pretrained
 
 # Every kind of gates on a shared encoder; on an EMA target those with state of their own there; elsewhere one.
 EMA = {"dual_gate", "dual_gate_averaged", "single_gate", "group_gate", "spatial_gate"}
@@ -48,7 +48,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(framework: str, method: str,
     facts = whole.facts
     assert isinstance(facts["training_macs_ratio"], float)
     assert facts["update_steps"]
-    assert facts["samples_seen"] == 8 * 24
+    assert facts["samples_seen"] == 8 * BATCH
     assert facts["gate_overhead_macs"]
 
 
@@ -78,7 +78,8 @@ def test_null_row_all_gates_on_is_dense(
 
 @pytest.mark.parametrize(("framework", "granularity"), [("simclr", "slice2"), ("byol", "element")])
 def test_dual_gates_meet_their_reduction_in_both_branches(framework: str, granularity: str, tmp_path: Path) -> None:
-    facts = pretrained(gated_run(framework, "dual_gate", 1.5, granularity=granularity, epochs=10), tmp_path).facts
+    run = gated_run(framework, "dual_gate", 1.5, granularity=granularity, epochs=10, batch=24)
+    facts = pretrained(run, tmp_path).facts
     assert facts["reduction_is_met"] is True
     curves = facts["curves"]
     assert isinstance(curves, dict)
@@ -121,7 +122,8 @@ def test_both_branches_of_gated_runs_are_scored(tmp_path: Path) -> None:
     context = Context(runs_dir=tmp_path / "runs", data_dir=tmp_path, cache_dir=tmp_path / "cache")
     for method in ("dual_gate", "shared_gate", "ungated_target"):
         run = gated_run("simclr", method, 1.5, epochs=1)
-        trained, images = pretrained(run, tmp_path / method), dataset_of(run, tmp_path / "cache").test.images
+        trained = pretrained(run, tmp_path / method)
+        images = dataset_of(run, tmp_path / "cache").test.images[:SCORED]
         assert trained.target is not None
         assert trained.features is not None
         torch.testing.assert_close(trained.features, features.features(trained.encoder, images, normalise=normalise))

@@ -7,7 +7,7 @@ import pytest
 
 from bench.config.run import DataSpec, EncoderSpec, SparsitySpec
 from methods.gating.control import TOLERANCE
-from tests.tiny import pretrained, tiny_run
+from tests.tiny import BATCH, pretrained, tiny_run
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from tests.tiny import pretrained, tiny_run
 def test_the_reduction_asked_for_is_reached(framework: str, method: str, tmp_path: Path) -> None:
     run = dataclasses.replace(
         tiny_run(framework, "dense", epochs=10),
-        data=DataSpec(name="digits", train_images=80, held_out_images=32),  # 2 steps an epoch
+        data=DataSpec(name="digits", train_images=2 * BATCH + 32, held_out_images=32),  # 2 steps an epoch
         encoder=EncoderSpec(name="resnet-9", width=0.125),
         sparsity=SparsitySpec(method=method, granularity="element", reduction=1.75),
     )

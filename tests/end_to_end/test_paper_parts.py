@@ -40,7 +40,7 @@ def with_paper_parts(run: Run) -> Run:
 def test_a_run_of_the_papers_parts_is_scored_and_resumes_bit_by_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = with_paper_parts(tiny_run("simclr", "gradual", epochs=3))
+    run = with_paper_parts(tiny_run("simclr", "gradual", epochs=3, batch=24))
     assert (run.optimizer.name, run.views.pipeline, run.evaluation.probe) == ("lars", "lightly", "sgd")
     assert isinstance(recipes.build(run.views, seed=0, images=96, side=32), LightlyViews)
     rates, make = list[float](), parts.optimizer_for

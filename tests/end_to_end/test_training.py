@@ -34,7 +34,7 @@ from methods.granularity.select import parse
 from methods.pruning.synchronized import Synchronized
 from methods.scores import EmaMagnitude
 from tests.strategies import FIXED, has_gap, keeps_exact_counts, takes
-from tests.tiny import Pretrained, dataset_of, pretrained, tiny_run
+from tests.tiny import BATCH, Pretrained, dataset_of, pretrained, tiny_run
 
 # A method sees a pair of encoders, and no framework: a tied pair (SimCLR) or one with an EMA target (BYOL), by turns
 # here, and both in tests/property/test_branches.py. Every other framework has one with two masks, which also follow the
@@ -66,10 +66,10 @@ def unpacked(masks: dict[str, Tensor], prefix: str) -> int:
 def test_a_run_ends_at_exactly_its_density_and_an_interrupted_one_with_the_same_bits(
     framework: str, method: str, tmp_path: Path
 ) -> None:
-    run = tiny_run(framework, method, gap=gap_of(method), epochs=3)
+    run = tiny_run(framework, method, gap=gap_of(method), epochs=2)
     whole = pretrained(run, tmp_path / "whole")
     # In the middle of the mask schedule, at a step that differs from cell to cell.
-    step = 4 + CELLS.index((framework, method)) % 4
+    step = 3 + CELLS.index((framework, method)) % 2
     with pytest.raises(KeyboardInterrupt):
         pretrained(run, tmp_path / "cut", stop_at(step))
     resumed_at: list[int] = []
@@ -214,7 +214,7 @@ def test_the_method_is_attached_to_weights_that_are_on_their_device(
 def test_accumulation_counts_optimizer_steps(tmp_path: Path) -> None:
     # B33: the published code counted micro-batches, so its schedule ran 16 times too fast.
     run = tiny_run("simclr", "gradual", epochs=3)
-    halved = dataclasses.replace(run.optimizer, batch_images=12, accumulate_batches=2)
+    halved = dataclasses.replace(run.optimizer, batch_images=BATCH // 2, accumulate_batches=2)
     whole = pretrained(run, tmp_path / "whole").facts
     parts = pretrained(dataclasses.replace(run, optimizer=halved), tmp_path / "parts").facts
     for name in ("optimizer_steps", "update_steps", "samples_seen", "kept_weights"):
@@ -232,7 +232,7 @@ def test_averages_move_once_per_optimizer_step(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(EmaMagnitude, "update", counted)
     run = tiny_run("byol", "synchronized", gap=0.3, epochs=3)
-    halved = dataclasses.replace(run.optimizer, batch_images=12, accumulate_batches=2)
+    halved = dataclasses.replace(run.optimizer, batch_images=BATCH // 2, accumulate_batches=2)
     facts = pretrained(dataclasses.replace(run, optimizer=halved), tmp_path).facts
     steps = facts["update_steps"]
     assert isinstance(steps, list)
@@ -398,7 +398,7 @@ def test_every_epoch_shows_every_image_once_in_an_order_of_its_own_and_each_bran
     monkeypatch.setattr(SimCLR, "loss", loss)
     pretrained(tiny_run("simclr", "dense", epochs=3), tmp_path)
     orders = [[sample for epoch, samples, _ in made if epoch == each for sample in samples] for each in range(3)]
-    assert all(sorted(order) == list(range(96)) for order in orders)
+    assert all(sorted(order) == list(range(4 * BATCH)) for order in orders)
     assert orders[0] != orders[1] != orders[2] != orders[0]
     assert len(seen) == len(made) == 12
     for (_, _, pair), given in zip(made, seen, strict=True):

@@ -10,15 +10,15 @@ from bench.runs.world import World
 from bench.training import ranks
 
 CELLS = {
-    "byol/synchronized/element/d0.20+g0.30": {"optimizer.epochs": 3, "framework.prediction_dim": 16},
-    "simclr/dual_gate/element/t1.50": {"optimizer.epochs": 4, "data.held_out_images": 24},
+    "byol/synchronized/element/d0.20+g0.30": {"data.train_images": 32, "framework.prediction_dim": 16},
+    "simclr/dual_gate/element/t1.50": {"data.train_images": 56, "data.held_out_images": 24},
 }
 SMALL = {
-    "data.train_images": 120,
     "encoder.width": 0.0625,
     "framework.hidden_dim": 16,
     "framework.output_dim": 16,
-    "optimizer.batch_images": 24,
+    "optimizer.batch_images": 8,
+    "optimizer.epochs": 3,
 }
 STOPPED_AT = 7  # in the middle of an epoch, while masks change and gates are steered
 

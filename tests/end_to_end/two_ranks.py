@@ -17,14 +17,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from bench.config.run import Run
+from bench.data.dataset import Dataset
 from bench.frameworks import Framework
 from bench.ticks import silent
 from bench.training import loop
 from bench.training import parts as training_parts
+from bench.training.state import Training
 from methods import GATES
 from tests import tiny
 from tests.strategies import has_gap
-from tests.tiny import Pretrained, dataset_of, gated_run, tiny_run
+from tests.tiny import dataset_of, gated_run, tiny_run
 
 RANKS = 2
 GATHERING = ("simclr", "moco", "barlow_twins", "vicreg")
@@ -37,7 +39,8 @@ def run_of(framework: str, method: str) -> Run:
 
 
 def ended(run: Run, folder: Path, fabric: Fabric) -> dict[str, Any]:
-    trained = trained_by(fabric, run, folder)
+    dataset, pair = trained_by(fabric, run, folder)
+    trained = tiny.ended(run, dataset, pair)
     names = ("mask_digest", "mask_digest_target", "loss_digest", "update_steps", "samples_seen", "curves")
     facts = {name: trained.facts[name] for name in names}
     # Not the running statistics: batch normalisation sees its own rank's images.
@@ -45,10 +48,10 @@ def ended(run: Run, folder: Path, fabric: Fabric) -> dict[str, Any]:
     return facts | {"weights": hashlib.sha256(weights).hexdigest(), "world_size": fabric.world_size}
 
 
-def trained_by(fabric: Fabric, run: Run, folder: Path) -> Pretrained:
+def trained_by(fabric: Fabric, run: Run, folder: Path) -> tuple[Dataset, Training]:
     dataset = dataset_of(run, folder / f"cache{fabric.global_rank}")
     path = folder / run.run_id / "checkpoint.pt"
-    return tiny.ended(run, dataset, loop.pretrain(run, dataset, path, fabric=fabric, tick=silent))
+    return dataset, loop.pretrain(run, dataset, path, fabric=fabric, tick=silent)
 
 
 def gradients(framework: str, folder: Path, fabric: Fabric) -> list[list[float]]:

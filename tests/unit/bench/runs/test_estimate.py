@@ -11,7 +11,7 @@ from bench.config.run import UNTRAINED, Run
 from bench.runs import estimate
 from bench.runs.context import Context
 from bench.training import loop
-from tests.tiny import gated_run, tiny_run
+from tests.tiny import BATCH, gated_run, tiny_run
 
 RUNS = (
     tiny_run("simclr", "gradual", epochs=9),
@@ -73,7 +73,7 @@ def test_hours_are_steps_times_the_first_of_each_kind(context: Context, monkeypa
         return {"simclr": 100.0, "byol": 50.0}[run.framework.name] * (3.0 if run.sparsity.reduction else 1.0)
 
     monkeypatch.setattr(estimate, "step_seconds", seconds)
-    (note,) = estimate.announced(RUNS, 96, context, jobs=2)
+    (note,) = estimate.announced(RUNS, 4 * BATCH, context, jobs=2)
     assert {run.run_id for run in asked} == {run.run_id for run in (RUNS[0], RUNS[2], RUNS[3])}
     hours = 36 * (100 + 100 + 2 * 50 + 300) / 3600  # four steps an epoch
     assert f"About {hours:.1f} GPU-hours of training for 4 runs, 2 at once" in note
@@ -84,7 +84,7 @@ def test_without_a_step_there_is_nothing_to_say(context: Context) -> None:
     run = tiny_run("simclr", "dense")
     none = dataclasses.replace(run.optimizer, epochs=0)
     run = dataclasses.replace(run, sparsity=dataclasses.replace(run.sparsity, method=UNTRAINED), optimizer=none)
-    assert estimate.announced([run], 96, context, jobs=1) == []
+    assert estimate.announced([run], 4 * BATCH, context, jobs=1) == []
 
 
 def test_a_step_that_fails_stops_no_table(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,5 +92,5 @@ def test_a_step_that_fails_stops_no_table(context: Context, monkeypatch: pytest.
         raise RuntimeError("CUDA out of\nmemory")
 
     monkeypatch.setattr(estimate, "step_seconds", full)
-    (note,) = estimate.announced(RUNS, 96, context, jobs=1)
+    (note,) = estimate.announced(RUNS, 4 * BATCH, context, jobs=1)
     assert "GPU-hours are not known: a step of byol/dense/-/d1.00 failed (CUDA out of memory)" in note
