@@ -17,9 +17,10 @@ ABLATIONS = ("dual_gate_averaged", "shared_gate", "single_gate", "ungated_target
 OPPONENTS = ("channel_gate", "feature_boosting", "group_gate", "spatial_gate")
 # The smoke table has eight minutes on two cores, and a gated step costs up to five dense ones.
 SMOKE = ("dual_gate", "shared_gate", "single_gate", *OPPONENTS)
-# The stand-in shows that everything is wired up: a shared encoder with gates of each kind, and an EMA target. Spatial
-# gates are no help there: of three seeds one fell below an untrained encoder (94.2, 83.4, 96.6 of 97.5 dense).
-STAND_IN_METHODS = {"simclr": ("dual_gate", "channel_gate", "group_gate"), "moco": ("dual_gate",)}
+# The stand-in shows that everything is wired up: a shared encoder with gates of each kind. Two more do not learn there
+# every time, in so few steps: of three seeds, spatial gates have 94.2, 83.4, 96.6 and dual gates with MoCo 71.6, 83.4,
+# 87.6, dense encoders 97.5 and 96.1, and an untrained one 86.1.
+STAND_IN_METHODS = {"simclr": ("dual_gate", "channel_gate", "group_gate")}
 # On CIFAR-100 the smoke table has a gate of each kind: for the whole table see CIFAR-10, whose images cost the same.
 SMOKE_CIFAR100 = {"simclr": ("dual_gate", "shared_gate", "channel_gate", "spatial_gate"), "moco": ("dual_gate",)}
 UNIFIED = "unified_gate"  # trains a gated and a dense network together: only where the branches share their weights

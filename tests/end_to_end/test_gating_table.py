@@ -42,7 +42,7 @@ def test_the_gating_table_draws_what_its_gates_did(
     (run,) = tmp_path.glob("runs/*/record.json")
     tables = tmp_path / "tables"
     pictures = sorted(path.relative_to(tables).as_posix() for path in tables.rglob("*") if path.is_file())
-    name = "gating-smoke-digits-1-of-9"
+    name = "gating-smoke-digits-1-of-6"
     assert pictures == sorted(
         [f"gates/{run.parent.name}.png", *(f"{name}.{suffix}" for suffix in ("html", "json", "md", "svg"))]
     )
