@@ -21,7 +21,6 @@ UNRECORDED: dict[str, tuple[str, ...]] = {
     "cifar10/smoke/cifar10": ("simclr/synchronized_as_published/*", "simclr/dense_*/*"),
     "gating/smoke/cifar10": ("simclr/unified_gate/*",),
     "nm/smoke/cifar10": ("*/2:4/*", "*/1:4/*", "*/srigl/*"),
-    "nm/smoke/digits": ("*/2:4/*",),
     "transfer/smoke/digits": ("*/one_shot/*", "*/ticket/*"),
 }
 
