@@ -14,7 +14,7 @@ from tests.tiny import tiny_run
 def test_a_folder_of_any_images_trains_with_the_imagenet_stem(tmp_path: Path) -> None:
     write_varied(tmp_path / "data/mine", train=56, test=20)
     run = dataclasses.replace(
-        tiny_run("byol", "gradual", epochs=3),
+        tiny_run("byol", "gradual", epochs=3, batch=24),
         data=DataSpec(name="mine", train_images=0, image_size=72, crop_size=64),
         encoder=EncoderSpec(name="resnet-18", width=0.0625, stem="imagenet"),
         views=ViewSpec(pipeline="batched-v1", recipe="byol-imagenet"),
