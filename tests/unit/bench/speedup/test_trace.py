@@ -13,7 +13,7 @@ from hardware.checks import HardwareError
 from hardware.network import workload
 from hardware.network.layer import Part
 from methods import macs, masking
-from tests.tiny import FRAMEWORKS, tiny_run
+from tests.tiny import BATCH, FRAMEWORKS, tiny_run
 
 STORED = sorted(path.stem for path in stored.WORKLOADS.glob("*.json"))
 
@@ -72,7 +72,7 @@ def test_who_reads_whom() -> None:
 
 def test_the_loss_is_counted() -> None:
     """NT-Xent: four B x B products of D channels, each with two in its gradient; MoCo: keys get no gradient."""
-    batch, channels, queue = 24, 16, 24
+    batch, channels, queue = BATCH, 16, 8
     assert trace.trace(tiny_run("simclr", "dense"), "a").step.loss_macs == 3 * 4 * batch**2 * channels
     moco = trace.trace(tiny_run("moco", "dense"), "b").step.loss_macs
     assert 2 * batch * queue * channels <= moco <= 3 * batch * (queue + 1) * channels
