@@ -5,7 +5,6 @@ import fnmatch
 # Whoever records a cell takes its pattern out.
 UNRECORDED: dict[str, tuple[str, ...]] = {
     "asymmetry/smoke/cifar10": ("*/synchronized/*", "*/sdclr/*", "*/gradual/*", "*/gradual_early/*"),
-    "asymmetry/smoke/digits": ("*/synchronized/*",),
     "cifar10/cpu/cifar10": (
         *(
             "*/dense/*",
@@ -21,7 +20,6 @@ UNRECORDED: dict[str, tuple[str, ...]] = {
     "cifar10/smoke/cifar10": ("simclr/synchronized_as_published/*", "simclr/dense_*/*"),
     "gating/smoke/cifar10": ("simclr/unified_gate/*",),
     "nm/smoke/cifar10": ("*/2:4/*", "*/1:4/*", "*/srigl/*"),
-    "transfer/smoke/digits": ("*/one_shot/*", "*/ticket/*"),
 }
 
 
