@@ -99,7 +99,7 @@ class SparseMethod(abc.ABC):  # noqa: B024 (every moment has the same sensible d
     def attach(self, branches: Branches, total_steps: int) -> None:  # noqa: B027
         """Write the first masks. After install and copy or twin, before the optimizer is made."""
 
-    def final_from(self, total_steps: int) -> int | None:  # noqa: ARG002
+    def final_from(self, total_steps: int) -> int | None:  # noqa: ARG002 (a default that knows of no such step)
         """Return the first step of a run after whose predecessor no mask is written; ``None``: weights may come back.
 
         Args:

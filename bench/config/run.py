@@ -183,7 +183,7 @@ class SparsitySpec:
         options: parameters of the method's own and their values, sorted by name; only those that differ from its
             defaults.
         compact_training: once no mask can bring a filter back, train on without computing those that are gone: the
-            same up to rounding, in less time.
+            same up to rounding, with fewer MACs.
     """
 
     method: str

@@ -4,12 +4,13 @@ A claim compares us with a paper; a reference compares us with our own stored ru
 claim changes a cell's verdict or the exit code. A paper that does not hold is a result, not a failure.
 """
 
+import dataclasses
 import fnmatch
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from bench.config.cell import framework_of
 from bench.config.profiles import PROFILES
@@ -26,43 +27,52 @@ OURS: Literal["ours"] = "ours"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """One relation a work claims: ``mean(left) - mean(right) > least_gain_points``, for every pair.
-
-    With a framework beside, from each gain that of the same two cells of this framework is taken off: how much more of
-    ``left`` the others lose by ``right``.
+class Relation:
+    """A relation between cells: ``mean(left) - mean(right) > least_gain_points``, for every pair.
 
     Attributes:
         name: short, unique in its file.
-        work: title of the work.
-        source: citation.
-        source_kind: how much of the work we could read; ``ours`` for a claim that no work makes.
         statement: as published, word for word; of a claim of ours, what is asked.
-        is_primary: judged without correction; exactly one per work and table, fixed before the runs; none of ours.
         metric: which of the record's metrics.
         left: glob over cells.
         right: globs over cells; each left cell is paired with the right cells of its framework.
         least_gain_points: 0 is "better than"; negative is "at most so much worse than".
         profiles: where the claim can be judged.
         not_judged: for every other profile, why not.
-        beside: the framework whose own gain is taken off; empty for claims within one framework.
-        match: the cost that all rows are brought to first (``bench.tables.match``); empty for those of the works.
     """
 
     name: str
-    work: str
-    source: str
-    source_kind: SourceKind
     statement: str
-    is_primary: bool
     metric: str
     left: str
     right: tuple[str, ...]
     least_gain_points: float
     profiles: tuple[str, ...]
     not_judged: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim(Relation):
+    """A relation, and who claims it.
+
+    With a framework beside, from each gain that of the same two cells of this framework is taken off: how much more of
+    ``left`` the others lose by ``right``.
+
+    Attributes:
+        work: title of the work.
+        source: citation.
+        source_kind: how much of the work we could read; ``ours`` for a claim that no work makes.
+        is_primary: judged without correction; exactly one per work and table, fixed before the runs; none of ours.
+        beside: the framework whose own gain is taken off; empty for claims within one framework.
+        match: the cost that all rows are brought to first (``bench.tables.match``); empty for those of the works.
+    """
+
+    work: str
+    source: str
+    source_kind: SourceKind
+    is_primary: bool
     beside: str = ""
-    match: Literal["", "macs", "training-macs"] = ""
+    match: Literal["", Cost] = ""
 
     def __post_init__(self) -> None:
         declared = sorted((*self.profiles, *self.not_judged))
@@ -189,38 +199,17 @@ class _File:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _OwnClaim:
+class _OwnClaim(Relation):
     """An entry of the file of our own claims."""
 
     table: str
-    name: str
-    statement: str
     match: Cost
-    metric: str
-    left: str
-    right: tuple[str, ...]
-    least_gain_points: float
-    profiles: tuple[str, ...]
-    not_judged: Mapping[str, str]
 
     @property
     def claim(self) -> Claim:
         """The claim that it is."""
-        return Claim(
-            name=self.name,
-            work=OURS,
-            source=OURS,
-            source_kind=OURS,
-            statement=self.statement,
-            is_primary=False,
-            metric=self.metric,
-            left=self.left,
-            right=self.right,
-            least_gain_points=self.least_gain_points,
-            profiles=self.profiles,
-            not_judged=self.not_judged,
-            match=self.match,
-        )
+        relation: dict[str, Any] = {item.name: getattr(self, item.name) for item in dataclasses.fields(Relation)}
+        return Claim(**relation, work=OURS, source=OURS, source_kind=OURS, is_primary=False, match=self.match)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

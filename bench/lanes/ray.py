@@ -59,7 +59,7 @@ class RayLane(Generic[ContextT]):
                 machines ever has room for a run.
         """
         try:
-            import ray  # noqa: PLC0415  # an extra
+            import ray  # noqa: PLC0415  # an extra, which other lanes do without
         except ImportError as error:
             raise UsageError('--lane ray needs Ray. Install it: python -m pip install -e ".[ray]"') from error
         given = {"num_cpus": 1, "num_gpus": gpus, "max_retries": _LOSSES, **options}
@@ -80,12 +80,13 @@ class RayLane(Generic[ContextT]):
                 # A process for each run: an error of a GPU may stay with the process that met it.
                 self._errand: Any = ray.remote(max_calls=1)(errand).options(runtime_env=environment, **given)
                 self._connect()
-                self.width = int(wide) if wide is not None else room(ray.nodes(), given)
+                machines = ray.nodes()
             except Exception as error:  # Ray raises bare ones, too, e.g. where it cannot start within 30 s
                 raise UsageError(
                     f"--lane ray: Ray refuses: {' '.join(str(error).split())} A cluster is named by address in "
                     'the file of --lane-options; address = "local" starts one of this machine.'
                 ) from error
+            self.width = int(wide) if wide is not None else room(machines, given)
             if self.width < 1:
                 raise UsageError(
                     f"--lane ray: no machine of the cluster {self._address} has room for a run: num_cpus = "

@@ -108,9 +108,8 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._is_over.wait(RENEW_SECONDS):
-            with contextlib.suppress(
-                OSError
-            ):  # the file system is away: who takes over meanwhile makes a higher number
+            # The file system may be away: who takes over meanwhile makes a higher number.
+            with contextlib.suppress(OSError):
                 if files(self._path.parent)[-1:] != [self._path]:
                     self._is_lost = True
                     return
@@ -130,9 +129,8 @@ def _look(folder: Path, *, is_alone_here: bool) -> tuple[int, str]:
     is_dead = is_alone_here and machine.strip() == _machine()
     if is_dead or _server_time(folder.parent) - renewed > LAPSE_SECONDS:
         return _number(newest[0]), ""
-    return _number(
-        newest[0]
-    ), f"{whose or _UNKNOWN} (by a lease, which lapses {LAPSE_SECONDS:.0f} s after its last renewal)"
+    held = f"{whose or _UNKNOWN} (by a lease, which lapses {LAPSE_SECONDS:.0f} s after its last renewal)"
+    return _number(newest[0]), held
 
 
 def _number(path: Path) -> int:
@@ -150,7 +148,10 @@ def _server_time(folder: Path) -> float:
 
 
 def _machine() -> str:
-    """Return what no other machine has, and this one until it starts anew; its name where that is unknown."""
+    """Return what no other machine has, and this one until it starts anew.
+
+    Where that is unknown, it is this process's alone: of no holder it is then known that it died, and leases lapse.
+    """
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:

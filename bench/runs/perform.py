@@ -45,8 +45,7 @@ def perform(
 
     Raises:
         UsageError: such runs are to be made on a CPU here, and there is no ``force``; or were made by other code, and
-            there is no ``redo``; the folder cannot be written; or
-            this is one of several ranks.
+            there is no ``redo``; the folder cannot be written; or this is one of several ranks.
         Interrupted: on Ctrl-C, SIGTERM or SIGUSR1.
     """
     _require_one_rank()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from methods import masking
-from methods.compaction.groups import Groups, convolution
+from methods.compaction.groups import Groups, convolution, is_worth_spreading
 from methods.compaction.wires import Kind, Wire
 
 VECTOR = 8  # floats of a vector instruction; fewer channels take as long (measured: longer, in batch normalisation)
@@ -52,9 +52,8 @@ class Computed:
             own = filled(kept[groups.of[place]], whole)
             conv = convolution(encoder, wires[last])
             inputs = int(kept[groups.of[wires[last].reads[0]]].sum())
-            reads = inputs * conv.kernel_size[0] * conv.kernel_size[1]
             kept[groups.of[place]] = whole
-            if spreads(few=int(own.sum()), many=int(whole.sum()), reads=reads):
+            if is_worth_spreading(conv, inputs=inputs, few=int(own.sum()), many=int(whole.sum())):
                 kept[groups.of[place]], branches[place] = own, whole
         found = [kept[number] for number in groups.of]
         for place, wire in enumerate(wires):
@@ -75,17 +74,6 @@ def filled(channels: Tensor, among: Tensor) -> Tensor:
     found = channels.clone()
     found[(among & ~channels).nonzero().reshape(-1)[:missing]] = True
     return found
-
-
-def spreads(*, few: int, many: int, reads: int) -> bool:
-    """Tell whether a branch computes its own channels and puts them where they belong, or all channels of its sum.
-
-    Args:
-        few: channels of the branch.
-        many: channels of the sum.
-        reads: multiply-accumulates of one channel at one pixel.
-    """
-    return few * many < (many - few) * reads
 
 
 def _acting(encoder: nn.Module, wires: Sequence[Wire]) -> list[Tensor]:

@@ -59,6 +59,18 @@ def _last_convolution(encoder: nn.Module, wires: Sequence[Wire], readers: Counte
     return place if convolution(encoder, wires[place]).groups == 1 else None
 
 
+def is_worth_spreading(conv: nn.Conv2d, *, inputs: int, few: int, many: int) -> bool:
+    """Tell whether a branch takes fewer MACs if it computes few channels, and a 1x1 convolution puts them among many.
+
+    Args:
+        conv: the last one of the branch.
+        inputs: channels that it reads.
+        few: channels of the branch.
+        many: channels of the sum that it ends in, all of which it computes otherwise.
+    """
+    return few * many < (many - few) * inputs * conv.kernel_size[0] * conv.kernel_size[1]
+
+
 def convolution(encoder: nn.Module, wire: Wire) -> nn.Conv2d:
     """Return the convolution that makes a map."""
     conv = encoder.get_submodule(wire.path)

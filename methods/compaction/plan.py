@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from methods.compaction.channels import Channels, channels, is_read
-from methods.compaction.groups import Groups, convolution
+from methods.compaction.groups import Groups, convolution, is_worth_spreading
 from methods.compaction.wires import Kind, Wire, wires
 
 _LARGE = 0.1  # a constant that stays anyway carries the others, unless it is so much smaller than the largest
@@ -126,9 +126,7 @@ def _spreads(
         if not own.any():
             own[whole.nonzero()[0]] = True
         conv, inputs = convolution(encoder, wires[last]), int(kept[groups.of[wires[last].reads[0]]].sum())
-        few, many = int(own.sum()), int(whole.sum())
-        kernel = conv.kernel_size[0] * conv.kernel_size[1]
-        if few * many < (many - few) * inputs * kernel:
+        if is_worth_spreading(conv, inputs=inputs, few=int(own.sum()), many=int(whole.sum())):
             places = (whole.cumsum(0) - 1)[own]
             constant = torch.where(own, 0.0, known[place].constant.nan_to_num(0.0))[whole]
             spreads[place] = Spread(places=places, constant=constant)

@@ -47,7 +47,7 @@ class StaticMask(SparseMethod):
         self._level = setting.granularity.level(setting.density)
         self._allocation = allocation
 
-    def final_from(self, total_steps: int) -> int:  # noqa: ARG002
+    def final_from(self, total_steps: int) -> int:  # noqa: ARG002 (the same however long the run)
         """Return 0: masks are drawn once."""
         return 0
 

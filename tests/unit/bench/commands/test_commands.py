@@ -167,13 +167,13 @@ def test_what_other_code_made_in_hours_is_not_made_again_unasked(
     checkpoint.save(RunFolder.of(place.context.runs_dir, runs[1]).checkpoint, runs[1], known, "a machine", {})
     for module in (which_code, perform):
         monkeypatch.setattr(module, "code_of", lambda _run: Sources({"bench/training/loop.py": "new"}))
-    asked = {"hire": place.hire, "force": True}
+    make = functools.partial(perform.perform, runs, place.context, hire=place.hire, force=True, wants_gpu=True)
     with pytest.raises(UsageError) as refused:
-        perform.perform(runs, place.context, wants_gpu=True, **asked)  # type: ignore[arg-type]
+        make()
     said = "other code made 1 of the runs (bench/training/loop.py; trained for 2.0 hours) and began 1. Give --redo"
     assert str(refused.value).startswith(said)
     assert trained == []
-    perform.perform(runs, place.context, wants_gpu=True, redo=True, **asked)  # type: ignore[arg-type]
+    make(redo=True)
     assert len(trained) == 2
 
 
