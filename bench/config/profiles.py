@@ -105,10 +105,11 @@ class Profile:
         """
         shares = {} if data == STAND_IN else self.control_shares
         if density not in shares:
-            there = f"are known at {', '.join(f'd{each:.2f}' for each in shares)}" if shares else "there are none"
+            known = f"{', '.join(f'd{each:.2f}' for each in shares)} alone" if shares else "no density"
             raise RunError(
-                f"{SMALL_IMAGES} at density {density:g} on {data}: the smaller views of this profile {there}. Take "
-                "such a point, or set views.small_pixels and views.small_fraction of the dense cell."
+                f"{SMALL_IMAGES} at density {density:g} on {data}: how many steps see smaller views is settled at "
+                f"{known} there. Take such a point, or the dense cell, and set its views.small_pixels and "
+                "views.small_fraction."
             )
         return dataclasses.replace(views, control_pixels=self.control_pixels, control_fraction=shares[density])
 

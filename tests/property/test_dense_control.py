@@ -110,9 +110,9 @@ def test_more_steps_on_smaller_images_cost_less_and_the_share_found_is_the_neare
 
 def test_where_its_share_is_unknown_the_control_says_what_there_is() -> None:
     point = SparsitySpec(method="dense_small_images", granularity="element", density=0.3)
-    with pytest.raises(RunError, match=r"density 0\.3 on cifar10: .* are known at d0\.10, d0\.02\. Take"):
+    with pytest.raises(RunError, match=r"density 0\.3 on cifar10: .* is settled at d0\.10, d0\.02 alone there\. Take"):
         PROFILES["cpu"].run("simclr", point, "cifar10")
-    with pytest.raises(RunError, match=r"density 0\.02 on digits: .* there are none"):
+    with pytest.raises(RunError, match=r"density 0\.02 on digits: .* is settled at no density there"):
         PROFILES["smoke"].run("simclr", dataclasses.replace(point, density=0.02), "digits")
-    with pytest.raises(RunError, match="there are none"):
+    with pytest.raises(RunError, match="is settled at no density there"):
         PROFILES["gpu"].run("simclr", dataclasses.replace(point, density=0.10), "cifar10")
