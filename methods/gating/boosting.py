@@ -54,17 +54,20 @@ class BoostedConv2d(CountedConv2d):
         full: Tensor = self.normalisation(self.conv(images))
         if self.is_bypassed:
             on = torch.ones(full.shape[:2], dtype=torch.bool, device=full.device)
-            self.note(on, on.float().mean(1), overhead_macs=0)
+            self.note(on, lambda: on.float().mean(1), overhead_macs=0)
             return full
         saliency = functional.relu(self.predictor(proportions(images.abs().mean((2, 3)))))
         on = winners(saliency.detach(), self.kept)
         self._written.append(on)
-        share = on.float().mean(1)
-        if self._read is not None:
-            share = share * self._read[-1].float().mean(1)
-        self.note(on, share, overhead_macs=images[0].numel() + images.shape[1] + self.conv.out_channels)
+        overhead = images[0].numel() + images.shape[1] + self.conv.out_channels
+        self.note(on, lambda: self._share(on), overhead_macs=overhead)
         self.pay(saliency.sum(1).mean())
         return full * (saliency * on)[:, :, None, None]
+
+    def _share(self, on: Tensor) -> Tensor:
+        """Return the executed share ``[N]``: kept outputs x kept inputs."""
+        share = on.float().mean(1)
+        return share if self._read is None else share * self._read[-1].float().mean(1)
 
 
 class FeatureBoosting(CountedGates):

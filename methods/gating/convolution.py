@@ -60,11 +60,11 @@ class GatedConv2d(Gated):
         full: Tensor = self.conv(images)
         if self.is_bypassed:
             on = full.new_ones(()).expand(len(full), self.gate.slices, *full.shape[2:])
-            self.note(on, on[:, 0, 0, 0], overhead_macs=0)
+            self.note(on, lambda: on[:, 0, 0, 0], overhead_macs=0)
             return full
         base = self.base(images)
         gates = self.decide(self.gate, base)
-        self.note(gates, self.share(gates), overhead_macs=self.gate.overhead_macs(base))
+        self.note(gates, lambda: self.share(gates), overhead_macs=self.gate.overhead_macs(base))
         mixed: Tensor = _Mix.apply(full, base, gates)
         return mixed
 

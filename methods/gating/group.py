@@ -41,12 +41,12 @@ class HeadedConv2d(CountedConv2d):
         """Return ``[N, out_channels, H', W']``."""
         if self.is_bypassed:
             on = torch.ones((len(images), self.heads, self.channels), dtype=torch.bool, device=images.device)
-            self.note(on, on.float().mean((1, 2)), overhead_macs=0)
+            self.note(on, lambda: on.float().mean((1, 2)), overhead_macs=0)
             return self.conv(images)  # type: ignore[no-any-return]
         means = proportions(images.mean((2, 3)))  # never negative behind a ReLU
         saliency = torch.stack([predictor(means) for predictor in self.predictors], 1)
         on = winners(saliency.detach().flatten(0, 1), self.kept).view_as(saliency)
-        self.note(on, on.float().mean((1, 2)), overhead_macs=self._overhead_macs(images))
+        self.note(on, lambda: on.float().mean((1, 2)), overhead_macs=self._overhead_macs(images))
         self.pay(saliency.mean((0, 2)).sum())
         copies = images.unsqueeze(1) * (saliency * on)[..., None, None]
         return self.conv(copies.flatten(1, 2))  # type: ignore[no-any-return]

@@ -1,6 +1,7 @@
 """What every gated layer is, and how it gets into an encoder that knows nothing of gates."""
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -44,13 +45,22 @@ class Gated(nn.Module, abc.ABC):
         self.notes: list[Note] | None = None
 
     @torch.no_grad()
-    def note(self, gates: Tensor, shares: Tensor, *, overhead_macs: int) -> None:
-        """Say what this forward pass did. Every forward pass calls it once; see ``Note`` for the arguments."""
+    def note(self, gates: Tensor, shares: Callable[[], Tensor], *, overhead_macs: int) -> None:
+        """Say what this forward pass did. Every forward pass calls it once.
+
+        Args:
+            gates: ``[N, ...]``, on where above 0.
+            shares: returns those of ``Note``; not asked where nobody counts or collects, which costs a tenth of a pass.
+            overhead_macs: as in ``Note``.
+        """
+        if not self.training and self.notes is None:
+            return
+        executed = shares()
         if self.training:
-            self.tally[0] += shares.sum(dtype=torch.float64)
-            self.tally[1] += len(shares)
+            self.tally[0] += executed.sum(dtype=torch.float64)
+            self.tally[1] += len(executed)
         if self.notes is not None:
-            self.notes.append(Note(gates=gates > 0, shares=shares, overhead_macs=overhead_macs))
+            self.notes.append(Note(gates=gates > 0, shares=executed, overhead_macs=overhead_macs))
 
 
 def gated(encoder: nn.Module) -> dict[str, Gated]:

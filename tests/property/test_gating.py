@@ -252,6 +252,27 @@ def test_observing_changes_nothing() -> None:
     assert branches.online.training
 
 
+def test_shares_are_asked_for_where_somebody_counts_them() -> None:
+    """In training, and while notes are collected; a pass that only scores pays nothing for them."""
+    subject = encoder()
+    install(subject, groups=2)
+    (layer, *_) = gated(subject).values()
+    asked: list[bool] = []
+
+    def shares() -> Tensor:
+        asked.append(layer.training)
+        return torch.ones(2)
+
+    gates = torch.ones(2, 1)
+    layer.train().note(gates, shares, overhead_macs=0)
+    layer.eval().note(gates, shares, overhead_macs=0)
+    layer.notes = []
+    layer.note(gates, shares, overhead_macs=0)
+    assert asked == [True, False]
+    assert len(layer.notes) == 1
+    assert layer.tally.tolist() == [2.0, 2.0]
+
+
 @pytest.mark.parametrize(
     ("groups", "size", "message"),
     [
