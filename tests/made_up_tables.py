@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from bench.config.framework import BYOLSpec, SimCLRSpec
 from bench.config.profiles import PROFILES
-from bench.config.run import UNTRAINED, DataSpec, EncoderSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
+from bench.config.run import UNTRAINED, DataSpec, EncoderSpec, OptimizerSpec, Run
+from bench.config.sparsity import SparsitySpec
+from bench.config.views import ViewSpec
 from bench.judging.claims import Claim, Claims
 from bench.judging.tolerances import Tolerances
 from bench.judging.verdict import Margin

@@ -18,7 +18,9 @@ from bench.config.framework import (
     SupervisedSpec,
     VICRegSpec,
 )
-from bench.config.run import SMALL_IMAGES, DataSpec, EncoderSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
+from bench.config.run import SMALL_IMAGES, DataSpec, EncoderSpec, OptimizerSpec, Run
+from bench.config.sparsity import SparsitySpec
+from bench.config.views import ViewSpec
 from bench.data import dataset
 from bench.ticks import Tick, silent
 from bench.training import loop, parts

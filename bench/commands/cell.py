@@ -4,7 +4,8 @@ import dataclasses
 
 from bench.config.cell import parse_cell
 from bench.config.profiles import profile_of
-from bench.config.run import Run, SparsitySpec
+from bench.config.run import Run
+from bench.config.sparsity import SparsitySpec
 
 
 def run_of_cell(cell: str, *, profile: str, data: str, seed: int = 0, encoder: str = "") -> Run:

@@ -6,18 +6,9 @@ from dataclasses import dataclass, field
 
 from bench.config.published import cifar, imagenet100, imagenet100_resnet50, rebatched
 from bench.config.recipes import Recipe, digits, first_lessons
-from bench.config.run import (
-    SMALL_IMAGES,
-    STAND_IN,
-    UNTRAINED,
-    DataSpec,
-    EncoderSpec,
-    EvaluationSpec,
-    Pipeline,
-    Run,
-    SparsitySpec,
-    ViewSpec,
-)
+from bench.config.run import SMALL_IMAGES, STAND_IN, UNTRAINED, DataSpec, EncoderSpec, EvaluationSpec, Run
+from bench.config.sparsity import SparsitySpec
+from bench.config.views import Pipeline, ViewSpec
 from bench.errors import RunError, unknown
 
 RAMPED = ("gradual", "granet", "synchronized")  # go from dense to sparse; with or without another allocation's suffix

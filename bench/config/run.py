@@ -7,9 +7,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from bench.config.cell import Point, parse_point
-from bench.config.checks import at_least, fraction, named, one_of, positive, within
+from bench.config.checks import at_least, named, one_of, positive, within
 from bench.config.framework import ALWAYS_WRITTEN, FrameworkSpec
+from bench.config.sparsity import SparsitySpec
+from bench.config.views import ViewSpec
 from bench.errors import RunError
 
 STAND_IN = "digits"
@@ -17,7 +18,6 @@ UNTRAINED = "untrained"  # the floor of every table: a dense encoder that takes 
 SMALL_IMAGES = "dense_small_images"  # the dense control that learns from smaller images than the other rows
 ScoredSplit = Literal["test", "validation"]
 Stem = Literal["cifar", "imagenet"]
-Pipeline = Literal["batched-v1", "lightly"]
 Precision = Literal["32-true", "bf16-mixed"]
 
 
@@ -65,60 +65,6 @@ class EncoderSpec:
         named("encoder", name=self.name)
         positive("encoder", width=self.width)
         one_of("encoder", get_args(Stem), stem=self.stem)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ViewSpec:
-    """Which views.
-
-    Attributes:
-        pipeline: ``batched-v1`` (ours, on tensors) or ``lightly`` (Lightly's own transforms, per image).
-        recipe: a key of ``bench.views.recipes.RECIPES``, e.g. ``simclr``, ``byol``, ``digits``.
-        small_pixels: side that finished views are reduced to in the first steps; 0 leaves all steps at full size.
-        small_fraction: share of the optimizer steps, from the first one on, that see reduced views.
-        control_pixels: side that the views of a control's first steps are reduced to instead; 0 for all other rows.
-            What such steps save is counted against the views that the other rows have then.
-        control_fraction: share of the optimizer steps, from the first one on, that see views of that side.
-    """
-
-    pipeline: Pipeline
-    recipe: str
-    small_pixels: int = 0
-    small_fraction: float = 0.0
-    control_pixels: int = 0
-    control_fraction: float = 0.0
-
-    def __post_init__(self) -> None:
-        one_of("views", get_args(Pipeline), pipeline=self.pipeline)
-        named("views", recipe=self.recipe)
-        at_least("views", 0, small_pixels=self.small_pixels, control_pixels=self.control_pixels)
-        within("views", 0.0, 1.0, small_fraction=self.small_fraction, control_fraction=self.control_fraction)
-        for name, pixels, share in (
-            ("small", self.small_pixels, self.small_fraction),
-            ("control", self.control_pixels, self.control_fraction),
-        ):
-            if bool(pixels) is not bool(share):
-                raise RunError(
-                    f"views.{name}_pixels is {pixels} and {name}_fraction {share}: give both, the size of the first "
-                    "views and the share of the steps that see it, or neither."
-                )
-        if 0 < self.small_pixels <= self.control_pixels:
-            raise RunError(
-                f"views.control_pixels is {self.control_pixels} and small_pixels {self.small_pixels}: a control saves "
-                "by smaller views than the other rows have. Lower control_pixels."
-            )
-
-    def pixels_at(self, step: int, total_steps: int, *, as_control: bool = True) -> int:
-        """Return the side that the views of a step are reduced to; 0 leaves them whole.
-
-        Args:
-            step: counted from 0.
-            total_steps: of the run.
-            as_control: False: as rows have them that are no control.
-        """
-        if as_control and step < round(self.control_fraction * total_steps):
-            return self.control_pixels
-        return self.small_pixels if step < round(self.small_fraction * total_steps) else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,78 +118,6 @@ class OptimizerSpec:
             )
         if self.clip_lr and self.name != "lars":
             raise RunError(f"optimizer.clip_lr is set with {self.name}: only LARS has steps to clip.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SparsitySpec:
-    """Which sparse method, at which point. Fractions are of the run's optimizer steps.
-
-    Attributes:
-        reduction: dense MACs over gated MACs, for methods that gate activations; 0 for those that do not.
-        options: parameters of the method's own and their values, sorted by name; only those that differ from its
-            defaults.
-        compact_training: once no mask can bring a filter back, train on without computing those that are gone: the
-            same up to rounding, with fewer MACs.
-    """
-
-    method: str
-    granularity: str = "-"
-    density: float = 1.0
-    gap: float = 0.0
-    start_fraction: float = 0.30
-    end_fraction: float = 0.68
-    period_fraction: float = 1 / 40
-    reduction: float = 0.0
-    options: tuple[tuple[str, float | str], ...] = ()
-    compact_training: bool = False
-
-    def __post_init__(self) -> None:
-        named("sparsity", method=self.method, granularity=self.granularity)
-        object.__setattr__(self, "options", tuple((name, value) for name, value in self.options))  # lists, from JSON
-        names = [name for name, _ in self.options]
-        if names != sorted(set(names)):
-            raise RunError(f"sparsity.options names {names}: name each once, in alphabetical order.")
-        fraction("sparsity", density=self.density, period_fraction=self.period_fraction)
-        within("sparsity", -1.0, 1.0, gap=self.gap)
-        within("sparsity", 0.0, 1.0, start_fraction=self.start_fraction, end_fraction=self.end_fraction)
-        if self.density + self.gap <= 0.0:
-            raise RunError(
-                f"sparsity.gap is {self.gap} at density {self.density}: the target would keep nothing. Its density is "
-                "their sum, which must be above 0."
-            )
-        if self.start_fraction > self.end_fraction:
-            raise RunError(
-                f"sparsity.start_fraction is {self.start_fraction} and end_fraction {self.end_fraction}: the start "
-                "must not exceed the end."
-            )
-        if self.reduction:
-            at_least("sparsity", 1, reduction=self.reduction)
-            if self.density != 1.0 or self.gap:
-                raise RunError(
-                    f"sparsity.reduction is {self.reduction}, with density {self.density} and gap {self.gap}: gates "
-                    "skip activations; all weights stay. Leave density and gap out."
-                )
-
-    @classmethod
-    def at(cls, *, method: str, granularity: str, point: str) -> "SparsitySpec":
-        """Return a method at the point that a cell's name gives, e.g. ``d0.10+g0.30`` or ``t2.25``.
-
-        Raises:
-            RunError: no point has that name.
-        """
-        chosen = parse_point(point)
-        return cls(
-            method=method,
-            granularity=granularity,
-            density=chosen.density,
-            gap=chosen.gap,
-            reduction=chosen.reduction,
-        )
-
-    @property
-    def point(self) -> str:
-        """The last part of a cell's name: ``d0.10``, ``d0.10+g0.30`` with a density gap, ``t2.25`` with gates."""
-        return str(Point(density=self.density, gap=self.gap, reduction=self.reduction))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

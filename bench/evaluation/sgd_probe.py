@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.config.run import ViewSpec
+from bench.config.views import ViewSpec
 from bench.data.dataset import Split
 from bench.evaluation.features import require_finite
 from bench.evaluation.probe import Probe, Question

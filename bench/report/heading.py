@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from bench.config.run import Run, ViewSpec
+from bench.config.run import Run
+from bench.config.views import ViewSpec
 from bench.judging.judged_table import JudgedTable
 from bench.runs.record import Record
 from bench.sources import states

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.config.run import SparsitySpec
+from bench.config.sparsity import SparsitySpec
 from bench.runs import estimate
 from bench.speedup.stored import named, path_of
 from bench.speedup.timeline import POINTS, Course, Moment, States, course_of

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.config.profiles import PROFILES
-from bench.config.run import EncoderSpec, Run, SparsitySpec
+from bench.config.run import EncoderSpec, Run
+from bench.config.sparsity import SparsitySpec
 from bench.frameworks import FRAMEWORKS, Wiring
 from bench.speedup import zeros
 from bench.speedup.trace import trace

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.config.run import Run, SparsitySpec
+from bench.config.run import Run
+from bench.config.sparsity import SparsitySpec
 from bench.runs.folder import RunFolder
 from bench.runs.record import Record, RecordError
 from bench.speedup import trace

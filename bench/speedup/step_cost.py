@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 
 from bench.config.profiles import PROFILES
-from bench.config.run import SMALL_IMAGES, Run, SparsitySpec
+from bench.config.run import SMALL_IMAGES, Run
+from bench.config.sparsity import SparsitySpec
 from bench.data.dataset import Dataset, Split
 from bench.errors import RunError, UsageError, unknown
 from bench.speedup.contestants import Bare, Contestant, Loop, ViewsAlone

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.config.profiles import PROFILES
-from bench.config.run import Run, SparsitySpec
+from bench.config.run import Run
+from bench.config.sparsity import SparsitySpec
 from bench.files import ROOT
 from hardware.checks import HardwareError
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from bench.config.profiles import profile_of
-from bench.config.run import STAND_IN, SparsitySpec
+from bench.config.run import STAND_IN
+from bench.config.sparsity import SparsitySpec
 from bench.data.known import title_of
 from bench.tables.points import dense_points, sparse_points
 from bench.tables.spec import TableSpec

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.config.profiles import PROFILES
-from bench.config.run import STAND_IN, Run, SparsitySpec
+from bench.config.run import STAND_IN, Run
+from bench.config.sparsity import SparsitySpec
 from bench.data.known import title_of
 from bench.tables.points import dense_points
 from bench.tables.spec import TableSpec

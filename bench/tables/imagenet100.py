@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.config.profiles import Profile, profile_of
-from bench.config.run import SparsitySpec
+from bench.config.sparsity import SparsitySpec
 from bench.data.known import title_of
 from bench.errors import UsageError
 from bench.tables import cifar10, gating

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from bench.config.profiles import Profile
-from bench.config.run import UNTRAINED, SparsitySpec
+from bench.config.run import UNTRAINED
+from bench.config.sparsity import SparsitySpec
 
 DENSE = (UNTRAINED, "dense")
 

@@ -15,7 +15,7 @@ from typing import Any
 from lightly.transforms import MoCoV2Transform, SimCLRTransform, SimSiamTransform, VICRegTransform
 from lightly.transforms.byol_transform import BYOLTransform, BYOLView1Transform, BYOLView2Transform
 
-from bench.config.run import ViewSpec
+from bench.config.views import ViewSpec
 from bench.errors import RunError, unknown
 from bench.views.base import View, Views
 from bench.views.batched import BatchedViews

@@ -3,7 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from bench.config.run import DataSpec, EncoderSpec, ViewSpec
+from bench.config.run import DataSpec, EncoderSpec
+from bench.config.views import ViewSpec
 from bench.runs import job
 from bench.runs.context import Context
 from bench.ticks import silent

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.config.run import DataSpec, EncoderSpec, SparsitySpec
+from bench.config.run import DataSpec, EncoderSpec
+from bench.config.sparsity import SparsitySpec
 from methods.gating.control import TOLERANCE
 from tests.tiny import BATCH, pretrained, tiny_run
 

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.config.profiles import PROFILES, Profile
-from bench.config.run import EncoderSpec, Run, SparsitySpec, ViewSpec
+from bench.config.run import EncoderSpec, Run
+from bench.config.sparsity import SparsitySpec
+from bench.config.views import ViewSpec
 from bench.errors import RunError
 from bench.judging.references import load_references
 from bench.tables.control import ratios, share_at

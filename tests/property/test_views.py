@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F  # noqa: N812 - its usual name
 
-from bench.config.run import ViewSpec
+from bench.config.views import ViewSpec
 from bench.streams import stream_seed
 from bench.views import blur, recipes, resample
 from bench.views import pillow as views_pillow

@@ -6,7 +6,8 @@ import pytest
 from bench import sources as module
 from bench.config.code import code_of
 from bench.config.profiles import PROFILES
-from bench.config.run import UNTRAINED, SparsitySpec
+from bench.config.run import UNTRAINED
+from bench.config.sparsity import SparsitySpec
 from bench.evaluation.probes import PROBES
 from bench.files import ROOT
 from bench.frameworks import FRAMEWORKS

@@ -20,7 +20,9 @@ from bench.config.framework import (
     SupervisedSpec,
     VICRegSpec,
 )
-from bench.config.run import DataSpec, EncoderSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
+from bench.config.run import DataSpec, EncoderSpec, OptimizerSpec, Run
+from bench.config.sparsity import SparsitySpec
+from bench.config.views import ViewSpec
 from bench.errors import RunError
 
 RUN = Run(

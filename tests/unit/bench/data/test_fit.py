@@ -4,7 +4,7 @@ import pytest
 
 from bench.config.framework import SupervisedSpec
 from bench.config.profiles import PROFILES
-from bench.config.run import SparsitySpec
+from bench.config.sparsity import SparsitySpec
 from bench.data.fit import fitted, remarks
 from bench.data.known import KNOWN, Content, known_content
 from bench.tables import TABLES

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.config.run import SparsitySpec
+from bench.config.sparsity import SparsitySpec
 from bench.judging.judge import assemble
 from bench.judging.judged_table import JudgedTable
 from bench.judging.verdict import Verdict

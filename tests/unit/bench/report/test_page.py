@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.config.run import ViewSpec
+from bench.config.views import ViewSpec
 from bench.judging.judge import assemble
 from bench.judging.judged_table import JudgedTable
 from bench.report import show, write

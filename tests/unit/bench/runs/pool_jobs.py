@@ -16,7 +16,9 @@ from rich.console import Console
 
 from bench.config.code import code_of
 from bench.config.framework import SimCLRSpec
-from bench.config.run import DataSpec, EncoderSpec, OptimizerSpec, Run, SparsitySpec, ViewSpec
+from bench.config.run import DataSpec, EncoderSpec, OptimizerSpec, Run
+from bench.config.sparsity import SparsitySpec
+from bench.config.views import ViewSpec
 from bench.lanes import local
 from bench.lanes.local import LocalLane
 from bench.lanes.worker import work

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from bench.config.profiles import PROFILES
-from bench.config.run import SparsitySpec
+from bench.config.sparsity import SparsitySpec
 from bench.errors import UsageError
 from bench.judging.claims import load_claims
 from bench.judging.judge import assemble

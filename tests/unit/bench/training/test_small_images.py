@@ -8,7 +8,8 @@ import torch
 from lightly.models import ResNetGenerator
 from torch import nn
 
-from bench.config.run import EncoderSpec, Run, ViewSpec
+from bench.config.run import EncoderSpec, Run
+from bench.config.views import ViewSpec
 from bench.errors import RunError
 from bench.training import encoders, parts
 from bench.training.batches import Batches, reduced

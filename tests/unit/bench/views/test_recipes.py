@@ -10,7 +10,7 @@ from lightly.transforms.utils import IMAGENET_NORMALIZE
 from PIL import Image
 from torch import Tensor
 
-from bench.config.run import ViewSpec
+from bench.config.views import ViewSpec
 from bench.views import recipes
 from bench.views.base import View
 from bench.views.batched import BatchedViews
