@@ -73,9 +73,24 @@ def device(used: "torch.device", ranks: int = 1) -> dict[str, object]:
         "count": ranks,
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
+        "driver": _driver(),
         "tf32": bool(torch.backends.cudnn.allow_tf32),
         "peak_memory_bytes": torch.cuda.max_memory_allocated(used),
     }
+
+
+def _driver() -> str:
+    """Return the version of the GPU's driver, e.g. ``570.133.20``; ``unknown`` where its own tool does not tell.
+
+    It is in no class of environments: the kernels of PyTorch, cuBLAS and cuDNN come compiled for the GPU, so that the
+    driver loads them and rounds nothing; and with every update of it all stored runs would be of another class.
+    """
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60.0).stdout  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return next(iter(told.split()), "unknown")  # a line per GPU, all the same
 
 
 @functools.cache

@@ -1,7 +1,9 @@
 import importlib.metadata
 import platform
+from pathlib import Path
 
 import pytest
+import torch
 
 from bench import provenance
 from bench.provenance import cpu, env_class, is_same_class
@@ -57,3 +59,18 @@ def test_what_changes_bits_is_another_class(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_an_unknown_class_is_like_no_other() -> None:
     assert not is_same_class(None, None)
+
+
+def test_a_record_of_a_gpu_names_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the driver's tool says; nothing on a CPU. Nor is it in the class: the driver rounds nothing."""
+    here = torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "H100")
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 1)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.device(here)["driver"] == "unknown"
+    tool = tmp_path / "nvidia-smi"
+    for script, driver in (("echo 570.133.20; echo 570.133.20", "570.133.20"), ("exit 9", "unknown")):
+        tool.write_text(f"#!/bin/sh\n{script}\n")
+        tool.chmod(0o755)
+        assert provenance.device(here)["driver"] == driver
+    assert "driver" not in provenance.device(torch.device("cpu"))
