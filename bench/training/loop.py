@@ -39,7 +39,7 @@ def pretrain(
         The trained pair, its method and its history.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or ranks would start from different weights.
         CheckpointError: the checkpoint is unreadable or another run's.
     """
     spec, batches = run.optimizer, Batches(run, dataset, fabric)
@@ -56,6 +56,7 @@ def pretrain(
     optimizer = parts.optimizer_for(run, framework)
     warmup_steps = min(total_steps, round(spec.warmup_epochs * batches.steps_per_epoch))
     scheduler = rates.scheduler_for(optimizer, method.stages, warmup_steps=warmup_steps, total_steps=total_steps)
+    ranks.require_one_start(framework)
     module, optimizer = fabric.setup(framework, optimizer)
     module.mark_forward_method("loss")
     method.hold_out(normalise(dataset.held_out.seen.to(fabric.device)))

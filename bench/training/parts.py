@@ -22,7 +22,11 @@ from methods.setting import Setting
 
 
 def fabric_for(run: Run, *, device: str = "cpu", devices: int = 1, nodes: int = 1) -> Fabric:
-    """Return a launched Fabric. Buffers are never broadcast: that would hide masks that differ between ranks.
+    """Return a launched Fabric.
+
+    While it trains no buffer is broadcast: that would hide masks that differ between ranks, and give all ranks the
+    running statistics of rank 0. DDP broadcasts weights and buffers once, when it is set up, before a checkpoint gives
+    each rank back its own; by then ``ranks.require_one_start`` has found them equal.
 
     Args:
         run: whose precision it is.
@@ -43,7 +47,7 @@ def fabric_for(run: Run, *, device: str = "cpu", devices: int = 1, nodes: int = 
         accelerator=device,
         devices=devices,
         num_nodes=nodes,
-        strategy=DDPStrategy(broadcast_buffers=False) if devices * nodes > 1 else "auto",
+        strategy=DDPStrategy(forward_sync_buffers=False) if devices * nodes > 1 else "auto",
         precision=run.optimizer.precision,
     )
     fabric.launch()

@@ -5,14 +5,16 @@ parameters (FSDP) are out: they save memory from about a billion weights on, whe
 and masks, EMA targets and layer-wise learning rates need whole weights.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.distributed
 
+from bench.frameworks import Framework
 from bench.training import checkpoint
-from bench.training.state import Training, owned
+from bench.training.state import Training, TrainingError, owned
 from methods.gating.layer import gated
 
 _MASK = ".mask"  # equal on all ranks, so that rank 0's do
@@ -33,6 +35,27 @@ def agreed(flag: bool) -> bool:  # noqa: FBT001 - what is asked of every rank
     said = torch.tensor(int(flag), device=_device())
     torch.distributed.all_reduce(said, op=torch.distributed.ReduceOp.MAX)
     return bool(said)
+
+
+def require_one_start(framework: Framework) -> None:
+    """Demand that all ranks have built the same weights and masks. All ranks must call it, before DDP is set up.
+
+    Raises:
+        TrainingError: they differ, which DDP would hide: it gives all ranks what rank 0 has.
+    """
+    if size() == 1:
+        return
+    digest = hashlib.sha256()
+    for name, tensor in sorted(owned(framework).items()):
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    each: list[Any] = [None] * size()
+    torch.distributed.all_gather_object(each, digest.hexdigest())
+    apart = [str(rank) for rank, found in enumerate(each) if found != each[0]]
+    if apart:
+        raise TrainingError(
+            f"rank {', '.join(apart)}: weights or masks at the start are not those of rank 0, though the seed is the "
+            "same: the processors draw or rank numbers differently. Start all ranks on machines of one kind."
+        )
 
 
 def whole(training: Training) -> checkpoint.State | None:

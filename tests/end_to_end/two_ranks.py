@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ from bench.frameworks import Framework
 from bench.ticks import silent
 from bench.training import loop
 from bench.training import parts as training_parts
-from bench.training.state import Training
+from bench.training.state import Training, TrainingError
 from methods import GATES
 from tests import tiny
 from tests.strategies import has_gap
 from tests.tiny import dataset_of, gated_run, tiny_run
 
 RANKS = 2
+OWN = "running_statistics"  # of the images that a rank has seen, so its own
 GATHERING = ("simclr", "moco", "barlow_twins", "vicreg")
 
 
@@ -40,12 +42,18 @@ def run_of(framework: str, method: str) -> Run:
 
 def ended(run: Run, folder: Path, fabric: Fabric) -> dict[str, Any]:
     dataset, pair = trained_by(fabric, run, folder)
+    statistics = {name: each for name, each in pair.framework.named_buffers() if "running_" in name}
     trained = tiny.ended(run, dataset, pair)
     names = ("mask_digest", "mask_digest_target", "loss_digest", "update_steps", "samples_seen", "curves")
     facts = {name: trained.facts[name] for name in names}
     # Not the running statistics: batch normalisation sees its own rank's images.
     weights = b"".join(weight.detach().numpy().tobytes() for weight in trained.encoder.parameters())
-    return facts | {"weights": hashlib.sha256(weights).hexdigest(), "world_size": fabric.world_size}
+    digests = {"weights": hashlib.sha256(weights).hexdigest(), OWN: _digest(statistics)}
+    return facts | digests | {"world_size": fabric.world_size}
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    return hashlib.sha256(b"".join(each.numpy().tobytes() for each in tensors.values())).hexdigest()
 
 
 def trained_by(fabric: Fabric, run: Run, folder: Path) -> tuple[Dataset, Training]:
@@ -95,8 +103,27 @@ def normalised_by_rank() -> Iterator[None]:
         yield
 
 
+def started_apart(run: Run, folder: Path, fabric: Fabric) -> str:
+    """Return what is said of a start at which a single weight of the ranks differs."""
+    make = training_parts.framework_for
+
+    def drawn(run: Run, *, gather: bool) -> Framework:
+        made = make(run, gather=gather)
+        with torch.no_grad():
+            made.online.get_parameter("conv1.weight")[0, 0, 0, 0] += fabric.global_rank
+        return made
+
+    with patch.object(training_parts, "framework_for", drawn):
+        try:
+            trained_by(fabric, run, folder)
+        except TrainingError as error:
+            return str(error)
+    return "nothing"
+
+
 def train(folder: Path, *cells: str) -> None:
     """Train cells; each rank writes what they ended with."""
+    warnings.filterwarnings("error", message=".*_buffers", category=FutureWarning)  # DDP: options that will go
     torch.set_num_threads(1)
     runs = {cell: run_of(*cell.split("/")) for cell in cells}
     fabric = training_parts.fabric_for(next(iter(runs.values())), devices=RANKS)
@@ -105,8 +132,13 @@ def train(folder: Path, *cells: str) -> None:
         found[cell] = ended(run, folder, fabric)
         both: list[Any] = [None] * RANKS
         torch.distributed.all_gather_object(both, found[cell])
-        if both[0] != both[1]:  # at once: ranks that went apart wait for each other for ever in a later run
+        each_own = {rank.pop(OWN) for rank in both}
+        if (
+            both[0] != both[1] or len(each_own) != RANKS
+        ):  # at once: ranks that went apart wait for each other for ever in a later run
             sys.exit(f"{cell}: the ranks ended apart: {both}")
+        del found[cell][OWN]
+    found["apart"] = started_apart(run, folder / "apart", fabric)
     (folder / f"rank{fabric.global_rank}.json").write_text(json.dumps(found))
 
 

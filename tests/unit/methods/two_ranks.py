@@ -39,7 +39,8 @@ def digests(name: str, rank: int, *, tied: bool) -> list[str]:
     torch.manual_seed(1000 + rank)
     method = METHODS[name](setting_of(name))
     method.attach(pair, TOTAL)  # it may give a branch parameters of its own
-    wrapped = DistributedDataParallel(Framework(pair), broadcast_buffers=False)
+    # Nothing is broadcast when it is set up either: that would hide masks that differ from the start.
+    wrapped = DistributedDataParallel(Framework(pair), forward_sync_buffers=False, init_sync=False)
     optimizer = SGD(pair.online.parameters(), lr=0.1, momentum=0.9)
     data = torch.Generator().manual_seed(2000 + rank)
     seen = []
