@@ -41,12 +41,14 @@ def scores(
 ) -> tuple[dict[str, float], dict[str, object]]:
     """Return the percentages and the counts behind them.
 
+    Everything is computed on the encoder's device.
+
     Args:
         run: whose encoder it is.
         dataset: the bank is its train split, the queries are its test split.
         encoder: exported.
         queries: its features ``[N, F]`` of the test split, if they are known.
-        tick: called after every batch of images.
+        tick: called after every batch of images, and every iteration of a fit; may raise ``KeyboardInterrupt``.
 
     Raises:
         RunError: no such probe.
@@ -60,9 +62,15 @@ def scores(
     features.require_finite(bank, "the training images' features")
     features.require_finite(queries, "the scored images' features")
     labels = dataset.train.labels, dataset.test.labels
-    tick(0, 0, "probing")
     neighbours = knn.knn(
-        bank, labels[0], queries, labels[1], neighbours=spec.knn_neighbours, temperature=spec.knn_temperature
+        bank,
+        labels[0],
+        queries,
+        labels[1],
+        neighbours=spec.knn_neighbours,
+        temperature=spec.knn_temperature,
+        device=next(encoder.parameters()).device,
+        tick=tick,
     )
     question = Question(
         encoder=encoder,

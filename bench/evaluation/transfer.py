@@ -10,6 +10,7 @@ from bench.data.known import known_content
 from bench.evaluation import features
 from bench.evaluation.lbfgs_probe import LBFGS, linear_probe
 from bench.ticks import Tick, silent
+from bench.training.passes import told
 from bench.views.recipes import normalise
 
 
@@ -33,20 +34,22 @@ def transferred(
     Args:
         encoder: exported.
         datasets: name -> images; the probe is fitted on the train split, and scored on the test split.
-        tick: called before each data set.
+        tick: called after every batch of images, and every iteration of a fit; may raise ``KeyboardInterrupt``.
 
     Raises:
         NotFiniteError: a feature is not finite.
     """
     found: dict[str, float | int | str] = {}
     for name, dataset in datasets.items():
-        tick(0, 0, "probing")
-        bank, queries = (
-            features.features(encoder, split.seen, normalise=normalise) for split in (dataset.train, dataset.test)
-        )
+        with told(encoder, tick, "scoring"):
+            bank, queries = (
+                features.features(encoder, split.seen, normalise=normalise) for split in (dataset.train, dataset.test)
+            )
         features.require_finite(bank, f"the training images' features ({name})")
         features.require_finite(queries, f"the scored images' features ({name})")
-        correct = linear_probe(bank, dataset.train.labels, queries, dataset.test.labels)
+        device = next(encoder.parameters()).device
+        labels = dataset.train.labels, dataset.test.labels
+        correct = linear_probe(bank, labels[0], queries, labels[1], device=device, tick=tick)
         found |= {
             f"transfer_{name}_correct": correct,
             f"transfer_{name}_images": len(queries),

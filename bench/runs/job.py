@@ -76,6 +76,7 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
             # Several, where a run went on on another kind of machine: equal to no reference's, it repeats none.
             "env_class": " then ".join(trained.environments),
             "device": provenance.device(fabric.device, fabric.world_size),
+            "evaluated_on": next(ended.encoder.parameters()).device.type,
             "python": platform.python_version(),
             "host": platform.node(),
             "started": started.isoformat(timespec="seconds"),

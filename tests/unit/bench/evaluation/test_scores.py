@@ -4,14 +4,18 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from bench.data.dataset import Dataset, Split
 from bench.errors import RunError
 from bench.evaluation import features, knn, lbfgs_probe, scores, sgd_probe
+from bench.evaluation.logistic import STRENGTH, Logistic
 from bench.evaluation.probes import PROBES
+from bench.ticks import silent
 from bench.views.recipes import normalise
 from tests.tiny import tiny_run
+from tests.virtual_device import CUDA, virtual_cuda
 
 
 def clusters(seed: int, per_class: int, classes: int = 3) -> tuple[Tensor, Tensor]:
@@ -58,6 +62,70 @@ def test_knn_ignores_the_scale_of_features() -> None:
     one = knn.knn(bank, bank_labels, queries, labels, neighbours=5, temperature=0.1)
     other = knn.knn(100 * bank, bank_labels, 0.01 * queries, labels, neighbours=5, temperature=0.1)
     assert one == other
+
+
+def test_of_ties_the_first_wins() -> None:
+    """Of keys that are as near as each other, and of classes with as many votes: whatever the device does."""
+    keys = torch.eye(2).repeat_interleave(4, dim=0).T.contiguous()  # four keys of each of two directions
+    labels = torch.tensor([2, 1, 1, 0, 0, 2, 2, 2])
+    queries = torch.eye(2)
+    found = [knn.voted(queries, keys, labels, 3, count=count, temperature=0.1).tolist() for count in (1, 2, 4)]
+    assert found == [[2, 0], [1, 0], [1, 2]]  # 2 | 2 and 1 tie | 1 wins; 0 | 0 and 2 tie | 2 wins
+
+
+@pytest.mark.parametrize("shape", [(40, 3), (60, 2)])
+def test_a_device_finds_what_the_cpu_finds(shape: tuple[int, int]) -> None:
+    per_class, classes = shape
+    (bank, known), (queries, asked) = (clusters(seed, per_class, classes) for seed in (0, 1))
+    found = []
+    for device in (knn.CPU, CUDA):
+        with virtual_cuda():
+            nearest = knn.knn(bank, known, queries, asked, neighbours=12, temperature=0.3, device=device)
+            found.append((nearest, lbfgs_probe.linear_probe(bank, known, queries, asked, device=device)))
+    assert found[0] == found[1]
+    assert len(bank) / 2 < min(found[0]) < len(bank)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_probe_of_a_device_ends_at_scikit_learns_optimum(classes: int) -> None:
+    bank, known = clusters(0, 60, classes)
+    features, labels = bank.double(), known + 5  # a class may have any name
+    here = Logistic.fitted(features, labels, silent)
+    there = LogisticRegression(C=STRENGTH, tol=1e-12, max_iter=9999).fit(features.numpy(), labels.numpy())
+    best = torch.from_numpy(np.hstack([there.coef_, there.intercept_[:, None]]))
+    logits = features @ best[:, :-1].T + best[:, -1]
+    logits = logits if classes > 2 else torch.cat([torch.zeros_like(logits), logits], dim=1)
+    least = torch.nn.functional.cross_entropy(logits, known) + best[:, :-1].square().sum() / (2 * len(features))
+    assert float(least) <= here.loss <= float(least) + 1e-6
+    assert torch.allclose(here.weights, best, atol=0.02) if classes == 2 else True
+    assert here.classes(features).tolist() == there.predict(features.numpy()).tolist()
+
+
+@pytest.mark.parametrize("device", [knn.CPU, CUDA])
+def test_a_user_can_stop_the_probe_between_any_two_of_its_iterations(device: torch.device) -> None:
+    """A fit ended only when it had converged, or its worker was killed after 20 seconds."""
+    (bank, known), asked = clusters(0, 40), list[str]()
+
+    def told(_done: int, _total: int, phase: str = "training", /) -> None:
+        asked.append(phase)
+        if len(asked) == stop:
+            raise KeyboardInterrupt
+
+    def fit() -> int:
+        asked.clear()
+        return lbfgs_probe.linear_probe(bank, known, bank, known, device=device, tick=told)
+
+    with virtual_cuda():
+        stop = 0
+        correct, times = fit(), len(asked)
+        assert set(asked) == {"probing"}
+        assert times > 8
+        for stop in (1, times // 2, times):
+            with pytest.raises(KeyboardInterrupt):
+                fit()
+            assert len(asked) == stop
+        stop = 0
+        assert fit() == correct
 
 
 def test_the_majority_class_is_not_enough() -> None:
