@@ -3,8 +3,12 @@
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
+
+import pytest
+from hypothesis import Phase, settings
 
 os.environ |= {
     "OMP_NUM_THREADS": "1",
@@ -16,29 +20,13 @@ if "SPARSE_SSL_CACHE" not in os.environ:
     os.environ["SPARSE_SSL_CACHE"] = tempfile.mkdtemp(prefix="sparse-ssl-tests-")
     atexit.register(shutil.rmtree, os.environ["SPARSE_SSL_CACHE"], ignore_errors=True)
 
-# Where Python may leave no compiled files, hundreds of processes would compile the same modules, each anew.
-if sys.dont_write_bytecode:
-    sys.dont_write_bytecode, sys.pycache_prefix = False, tempfile.mkdtemp(prefix="sparse-ssl-tests-compiled-")
-    atexit.register(shutil.rmtree, sys.pycache_prefix, ignore_errors=True)
-    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-
-import signal
-
-import torch
-from hypothesis import Phase, settings
-
-from bench.lanes import local
-from tests.forked import Forks
+# Hundreds of processes import our modules. What Python compiles of them stays beside them, where git ignores it: a
+# folder elsewhere would have all of torch and its like compiled once more, half a minute a worker.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A job in the background, as CI may be, is born deaf to Ctrl-C, and so would be the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# Workers start in a moment instead of ten seconds. What is about the start itself takes the real ones (test_pool.py).
-local.NEW_PROCESSES = Forks  # type: ignore[assignment]
-
-torch.set_num_threads(1)
-torch.use_deterministic_algorithms(mode=True)
 
 # No deadlines: a shared machine is slow now and then, and that is no bug of ours.
 settings.register_profile("dev", max_examples=25, deadline=None)
@@ -47,3 +35,18 @@ settings.register_profile("ci", max_examples=100, deadline=None, derandomize=Tru
 MUTANT = (Phase.explicit, Phase.generate)
 settings.register_profile("mutant", max_examples=100, deadline=None, derandomize=True, database=None, phases=MUTANT)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Settle torch wherever tests run; a process that only deals them out to others goes without its seconds."""
+    if getattr(config.option, "dist", "no") != "no":
+        return
+    import torch  # noqa: PLC0415 - takes seconds
+
+    from bench.lanes import local  # noqa: PLC0415 - as above
+    from tests.forked import Forks  # noqa: PLC0415 - as above
+
+    # Workers start in a moment instead of ten seconds. What is about the start takes the real ones (test_pool.py).
+    local.NEW_PROCESSES = Forks  # type: ignore[assignment]
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(mode=True)
