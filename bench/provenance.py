@@ -35,9 +35,8 @@ def env_class(*, processor: str, threads: int, precision: str, ranks: int = 1) -
         precision: as Fabric names it.
         ranks: processes that share every batch: each normalises its own images.
     """
-    versions = "/".join(f"{name}{importlib.metadata.version(name)}" for name in LIBRARIES)
     together = f"/ranks{ranks}" if ranks > 1 else ""
-    return f"{platform.machine()}/{processor}/{versions}/t{threads}/{precision}{together}"
+    return f"{platform.machine()}/{processor}/{_versions()}/t{threads}/{precision}{together}"
 
 
 def is_same_class(one: object, other: object) -> bool:
@@ -91,6 +90,11 @@ def _driver() -> str:
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return next(iter(told.split()), "unknown")  # a line per GPU, all the same
+
+
+@functools.cache
+def _versions() -> str:
+    return "/".join(f"{name}{importlib.metadata.version(name)}" for name in LIBRARIES)
 
 
 @functools.cache

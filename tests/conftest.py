@@ -1,6 +1,7 @@
 """What every test stands on: one thread, deterministic algorithms, known Hypothesis settings."""
 
 import atexit
+import gc
 import os
 import shutil
 import signal
@@ -50,3 +51,9 @@ def pytest_configure(config: pytest.Config) -> None:
     local.NEW_PROCESSES = Forks  # type: ignore[assignment]
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
+
+
+def pytest_collection_finish() -> None:
+    """Let no later collection of garbage look at what is there now: statsmodels asks for one at every correction."""
+    gc.collect()
+    gc.freeze()

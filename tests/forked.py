@@ -1,7 +1,8 @@
-"""Processes that start in a moment: forks of one server, which has imported what is heavy and nothing of ours.
+"""Processes that start in a moment: forks of one server, which has imported what is heavy, and our modules.
 
 A new interpreter imports torch and Lightly for ten seconds before it reaches a line of ours. A fork of the server has
-them, imports our modules from the tree it is told, and is else a process like any other: killed, interrupted, failing.
+them, forgets our modules if it is told of another tree, and is else a process like any other: killed, interrupted,
+failing.
 """
 
 import contextlib
@@ -41,9 +42,12 @@ HEAVY = [
     "safetensors.torch",
     "tyro",
 ]
+ROOT = Path(__file__).resolve().parents[1]
+OURS = ("reading", "bench", "methods", "hardware", "tests")
 STREAMS = ("stdout", "stderr")
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(HEAVY)
+# The server looks for modules where it was started: elsewhere, our modules might be those of another tree.
+_SERVER.set_forkserver_preload([*HEAVY, *(["tests.preloaded"] if Path.cwd() == ROOT else [])])
 
 
 class Fork(ForkServerProcess):
@@ -186,6 +190,8 @@ def _command(
     if place is not None:
         os.chdir(place)
         sys.path.insert(0, str(place))
+        for name in [name for name in sys.modules if name.split(".")[0] in OURS]:
+            del sys.modules[name]
     _become(environment, (), os.getpgrp())
     target(*args)
 

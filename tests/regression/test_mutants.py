@@ -9,22 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.forked import Running
+from tests.forked import OURS, Running
 
 ROOT = Path(__file__).parents[2]
 MUTANTS: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("mutants.toml").read_text())
 TESTS_FAILED = 1  # pytest's exit code; a mutant that cannot even be imported gives another one
-OURS = ("reading", "bench", "methods", "hardware", "tests")
 SECONDS = 600.0
 
 
 def run_test(tree: Path, test: str) -> None:
-    """Run a test on a tree in this process, which then knows no module of ours from elsewhere, and exit as pytest does.
+    """Run a test on a tree in this process, which knows no module of ours from elsewhere, and exit as pytest does.
 
     Asserts are not rewritten: nobody reads what they compared, and rewriting costs a second.
     """
-    for name in [name for name in sys.modules if name.split(".")[0] in OURS]:
-        del sys.modules[name]
     sys.path[:] = [str(tree), *(place for place in sys.path if place not in {"", str(ROOT), str(tree)})]
     options = ["-q", "-x", "--assert=plain", "--disable-plugin-autoload", "-p", "_hypothesis_pytestplugin"]
     sys.exit(pytest.main([*options, "--hypothesis-profile=mutant", "-p", "no:unraisableexception", test]))
