@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from bench.config.run import Run
 from bench.speedup import drawn, peers
 from bench.speedup.drawn import Bools, Drawer
+from bench.speedup.gate_speed import how_skipped
+from bench.speedup.level import level
 from bench.speedup.timeline import States
 from bench.training import encoders
 from hardware.comparison import is_prunable
@@ -177,7 +179,7 @@ def _gates(kind: str, encoder: nn.Module, images: Tensor, rate: float) -> Subjec
         states=_gate_states(plain, images[:_SEEN]),
         trains=encoder,
         infers=skipping(plain),
-        how="open pixels are gathered",
+        how=f"open pixels alone, {how_skipped()}",
         how_trained="masked: everything is computed",
     )
 
@@ -224,23 +226,16 @@ def _open(encoder: nn.Module, images: Tensor, rate: float) -> None:
             assert statistics.running_var is not None
             statistics.running_mean.copy_(base.mean((0, 2, 3)))
             statistics.running_var.copy_(base.var((0, 2, 3)))
-            layer.gate.aim.copy_(_level(statistics(base), rate))
+            layer.gate.aim.copy_(level(statistics(base), rate))
         elif isinstance(layer, MaskedConv2d) and layer.unit is not None:
             unit = layer.unit
             logits = unit.window(inputs[0]) + unit.image(inputs[0].mean((2, 3)))[..., None, None]
-            unit.aim.copy_(_level(logits, rate))
+            unit.aim.copy_(level(logits, rate))
 
     handles = [layer.register_forward_pre_hook(set_threshold) for layer in gated(encoder).values()]
     encoder(images)
     for handle in handles:
         handle.remove()
-
-
-def _level(values: Tensor, rate: float) -> Tensor:
-    """Return what so large a share of all values exceeds; between two of them, so that rounding opens no gate."""
-    ordered = values.flatten().sort().values
-    place = min(max(1, round((1 - rate) * len(ordered))), len(ordered) - 1)
-    return (ordered[place - 1] + ordered[place]) / 2
 
 
 def _gate_states(encoder: nn.Module, images: Tensor) -> States:

@@ -1,10 +1,12 @@
 """Really skipping: gated layers, for inference, that compute only what their gates let through.
 
 The masked path of a gated layer computes everything and throws some of it away, as training must. Here outputs are
-computed at open pixels alone (``PixelConv``). Source: ours; the published code only masks.
+computed at open pixels alone: on a CPU with a C++ compiler by a compiled kernel (``OpenConv``), elsewhere in PyTorch
+(``PixelConv``). Source: ours; the published code only masks.
 """
 
 import copy
+import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping
 
@@ -12,21 +14,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from methods.gating.convolution import GatedConv2d
+from methods.gating import compiled
+from methods.gating.convolution import GatedConv2d, by_its_gate
+from methods.gating.gate import Gate
 from methods.gating.layer import gated, replace
 from methods.gating.mask_unit import MaskUnit
 from methods.gating.masked import MaskedConv2d
+from methods.gating.open_conv import OpenConv, Part, suits
 from methods.gating.pixels import PixelConv
+from methods.gating.quick_mask import QuickMask
 
 
 def skipping(encoder: nn.Module) -> nn.Module:
     """Return a copy of a gated encoder that computes the same, up to rounding, and skips what its gates close.
 
     Gates per pixel and slice (``GatedConv2d``) and spatial gates (``MaskedConv2d``) skip; layers whose gates are
-    bypassed stay as they are, dense.
+    bypassed stay as they are, dense. A gate whose value lies within rounding of its threshold may turn out otherwise.
+    Weights are packed here, once. Without a compiler, or off the CPU, PyTorch does the work, slower, and a warning says
+    so.
 
     Args:
-        encoder: as it was exported or loaded. The copy is in evaluation mode and for inference alone.
+        encoder: as it was exported or loaded, on the device that it shall stay on. The copy is in evaluation mode and
+            for inference alone.
 
     Raises:
         ValueError: it has no gates, or gates of a kind that decides per image, for which there is no faster path.
@@ -35,6 +44,8 @@ def skipping(encoder: nn.Module) -> nn.Module:
     layers = gated(made)
     if not layers:
         raise ValueError("the encoder has no gates: there is nothing to skip. Use it as it is.")
+    if why := next((found for layer in layers.values() if (found := why_not_compiled(layer.conv))), ""):
+        warnings.warn(f"gates are skipped in plain PyTorch, which is slower: {why}.", stacklevel=2)
     masked = {path: layer for path, layer in layers.items() if isinstance(layer, MaskedConv2d)}
     for path, layer in layers.items():
         if isinstance(layer, GatedConv2d):
@@ -58,12 +69,21 @@ def skipping(encoder: nn.Module) -> nn.Module:
     return made
 
 
+def why_not_compiled(conv: nn.Conv2d) -> str:
+    """Return why PyTorch computes a convolution's open pixels; nothing where the compiled kernel does."""
+    if not suits(conv):
+        return "the compiled kernel is for the CPU and single precision"
+    return compiled.missing()
+
+
 class Skipping(nn.Module):
-    """A layer with gates per pixel and slice of output channels: the base path everywhere, the whole where it is open.
+    """A layer with gates per pixel and slice of output channels: the base path everywhere, the rest where it is open.
+
+    The compiled kernel adds the rest; PyTorch computes the whole layer anew where it is open, a kernel row at a time.
 
     Args:
-        layer: in evaluation mode; slices of one channel are allowed, but gather a window per channel and pixel. It
-            must not change afterwards.
+        layer: in evaluation mode; slices of one channel are allowed, but open ones share pixels with their neighbours,
+            or gather a window per channel and pixel. It must not change afterwards.
 
     Raises:
         ValueError: the layer is in training mode, where gates depend on the batch.
@@ -73,7 +93,9 @@ class Skipping(nn.Module):
         super().__init__()
         _require_evaluation(layer)
         self.layer = layer
-        self.whole = PixelConv(layer.conv)
+        self.whole = PixelConv(layer.conv) if why_not_compiled(layer.conv) else None
+        if self.whole is None:
+            self.base, self.rest = (OpenConv(layer.conv, parts, adds=adds) for parts, adds in _base_and_rest(layer))
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -82,14 +104,23 @@ class Skipping(nn.Module):
         Args:
             images: ``[N, in_channels, H, W]``.
         """
+        if self.whole is not None:
+            return self._gathered(self.whole, images)
+        layer, output = self.layer, self.base.output(images)
+        if layer.decide is by_its_gate:
+            return self.base.write_gated(output, images, self.rest, _levels(layer.gate))
+        self.base.write(output, images, torch.ones_like(output[:, :1], dtype=torch.bool))
+        return self.rest.write(output, images, layer.decide(layer.gate, output) > 0)
+
+    def _gathered(self, whole: PixelConv, images: Tensor) -> Tensor:
         layer, size = self.layer, self.layer.gate.slice_channels
         base = layer.base(images)
         on = layer.decide(layer.gate, base) > 0
-        output, padded = base.permute(0, 2, 3, 1).contiguous(), self.whole.padded(images)
+        output, padded = base.permute(0, 2, 3, 1).contiguous(), whole.padded(images)
         rows = output.flatten(0, 2)
         for index in range(layer.gate.slices):
             first = index * size
-            self.whole.write(rows[:, first : first + size], padded, on[:, index], first)
+            whole.write(rows[:, first : first + size], padded, on[:, index], first)
         return output.permute(0, 3, 1, 2)
 
 
@@ -114,8 +145,14 @@ class SkippingMasked(nn.Module):
     ) -> None:
         super().__init__()
         _require_evaluation(layer)
-        self.whole = PixelConv(layer.conv, *_affine(layer.normalisation))
-        self.unit: MaskUnit | None = layer.unit
+        scale, shift = _affine(layer.normalisation)
+        is_compiled = not why_not_compiled(layer.conv)
+        self.whole: OpenConv | PixelConv = (
+            OpenConv(layer.conv, scale=scale, shift=shift) if is_compiled else PixelConv(layer.conv, scale, shift)
+        )
+        self.unit: MaskUnit | QuickMask | None = layer.unit
+        if is_compiled and layer.unit is not None:
+            self.unit = QuickMask(layer.unit)
         self._read, self._written, self._wider = read, written, wider
 
     @torch.no_grad()
@@ -130,6 +167,8 @@ class SkippingMasked(nn.Module):
             self._written.append(mask)
         for _ in range(self._wider):
             mask = functional.max_pool2d(mask, 3, stride=1, padding=1)
+        if isinstance(self.whole, OpenConv):
+            return self.whole.write(self.whole.output(images, fill=0.0), images, mask > 0)
         padded = self.whole.padded(images)
         output = images.new_zeros(len(images), *self.whole.size(padded), len(self.whole.bias))
         self.whole.write(output.flatten(0, 2), padded, mask[:, 0] > 0)
@@ -157,6 +196,32 @@ def _blocks(layers: Mapping[str, MaskedConv2d]) -> Iterator[list[tuple[str, Mask
         yield block
 
 
+def _base_and_rest(layer: GatedConv2d) -> Iterator[tuple[list[Part], bool]]:
+    """Give the base path's parts and the rest's, and whether they are added to what is there."""
+    outputs, inputs = layer.conv.out_channels, layer.conv.in_channels // layer.groups
+    every = range(layer.conv.in_channels)
+    groups = layer.groups if layer.partition == "blocks" else 1
+    size = outputs // groups
+    yield [Part(outputs=range(outputs), inputs=[every[:inputs]], group=size, shift=inputs if groups > 1 else 0)], False
+    thick = max(layer.gate.slice_channels, int(compiled.library().width()))
+    rest = []
+    for group in range(groups):
+        own = [each for each in (every[: group * inputs], every[(group + 1) * inputs :]) if each] or [every[:0]]
+        for first in range(group * size, (group + 1) * size, thick):
+            channels = range(first, min(first + thick, (group + 1) * size))
+            rest.append(Part(outputs=channels, inputs=own, group=len(channels)))
+    yield rest, True
+
+
+def _levels(gate: Gate) -> Tensor:
+    """Return what the sum of a slice's base path has to exceed, ``[slices]``."""
+    mean, variance = gate.normalisation.running_mean, gate.normalisation.running_var
+    assert mean is not None
+    assert variance is not None
+    deviation = (variance + gate.normalisation.eps).sqrt()
+    return gate.slice_channels * (mean + deviation * (gate.aim + gate.deviation))
+
+
 def _affine(normalisation: nn.Module | None) -> tuple[Tensor | None, Tensor | None]:
     """Return what a batch normalisation multiplies with and adds, per channel; nothing for what is none."""
     if not isinstance(normalisation, nn.BatchNorm2d):
@@ -173,4 +238,4 @@ def _require_evaluation(layer: nn.Module) -> None:
         raise ValueError("skipping is for inference: call `.eval()` first.")
 
 
-__all__ = ["Skipping", "SkippingMasked", "skipping"]
+__all__ = ["Skipping", "SkippingMasked", "skipping", "why_not_compiled"]

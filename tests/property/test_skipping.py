@@ -1,7 +1,10 @@
 """Laws of skipping (I68 to I70): what is computed at open pixels alone equals the masked dense computation."""
 
+import contextlib
 import copy
 from collections import deque
+from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 import torch
@@ -11,10 +14,12 @@ from torch import Tensor, nn
 
 from methods import GATES, GateSetting, masking
 from methods.branches import Branches
-from methods.gating.convolution import GatedConv2d
+from methods.gating import compiled
+from methods.gating.convolution import GatedConv2d, Partition
 from methods.gating.gate import ALL_ON, Gate
 from methods.gating.mask_unit import MaskUnit
 from methods.gating.masked import MaskedConv2d
+from methods.gating.open_conv import OpenConv
 from methods.gating.pixels import CHUNK, PixelConv
 from methods.gating.skipping import Skipping, SkippingMasked, skipping
 from tests.strategies import tiny_encoder
@@ -32,8 +37,22 @@ CONVS = st.fixed_dictionaries(
         "bias": st.booleans(),
     }
 )
+PARTITIONS = st.sampled_from(get_args(Partition))
 LAYOUTS = st.sampled_from([torch.contiguous_format, torch.channels_last])
 SIZES = st.tuples(st.integers(1, 4), st.integers(5, 8), st.integers(5, 8))  # images, height, width
+
+
+HAS_KERNEL = pytest.mark.skipif(bool(compiled.missing()), reason=compiled.missing())
+BOTH = pytest.mark.parametrize("way", [pytest.param("compiled", marks=HAS_KERNEL), "plain"])
+
+
+@contextlib.contextmanager
+def skipping_is(way: str) -> Iterator[None]:
+    """Whether the kernel or PyTorch skips what is prepared meanwhile."""
+    with pytest.MonkeyPatch.context() as patch:
+        if way == "plain":
+            patch.setattr(compiled, "missing", lambda: "a test says so")
+        yield
 
 
 def generator(seed: int) -> torch.Generator:
@@ -65,6 +84,61 @@ def test_open_pixels_get_the_convolution_and_others_stay(
     torch.testing.assert_close(found, expected)
 
 
+@HAS_KERNEL
+@SETTINGS
+@given(CONVS, SIZES, st.integers(1, 3), RATES, LAYOUTS, st.booleans(), st.integers(0, 10_000))
+@torch.no_grad()
+def test_the_kernel_gives_open_slices_of_pixels_the_convolution(
+    shape: dict[str, int],
+    size: tuple[int, int, int],
+    slices: int,
+    rate: float,
+    layout: torch.memory_format,
+    adds: bool,  # noqa: FBT001 (drawn)
+    seed: int,
+) -> None:
+    images, high, wide = size
+    conv = nn.Conv2d(**shape | {"out_channels": 7 * slices * shape["out_channels"]})  # type: ignore[arg-type]
+    scale, shift = torch.randn(2, conv.out_channels, generator=generator(seed))
+    maps = torch.randn(images, conv.in_channels, high, wide, generator=generator(seed)).contiguous(memory_format=layout)
+    quick = OpenConv(conv, scale=scale, shift=shift, adds=adds)
+    found = quick.output(maps).normal_(generator=generator(seed))
+    before, full = found.clone(), conv(maps) * scale[:, None, None] + shift[:, None, None]
+    if adds:
+        full = before + full - quick.bias[:, None, None]
+    is_open = torch.rand(images, slices, *full.shape[2:], generator=generator(seed)) < rate
+    assert quick.write(found, maps, is_open) is found
+    expected = torch.where(is_open.repeat_interleave(conv.out_channels // slices, 1), full, before)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+@HAS_KERNEL
+def test_threads_share_the_pixels() -> None:
+    conv, maps, threads = nn.Conv2d(3, 5, 3, padding=1), torch.randn(3, 3, 17, 19), torch.get_num_threads()
+    quick, is_open = OpenConv(conv), torch.rand(3, 1, 17, 19) < 0.7
+    once = quick.write(quick.output(maps, fill=0.0), maps, is_open)
+    try:
+        torch.set_num_threads(3)
+        assert torch.equal(quick.write(quick.output(maps, fill=0.0), maps, is_open), once)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(once) * 17 * 19 > 768  # more than are computed at once
+    torch.testing.assert_close(once, conv(maps) * is_open)
+
+
+@HAS_KERNEL
+def test_the_kernel_refuses_what_it_would_misread() -> None:
+    quick, maps = OpenConv(nn.Conv2d(3, 4, 3)), torch.randn(2, 3, 5, 5)
+    output, on = quick.output(maps), torch.ones(2, 1, 3, 3, dtype=torch.bool)
+    for wrong in ((output, on[:, :, 1:]), (output[:1], on), (output, on.float()), (output.contiguous(), on)):
+        with pytest.raises(ValueError, match="do not fit"):
+            quick.write(wrong[0], maps, wrong[1])
+    with pytest.raises(ValueError, match=r"images are torch.float64 on cpu.*before `skipping` prepares it"):
+        quick.write(output, maps.double(), on)
+    with pytest.raises(ValueError, match="only single-precision CPU convolutions"):
+        OpenConv(nn.Conv2d(4, 4, 3, groups=2))
+
+
 def test_more_pixels_than_are_gathered_at_once_are_all_computed() -> None:
     conv, maps = nn.Conv2d(2, 3, 3, padding=1), torch.randn(2, 2, 24, 24)
     at_pixels, found = PixelConv(conv), torch.zeros(2 * 24 * 24, 3)
@@ -74,19 +148,44 @@ def test_more_pixels_than_are_gathered_at_once_are_all_computed() -> None:
         torch.testing.assert_close(found.view(2, 24, 24, 3).permute(0, 3, 1, 2), conv(maps))
 
 
+@BOTH
 @SETTINGS
-@given(st.integers(1, 2), st.integers(1, 2), RATES, st.integers(1, 4), st.integers(0, 10_000))
+@given(st.integers(1, 2), PARTITIONS, st.integers(1, 2), RATES, st.integers(1, 4), st.integers(0, 10_000))
 @torch.no_grad()
 def test_a_layer_with_slices_skips_to_what_masking_gives(
-    slice_channels: int, stride: int, rate: float, images: int, seed: int
+    way: str, slice_channels: int, partition: Partition, stride: int, rate: float, images: int, seed: int
 ) -> None:
     conv = nn.Conv2d(8, 16, 3, stride=stride, padding=1, bias=seed % 2 == 0)
-    layer = GatedConv2d(conv, Gate(16, slice_channels), groups=4).eval()
+    layer = GatedConv2d(conv, Gate(16, slice_channels), groups=4, partition=partition).eval()
     maps = torch.randn(images, 8, 7, 6, generator=generator(seed))
     base = layer.base(maps)
     on = (torch.rand(images, 16 // slice_channels, *base.shape[2:], generator=generator(seed)) < rate).float()
     layer.decide = lambda _gate, _base: on
-    torch.testing.assert_close(Skipping(layer)(maps), layer(maps))
+    with skipping_is(way):
+        quick = Skipping(layer)
+    torch.testing.assert_close(quick(maps), layer(maps))
+
+
+@BOTH
+@SETTINGS
+@given(st.sampled_from([1, 4, 20]), st.sampled_from([1, 2]), PARTITIONS, st.floats(-1.0, 1.0), st.integers(0, 10_000))
+@torch.no_grad()
+def test_a_layer_that_skips_decides_as_its_gate_does(
+    way: str, slice_channels: int, groups: int, partition: Partition, aim: float, seed: int
+) -> None:
+    conv = nn.Conv2d(8, 40, 3, padding=1)
+    layer = GatedConv2d(conv, Gate(40, slice_channels), groups=groups, partition=partition).eval()
+    statistics = layer.gate.normalisation
+    assert statistics.running_mean is not None
+    assert statistics.running_var is not None
+    statistics.running_mean.normal_(generator=generator(seed))
+    statistics.running_var.uniform_(0.1, 0.3, generator=generator(seed))
+    layer.gate.deviation.normal_(generator=generator(seed))
+    layer.gate.aim.fill_(aim)
+    maps = torch.randn(2, 8, 9, 6, generator=generator(seed))
+    with skipping_is(way):
+        quick = Skipping(layer)
+    torch.testing.assert_close(quick(maps), layer(maps), rtol=1e-5, atol=1e-5)
 
 
 def block(stride: int, seed: int) -> tuple[list[MaskedConv2d], nn.Module]:
@@ -114,21 +213,27 @@ def normalisation(channels: int) -> nn.BatchNorm2d:
     return made
 
 
+@BOTH
 @SETTINGS
 @given(st.integers(1, 2), RATES, st.integers(1, 4), st.integers(0, 10_000))
 @torch.no_grad()
-def test_a_block_with_a_mask_skips_to_what_masking_gives(stride: int, rate: float, images: int, seed: int) -> None:
+def test_a_block_with_a_mask_skips_to_what_masking_gives(
+    way: str, stride: int, rate: float, images: int, seed: int
+) -> None:
     layers, between = block(stride, seed)
     maps = torch.randn(images, 4, 7, 8, generator=generator(seed))
     unit = layers[0].unit
     assert unit is not None
     logits = unit.window(maps) + unit.image(maps.mean((2, 3)))[..., None, None]
-    unit.aim.copy_(logits.flatten().quantile(1 - rate, interpolation="nearest") + (1.0 if rate == 0.0 else 0.0))
+    ends = torch.tensor([-torch.inf, *logits.flatten().sort().values.tolist(), torch.inf])
+    place = round((1 - rate) * logits.numel())
+    unit.aim.copy_(ends[place : place + 2].clamp(-1e3, 1e3).mean())  # between two logits: rounding opens no pixel
     marks = deque[Tensor](maxlen=1)
-    quick = [
-        SkippingMasked(layers[0], read=None, written=marks, wider=1),
-        SkippingMasked(layers[1], read=marks, written=None, wider=0),
-    ]
+    with skipping_is(way):
+        quick = [
+            SkippingMasked(layers[0], read=None, written=marks, wider=1),
+            SkippingMasked(layers[1], read=marks, written=None, wider=0),
+        ]
     expected = layers[1](between(layers[0](maps)))
     assert rate not in {0.0, 1.0} or bool((expected == 0).all()) == (rate == 0.0)
     torch.testing.assert_close(quick[1](between(quick[0](maps))), expected)
@@ -143,18 +248,22 @@ def gated_encoder(method: str, reduction: float = 1.2) -> nn.Module:
     return made.export(plain).eval()
 
 
+@BOTH
 @pytest.mark.parametrize("method", ["dual_gate", "channel_gate", "spatial_gate"])
 @torch.no_grad()
-def test_a_skipping_encoder_is_a_copy_that_computes_the_same(method: str) -> None:
+def test_a_skipping_encoder_is_a_copy_that_computes_the_same(method: str, way: str) -> None:
     encoder, maps = gated_encoder(method), torch.randn(3, 3, 8, 8)
     before = encoder(maps)
-    quick = skipping(encoder)
+    aloud = pytest.warns(UserWarning, match="in plain PyTorch, which is slower: a test says so")
+    with skipping_is(way), aloud if way == "plain" else contextlib.nullcontext():
+        quick = skipping(encoder)
     assert any(isinstance(module, Skipping | SkippingMasked) for module in quick.modules())
     assert not any(isinstance(module, Skipping | SkippingMasked) for module in encoder.modules())
     torch.testing.assert_close(quick(maps), before)
     assert torch.equal(encoder(maps), before)
 
 
+@HAS_KERNEL
 @pytest.mark.parametrize("method", ["dual_gate", "spatial_gate"])
 def test_what_is_never_gated_stays_dense(method: str) -> None:
     maps, encoder = torch.randn(2, 3, 8, 8), gated_encoder(method, 1.0)
@@ -174,9 +283,10 @@ def test_what_cannot_skip_is_refused() -> None:
         PixelConv(nn.Conv2d(4, 4, 3, groups=2))
 
 
-def test_a_gate_that_is_always_open_gives_the_dense_layer() -> None:
+@BOTH
+def test_a_gate_that_is_always_open_gives_the_dense_layer(way: str) -> None:
     layer = GatedConv2d(nn.Conv2d(8, 8, 3, padding=1), Gate(8, 2), groups=2).eval()
     layer.gate.aim.fill_(ALL_ON)
     maps = torch.randn(2, 8, 5, 5)
-    with torch.no_grad():
+    with torch.no_grad(), skipping_is(way):
         torch.testing.assert_close(Skipping(layer)(maps), layer.conv(maps))

@@ -1,0 +1,53 @@
+"""The kernel is built once, where there is a compiler; where there is none, the reason is said."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from methods.gating import compiled
+
+
+@pytest.fixture(autouse=True)
+def fixture_own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is built yet, and what a test finds is forgotten after it."""
+    monkeypatch.setenv("SPARSE_SSL_CACHE", str(tmp_path / "cache"))
+    compiled.library.cache_clear()
+    yield
+    compiled.library.cache_clear()
+
+
+def compiler(folder: Path, text: str) -> str:
+    path = folder / "compiler"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_without_a_compiler_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "/no/such/compiler")
+    assert compiled.missing() == "no C++ compiler: /no/such/compiler not found (CXX may name one)"
+    with pytest.raises(compiled.NoKernelError, match="no C"):
+        compiled.library()
+
+
+def test_what_a_compiler_complains_of_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = compiler(tmp_path, "echo warning: so; echo 'pixels.cpp:1: error: no such thing' >&2; exit 1")
+    monkeypatch.setenv("CXX", broken)
+    assert compiled.missing() == f"{broken} gave no kernel that runs: pixels.cpp:1: error: no such thing"
+
+
+def test_a_library_that_does_not_load_is_no_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes = 'for last; do :; done; case "$last" in *.so) echo nothing > "$last";; esac'
+    monkeypatch.setenv("CXX", compiler(tmp_path, writes))
+    assert "gave no kernel that runs" in compiled.missing()
+
+
+@pytest.mark.skipif(bool(compiled.missing()), reason=compiled.missing())
+def test_what_was_built_is_taken_again(tmp_path: Path) -> None:
+    assert int(compiled.library().width()) in {16, 32}
+    (built,) = (tmp_path / "cache/compiled").iterdir()
+    made = built.stat()
+    compiled.library.cache_clear()
+    assert compiled.missing() == ""
+    assert [path.stat() for path in (tmp_path / "cache/compiled").iterdir()] == [made]
