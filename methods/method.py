@@ -48,7 +48,6 @@ class GateFacts:
         target_share: the same of the target.
         facts: named properties, measured on the scored images; they replace the facts of the same name.
         features: ``[N, F]``, of the online encoder on the scored images, seen along the way.
-        target_features: the same of the target.
         maps: per branch and layer, ``BRANCH/LAYER``, fraction of gates on at each pixel of the first scored images.
     """
 
@@ -56,7 +55,6 @@ class GateFacts:
     target_share: float
     facts: Mapping[str, object]
     features: Tensor
-    target_features: Tensor
     maps: Mapping[str, Tensor]
 
 

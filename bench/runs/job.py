@@ -58,7 +58,8 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
     metrics, counts = scores(run, dataset, ended.encoder, ended.features, tick)
     if ended.target is not None:
         is_one = ended.target is ended.encoder
-        of_target = metrics if is_one else scores(run, dataset, ended.target, ended.target_features, tick)[0]
+        # Not by what it did beside the online encoder: a target that followed there decides by itself here.
+        of_target = metrics if is_one else scores(run, dataset, ended.target, None, tick)[0]
         counts |= {f"{name}_target": percent for name, percent in of_target.items()}
     counts |= transferred(ended.encoder, others, tick)
     masks = trained.masks | mask_file.packed("final", trained.framework) | mask_file.maps(ended.gates, dataset)

@@ -32,11 +32,6 @@ class Exported:
         """``[N, F]`` of the scored images, where they were made along the way."""
         return self.gates.features if self.gates else None
 
-    @property
-    def target_features(self) -> Tensor | None:
-        """The same, made by the target."""
-        return self.gates.target_features if self.gates else None
-
 
 def exported(trained: Training, images: Tensor, tick: Tick = silent) -> Exported:
     """Export a trained pair.

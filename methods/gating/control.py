@@ -269,7 +269,6 @@ class GatedMethod(SparseMethod):
             target_share=training_share(self.branches.target, target_budget, _overhead(seen.target, target_budget)),
             facts=facts,
             features=seen.features,
-            target_features=seen.target_features,
             maps={
                 f"{branch}/{path}": each
                 for branch, encoder in (("online", self.branches.online), ("target", self.branches.target))

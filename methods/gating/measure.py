@@ -87,14 +87,12 @@ class Observed:
         target: of the target.
         agreement: fraction of gates that are equal in both, per layer.
         features: float32 ``[N, F]`` on the CPU: what the online encoder made of the images.
-        target_features: the same of the target.
     """
 
     online: Activity
     target: Activity
     agreement: Mapping[str, float]
     features: Tensor
-    target_features: Tensor
 
 
 @torch.no_grad()
@@ -107,12 +105,11 @@ def observe(online: nn.Module, target: nn.Module, images: Tensor) -> Observed:
         images: ``[N, C, H, W]``, normalised, on the encoders' device.
     """
     sums: dict[str, Tensor] = {path: torch.zeros(5, dtype=torch.float64) for path in gated(online)}
-    overhead, features, target_features = [0, 0], list[Tensor](), list[Tensor]()
+    overhead, features = [0, 0], list[Tensor]()
     for part in images.split(BATCH):
         first, made = _seen(online, part)
-        second, made_by_target = (first, made) if target is online else _seen(target, part)
+        second, _ = (first, made) if target is online else _seen(target, part)
         features.append(made.float().cpu())
-        target_features.append(features[-1] if target is online else made_by_target.float().cpu())
         for path, note in first.items():
             other = second[path]
             sums[path] += _sums(note, other)
@@ -131,7 +128,6 @@ def observe(online: nn.Module, target: nn.Module, images: Tensor) -> Observed:
         ),
         agreement={path: mean[4] for path, mean in means.items()},
         features=torch.cat(features) if features else torch.empty(0),
-        target_features=torch.cat(target_features) if target_features else torch.empty(0),
     )
 
 
