@@ -1,7 +1,9 @@
 """Laws of the two branches, and of whole methods: I14, I18, I26 to I28, I41, I42, I44, and the exact null rows."""
 
 import copy
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -58,6 +60,29 @@ def attached(name: str, *, tied: bool, **changes: float) -> tuple[SparseMethod, 
     method = METHODS[name](setting_of(name, **changes))
     method.attach(pair, TOTAL)
     return method, pair, SGD(pair.online.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole:
+    """A run from its first step to its last, for several laws: they look at it, and change nothing.
+
+    Attributes:
+        history: digests of both masks at the start and after each step.
+        end: digests of both branches' weights at the end.
+    """
+
+    method: SparseMethod
+    pair: Branches
+    optimizer: Optimizer
+    history: tuple[tuple[str, str], ...]
+    end: tuple[str, str]
+
+
+@functools.cache
+def whole(name: str, *, tied: bool) -> Whole:
+    method, pair, optimizer = attached(name, tied=tied)
+    history = [digests(pair), *(digests(pair) for _ in train(method, pair, optimizer, steps=range(TOTAL)))]
+    return Whole(method=method, pair=pair, optimizer=optimizer, history=tuple(history), end=everything(pair))
 
 
 def range_of_the_ramp() -> tuple[int, ...]:
@@ -142,10 +167,8 @@ def test_gradients_of_both_views_reach_the_latent_through_their_own_masks() -> N
 
 @pytest.mark.parametrize(("name", "tied"), [pair for pair in PAIRS if pair[0] in EXACT])
 def test_counts_are_exact_and_nothing_changes_after_the_last_update(name: str, tied: bool) -> None:  # noqa: FBT001
-    method, pair, optimizer = attached(name, tied=tied)
-    history = [digests(pair)]
-    for _ in train(method, pair, optimizer, steps=range(TOTAL)):
-        history.append(digests(pair))  # noqa: PERF401 (one line a step)
+    run = whole(name, tied=tied)
+    method, pair, history = run.method, run.pair, run.history
     updates = method.facts().update_steps
     changed = tuple(step for step in range(TOTAL) if history[step + 1] != history[step])
     assert method.follows_weights or set(changed) <= set(updates)
@@ -171,22 +194,17 @@ def test_counts_are_exact_and_nothing_changes_after_the_last_update(name: str, t
 
 @pytest.mark.parametrize("name", [name for name in METHODS if not has_gap(name)])
 def test_the_target_mask_is_a_copy_unless_the_method_is_about_branches(name: str) -> None:
-    method, pair, optimizer = attached(name, tied=False)
-    for _ in train(method, pair, optimizer, steps=range(TOTAL)):
-        online, target = digests(pair)
+    for online, target in whole(name, tied=False).history[1:]:
         assert online == target
 
 
 @pytest.mark.parametrize(("name", "tied"), [pair for pair in dict(PAIRS).items() if pair[0] not in FIXED])
 def test_accumulation_does_not_move_the_updates(name: str, tied: bool) -> None:  # noqa: FBT001
     """In one kind of pair: when masks move is decided before there is one."""
-    steps = []
-    for accumulate in (1, 2):
-        method, pair, optimizer = attached(name, tied=tied)
-        for _ in train(method, pair, optimizer, steps=range(TOTAL), accumulate=accumulate):
-            pass
-        steps.append(method.facts().update_steps)
-    assert steps[0] == steps[1]
+    method, pair, optimizer = attached(name, tied=tied)
+    for _ in train(method, pair, optimizer, steps=range(TOTAL), accumulate=2):
+        pass
+    assert method.facts().update_steps == whole(name, tied=tied).method.facts().update_steps
 
 
 @pytest.mark.parametrize(("name", "tied"), PAIRS)
@@ -199,8 +217,6 @@ def test_resuming_at_any_step_changes_no_bit(name: str, tied: bool, stop: int) -
     saved = copy.deepcopy(
         (pair.online.state_dict(), pair.target.state_dict(), optimizer.state_dict(), method.state_dict())
     )
-    for _ in train(method, pair, optimizer, steps=range(stop, TOTAL)):
-        pass
     resumed, again, other = attached(name, tied=tied)
     again.online.load_state_dict(saved[0])
     again.target.load_state_dict(saved[1])
@@ -208,9 +224,10 @@ def test_resuming_at_any_step_changes_no_bit(name: str, tied: bool, stop: int) -
     resumed.load_state_dict(saved[3])
     for _ in train(resumed, again, other, steps=range(stop, TOTAL)):
         pass
-    assert everything(again) == everything(pair)
-    assert resumed.facts() == method.facts()
-    assert optimizer.state_dict()["state"].keys() == other.state_dict()["state"].keys()
+    undisturbed = whole(name, tied=tied)
+    assert everything(again) == undisturbed.end
+    assert resumed.facts() == undisturbed.method.facts()
+    assert undisturbed.optimizer.state_dict()["state"].keys() == other.state_dict()["state"].keys()
 
 
 @pytest.mark.parametrize(
