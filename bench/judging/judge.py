@@ -66,8 +66,7 @@ def assemble(
         ValueError: an outcome belongs to no cell of the table, or two to one run.
     """
     by_cell = _by_cell(spec, outcomes or ())
-    owners = _owners(spec, references)
-    kept = {run.cell: [item for item in references if owners.get(item.run_id) == run.cell] for run in spec.cells}
+    kept = _kept(spec, references)
     fresh = {cell: [item for item in found if isinstance(item, Record)] for cell, found in by_cell.items()}
     decided = {
         run.cell: _without_statistics(run, by_cell[run.cell], kept[run.cell], references, spec, tolerances)
@@ -143,6 +142,15 @@ def _owners(spec: TableSpec, records: Sequence[Record]) -> dict[str, str]:
     """Return cells by run id: a record is known by its name, which a knob that was added since then does not change."""
     seeds = {_seed(item) for item in records}
     return {dataclasses.replace(run, seed=seed).run_id: run.cell for run in spec.cells for seed in seeds}
+
+
+def _kept(spec: TableSpec, references: Sequence[Record]) -> dict[str, list[Record]]:
+    """Return the references of each cell. Each is asked once for its name, which takes a millisecond."""
+    kept: dict[str, list[Record]] = {run.cell: [] for run in spec.cells}
+    owners = _owners(spec, references)
+    for item in references:
+        kept.get(owners.get(item.run_id, ""), []).append(item)
+    return kept
 
 
 def _by_cell(spec: TableSpec, outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:

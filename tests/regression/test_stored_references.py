@@ -26,7 +26,11 @@ each_place = pytest.mark.parametrize("place", PLACES, ids="/".join)
 
 
 def _of_cell(run: Run, references: Sequence[Record]) -> list[Record]:
-    return [item for item in references if item.run_id == dataclasses.replace(run, seed=item.run.seed).run_id]
+    return [
+        item
+        for item in references
+        if item.run.cell == run.cell and item.run_id == dataclasses.replace(run, seed=item.run.seed).run_id
+    ]
 
 
 @functools.cache
