@@ -18,6 +18,9 @@ from methods.branches import Branches
 from tests.strategies import branches, images, loss_of, setting_of, takes
 
 TOTAL = 10
+# Each method in one kind of pair, now of shared weights, now of an average: both kinds many times over.
+TAKEN = {name: [tied for tied in (False, True) if takes(name, tied=tied)] for name in METHODS}
+CELLS = [(name, tied[index % len(tied)]) for index, (name, tied) in enumerate(TAKEN.items())]
 
 
 class Framework(nn.Module):
@@ -61,12 +64,7 @@ def main(folder: Path) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
     rank = torch.distributed.get_rank()
-    result = {
-        f"{name} {'tied' if tied else 'EMA'}": digests(name, rank, tied=tied)
-        for name in METHODS
-        for tied in (False, True)
-        if takes(name, tied=tied)
-    }
+    result = {f"{name} {'tied' if tied else 'EMA'}": digests(name, rank, tied=tied) for name, tied in CELLS}
     with mock.patch("torch.distributed.all_reduce"):
         result["mutation"] = digests("synchronized", rank, tied=False)
     torch.distributed.destroy_process_group()

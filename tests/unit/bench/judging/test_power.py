@@ -19,7 +19,7 @@ def _design(*, is_pooled: bool = True, sd: float = 1.0, delta: float = 1.5, new:
     )
 
 
-def _simulated(design: Design, shift: float, draws: int = 4000) -> list[dict[str, Verdict]]:
+def _simulated(design: Design, shift: float, draws: int = 2500) -> list[dict[str, Verdict]]:
     """Draw whole tables as the design says, cell "a" shifted, and judge them."""
     generator = np.random.default_rng(7)
     tables = []
