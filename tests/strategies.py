@@ -1,9 +1,11 @@
 """Strategies and small subjects that several test files share."""
 
+import contextlib
 import copy
 import dataclasses
 import functools
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import torch
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from lightly.models.utils import update_momentum
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from methods import GATES, METHODS, masking
+from methods import GATES, METHODS, macs, masking
 from methods.branches import Branches
 from methods.granularity import parse
 from methods.masking import Masks
@@ -25,6 +27,21 @@ POINTS = ((1.0, -0.9), (0.5, 0.5))  # (density, gap) of methods that are about o
 TIED_ALONE = frozenset({"unified_gate"})  # gates that refuse a target which does not learn
 GATE_PAIRS = [(name, tied) for name in GATES for tied in (True, False) if tied or name not in TIED_ALONE]
 FIXED = ("dense", "dense_narrow", "dense_small_images", "static_erk", "static_uniform")  # masks that are written once
+_COUNT, _COUNTED = macs.inference_macs, dict[tuple[object, ...], dict[str, int]]()
+
+
+@contextlib.contextmanager
+def counted_once() -> Iterator[None]:
+    """Count the MACs of each kind of encoder once in this process: that costs as much as a step; a run asks thrice."""
+
+    def remembered(encoder: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:
+        key = repr(encoder), tuple(each.shape for each in encoder.parameters()), image_shape
+        if key not in _COUNTED:
+            _COUNTED[key] = _COUNT(encoder, image_shape)
+        return dict(_COUNTED[key])
+
+    with patch.object(macs, "inference_macs", remembered):
+        yield
 
 
 def has_gap(method: str) -> bool:

@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench.config.framework import (
     BarlowTwinsSpec,
@@ -28,12 +27,11 @@ from bench.training.exported import Exported, exported
 from bench.training.facts import facts
 from bench.training.mask_file import maps, packed
 from bench.training.state import Training
-from methods import METHODS, macs
-from tests.strategies import DENSITIES, setting_of, shapes_of
+from methods import METHODS
+from tests.strategies import DENSITIES, counted_once, setting_of, shapes_of
 
 BATCH = 8  # images: what a test costs grows with it, and no law of a run asks for more
 SCORED = 100  # images that gates are measured on, of 500
-_COUNT, _COUNTED = macs.inference_macs, dict[tuple[object, ...], dict[str, int]]()
 
 FRAMEWORKS = {
     "simclr": SimCLRSpec(hidden_dim=16, output_dim=16, temperature=0.2),
@@ -111,16 +109,8 @@ class Pretrained(Exported):
 
 def pretrained(run: Run, folder: Path, tick: Tick = silent) -> Pretrained:
     images, fabric = dataset_of(run, folder / "cache"), parts.fabric_for(run)
-    with patch.object(macs, "inference_macs", _counted_once):
+    with counted_once():
         return ended(run, images, loop.pretrain(run, images, folder / "checkpoint.pt", fabric=fabric, tick=tick))
-
-
-def _counted_once(encoder: nn.Module, image_shape: tuple[int, int, int]) -> dict[str, int]:
-    """Count the MACs of each kind of encoder once in this process: a run asks thrice, which costs as much as a step."""
-    key = repr(encoder), tuple(each.shape for each in encoder.parameters()), image_shape
-    if key not in _COUNTED:
-        _COUNTED[key] = _COUNT(encoder, image_shape)
-    return dict(_COUNTED[key])
 
 
 def ended(run: Run, images: dataset.Dataset, trained: Training) -> Pretrained:

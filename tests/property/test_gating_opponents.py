@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -25,10 +26,16 @@ from methods.gating.measure import Budget, observe
 from methods.gating.residual import feeders
 from methods.gating.spatial import SpatialGate
 from methods.gating.winners import CountedConv2d, counts, proportions, winners
-from tests.strategies import GATE_PAIRS
+from tests.strategies import GATE_PAIRS, counted_once
 
 OPPONENTS = ("channel_gate", "feature_boosting", "group_gate", "spatial_gate")
 FEW = settings(max_examples=10)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def counting() -> Iterator[None]:
+    with counted_once():
+        yield
 
 
 def images(count: int = 6, seed: int = 0) -> Tensor:
