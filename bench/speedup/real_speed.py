@@ -15,7 +15,7 @@ from bench.frameworks import FRAMEWORKS, Wiring
 from bench.speedup import zeros
 from bench.speedup.trace import trace
 from bench.speedup.turns import Ratio, Speed, Speeds, speeds
-from bench.speedup.zeros import Subject
+from bench.speedup.zeros import TRAINED, Subject
 from bench.training import parts
 from bench.training.compaction import Compaction
 from hardware import comparison, presets
@@ -25,7 +25,6 @@ from methods.gating.masked import MaskedConv2d
 
 MACHINES = ("chip28nm", "element_core", "nm_core")  # those that skip zeros of weights
 BATCHES = (1, 64)
-TRAINED = 16  # images of a training step, two views each
 PIXELS = 32
 _LEAST_SECONDS = 0.02  # of a turn
 _DATA = "cifar10"  # whose recipe it is; the images are noise

@@ -3,18 +3,18 @@
 import dataclasses
 import functools
 import json
-import platform
 from collections.abc import Callable, Iterable
 
 import torch
 
+from bench import provenance
 from bench.report.grid import NOTHING, Column, grid
 from bench.report.markdown import titled_grid
-from bench.speedup import peers, real_speed
+from bench.speedup import peers, sparse_prop, zeros
 from bench.speedup.real_speed import MACHINES, PIXELS, Line, RealSpeed
 from bench.speedup.turns import Ratio, Speed
 
-SCHEMA = 1
+SCHEMA = 2  # since 2: machine
 _NOTES = (
     (
         "MACs saved: dense multiply-accumulates of an image over those needed, what gates cost included. A filter "
@@ -33,8 +33,8 @@ def page(found: RealSpeed) -> str:
     run, batches = found.run, sorted({count for line in found.lines for count in line.inference})
     head = [
         f"- network: {run.encoder.name} x {run.encoder.width:g}, random weights, {PIXELS}x{PIXELS} images of noise",
-        f"- here: {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}, torch {torch.__version__}, 1 thread",
-        f"- training step: SimCLR, {real_speed.TRAINED} images, two views each: forward, backward, optimizer",
+        f"- here: {machine()}",
+        f"- training step: SimCLR, {zeros.TRAINED} images, two views each: forward, backward, optimizer",
         f"- turns: {found.rounds} rounds of A, B, A, C, A, ...; A is the dense encoder; medians and 95 % intervals",
         *(
             f"- {name}: dense {found.dense[name]:.1f} ms of CPU time; noise, dense over dense: {_interval(noise)}"
@@ -43,7 +43,7 @@ def page(found: RealSpeed) -> str:
     ]
     notes = [
         *(f"- {each}" for each in _reasons(found.lines)),
-        *(f"- {each}" for each in (peers.missing(), *_NOTES) if each),
+        *(f"- {each}" for each in (peers.missing(), sparse_prop.missing(), *_NOTES) if each),
     ]
     table = titled_grid(grid("Speed-up over the dense encoder", _columns(batches), found.lines))
     return "\n".join(
@@ -61,10 +61,17 @@ def page(found: RealSpeed) -> str:
     )
 
 
+def machine() -> str:
+    """Return the class of the environment that everything was measured in: machine, processor, versions, one thread."""
+    processor = provenance.cpu(torch.backends.cpu.get_cpu_capability())
+    return provenance.env_class(processor=processor, threads=1, precision="32-true", ranks=1)
+
+
 def payload(found: RealSpeed) -> str:
     """Return the table as JSON, nothing rounded."""
     body = {
         "schema": SCHEMA,
+        "machine": machine(),
         "encoder": dataclasses.asdict(found.run.encoder),
         "rounds": found.rounds,
         "dense_cpu_milliseconds": dict(found.dense),

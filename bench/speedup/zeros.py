@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config.run import Run
-from bench.speedup import drawn, peers
+from bench.speedup import drawn, peers, sparse_prop
 from bench.speedup.drawn import Bools, Drawer
 from bench.speedup.gate_speed import how_skipped
 from bench.speedup.level import level
@@ -34,6 +34,7 @@ DENSITIES = (0.5, 0.25, 0.1)
 PATTERNS = ((2, 4), (1, 4), (1, 8))
 RATES = (0.5, 0.26, 0.1)  # of open gates; 0.26 is about what a reduction of 2.25 needs
 GROUPS = 4  # of the base path behind gates per pixel and slice
+TRAINED = 16  # images of a training step, two views each
 _SEEN = 8  # images whose gates the model is given
 _WARM = 3  # passes in which running statistics settle
 
@@ -92,6 +93,8 @@ def subjects(encoder: nn.Module, network: Workload, images: Tensor) -> Iterator[
     for density in DENSITIES:
         why = "torch has no convolution that leaves single zeros out"
         yield _weights(encoder, network, images, "element", density, drawn.element, why)
+    for density in DENSITIES if not sparse_prop.missing() else ():
+        yield _propagated(encoder, network, images, density)
     for kept, of in PATTERNS:
         why = "torch multiplies 2:4 patterns faster on CUDA GPUs alone" if of == 4 else "torch knows 2:4 patterns alone"
         yield _weights(encoder, network, images, f"{kept}:{of}", kept / of, _n_of_m(kept, of), why)
@@ -147,6 +150,25 @@ def _peer(encoder: nn.Module, network: Workload, images: Tensor, density: float)
         infers=small,
         how=f"{peers.PEER}: filters that are zero in all layers that a sum couples",
         how_trained="not measured",
+    )
+
+
+def _propagated(encoder: nn.Module, network: Workload, images: Tensor, density: float) -> Subject:
+    """Return what the peer makes of the same single zeros; it propagates no gradient to them."""
+    masked, kept = _masked(encoder, network, density, drawn.element)
+    whole = macs.inference_macs(masked, (images.shape[1], images.shape[2], images.shape[3]))
+    plain = masking.export(masked)
+    infers, how = sparse_prop.propagated(plain, images, trains=False)
+    trains, how_trained = sparse_prop.propagated(plain, images[:TRAINED], trains=True)
+    return Subject(
+        kind=f"element, {sparse_prop.PEER}",
+        rate=density,
+        macs_reduction=sum(whole.values()) / sum(macs.effective_macs(masked, whole).values()),
+        states=_states(kept),
+        trains=trains,
+        infers=infers,
+        how=how,
+        how_trained=f"{how_trained}, for masks that stay",
     )
 
 

@@ -1,5 +1,6 @@
 """``real-speed`` measures every kind of zeros beside the model. How long anything takes is no test."""
 
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 
 from bench.__main__ import main
 from bench.config.run import EncoderSpec
-from bench.speedup import peers, real_speed, zeros
+from bench.speedup import peers, real_speed, sparse_prop, zeros
 from bench.speedup.trace import trace
 from methods import masking
 from methods.gating.layer import gated
@@ -26,7 +27,10 @@ def fixture_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zeros, "RATES", (0.26,))
     monkeypatch.setattr(real_speed, "BATCHES", (2,))
     monkeypatch.setattr(real_speed, "TRAINED", 4)
+    monkeypatch.setattr(zeros, "TRAINED", 4)
     monkeypatch.setattr(peers, "_PACKAGE", "no_such_package")
+    monkeypatch.setattr(sparse_prop, "_PACKAGE", "nor_this_one")
+    sparse_prop.missing.cache_clear()
 
 
 def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *options: str, code: int = 0) -> str:
@@ -43,7 +47,10 @@ def test_every_kind_has_a_row_and_what_has_nothing_faster_says_why(
     said = call(capsys, monkeypatch, *options)
     assert said == (tmp_path / "tables/real-speed.md").read_text()
     assert "Torch-Pruning: skipped, because no_such_package is not installed here: pip install torch-pruning" in said
-    rows = {row["kind"]: row for row in json.loads((tmp_path / "tables/real-speed.json").read_text())["rows"]}
+    assert "SparseProp: skipped, because nor_this_one is not installed here: pip install setuptools" in said
+    table = json.loads((tmp_path / "tables/real-speed.json").read_text())
+    assert f"- here: {table['machine']}\n" in said.replace("\\", "")
+    rows = {row["kind"]: row for row in table["rows"]}
     assert tuple(rows) == KINDS
     for kind, row in rows.items():
         assert f"| {kind} | {row['rate']:g} | {row['macs_reduction']:.2f} |" in said
@@ -104,3 +111,25 @@ def test_the_peer_removes_what_is_zero_in_all_coupled_layers(monkeypatch: pytest
         for each in (encoder, small)
     )
     assert after == [count - 2 for count in before]
+
+
+def test_the_peer_computes_single_zeros_and_what_its_kernel_cannot_take_stays_dense(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("sparseprop", reason="an optional peer")
+    monkeypatch.undo()
+    sparse_prop.missing.cache_clear()
+    assert not sparse_prop.missing()
+    dense = torch.nn.Conv2d(8, 8, 3, padding=1, bias=False)
+    with torch.no_grad():
+        dense.weight *= torch.rand_like(dense.weight) < 0.3
+    for is_over_batch in (True, False):
+        sparse = importlib.import_module("sparseprop.modules").SparseConv2d.from_dense(dense, not is_over_batch)
+        layer = sparse_prop.Propagated(dense, sparse, is_over_batch=is_over_batch)
+        for count in (1, 8, 12, 16):
+            images = torch.randn(count, 8, 6, 6)
+            torch.testing.assert_close(layer(images), dense(images))
+    made, how = sparse_prop.propagated(torch.nn.Sequential(dense), torch.randn(8, 8, 6, 6), trains=True)
+    assert how.startswith("SparseProp in the ")
+    assert " of 1 layers" in how
+    made(torch.randn(8, 8, 6, 6)).sum().backward()
