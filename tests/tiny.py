@@ -109,7 +109,7 @@ class Pretrained(Exported):
 
 def pretrained(run: Run, folder: Path, tick: Tick = silent) -> Pretrained:
     images, fabric = dataset_of(run, folder / "cache"), parts.fabric_for(run)
-    with counted_once():
+    with counted_once():  # elsewhere than in end_to_end/, too
         return ended(run, images, loop.pretrain(run, images, folder / "checkpoint.pt", fabric=fabric, tick=tick))
 
 

@@ -78,7 +78,7 @@ def test_null_row_all_gates_on_is_dense(
 
 @pytest.mark.parametrize(("framework", "granularity"), [("simclr", "slice2"), ("byol", "element")])
 def test_dual_gates_meet_their_reduction_in_both_branches(framework: str, granularity: str, tmp_path: Path) -> None:
-    run = gated_run(framework, "dual_gate", 1.5, granularity=granularity, epochs=10, batch=24)
+    run = gated_run(framework, "dual_gate", 1.5, granularity=granularity, epochs=6, batch=24)
     facts = pretrained(run, tmp_path).facts
     assert facts["reduction_is_met"] is True
     curves = facts["curves"]
