@@ -13,7 +13,7 @@ from methods.gating.convolution import block_convolutions
 from methods.gating.layer import replace
 from methods.gating.residual import feeders, take_normalisation
 from methods.gating.setting import GateSetting
-from methods.gating.winners import CountedConv2d, CountedGates, counted, proportions, winners
+from methods.gating.winners import CountedConv2d, CountedGates, proportions, winners
 
 PENALTY = 1e-8  # lambda of the lasso on saliencies
 RAMP_START, RAMP_END = 1 / 4, 3 / 4  # of the run: no channel is skipped before, all that shall be after (ours)
@@ -101,7 +101,7 @@ class FeatureBoosting(CountedGates):
 
     def share(self, kept: Mapping[str, int]) -> float:
         """Return the executed share of the gated MACs: kept inputs x kept outputs."""
-        rates = {path: kept[path] / layer.channels for path, layer in counted(self.branches.online).items()}
+        rates = {path: kept[path] / channels for path, channels in self.channels.items()}
         inputs = {path: rates[feeder] for path, feeder in self._feeders.items()}
         macs = self._budget.layers
         return sum(macs[path] * rate * inputs.get(path, 1.0) for path, rate in rates.items()) / self._budget.gated

@@ -10,7 +10,7 @@ from methods.branches import Branches
 from methods.gating.convolution import block_convolutions
 from methods.gating.layer import replace
 from methods.gating.setting import GateSetting
-from methods.gating.winners import CountedConv2d, CountedGates, counted, proportions, winners
+from methods.gating.winners import CountedConv2d, CountedGates, proportions, winners
 
 HEADS = 4
 PENALTY = 1e-5  # weight of the saliencies' lasso
@@ -94,8 +94,8 @@ class GroupGate(CountedGates):
 
     def share(self, kept: Mapping[str, int]) -> float:
         """Return the executed share of the gated MACs."""
-        layers, macs = counted(self.branches.online), self._budget.layers
-        return sum(macs[path] * kept[path] / layer.channels for path, layer in layers.items()) / self._budget.gated
+        macs = self._budget.layers
+        return sum(macs[path] * kept[path] / each for path, each in self.channels.items()) / self._budget.gated
 
 
 def _predictors(encoder: nn.Module, seed: int) -> dict[str, nn.ModuleList]:

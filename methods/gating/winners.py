@@ -1,6 +1,7 @@
 """Gates that keep exactly k channels per image, and how many each layer keeps to spend what the network may."""
 
 import abc
+import functools
 import math
 from collections.abc import Callable, Mapping
 
@@ -76,12 +77,16 @@ class CountedGates(GatedMethod):
     @property
     def lowest_share(self) -> float:
         """That of one channel per choice."""
-        return self.share(dict.fromkeys(counted(self.branches.online), 1))
+        return self.share(dict.fromkeys(self.channels, 1))
+
+    @functools.cached_property
+    def channels(self) -> Mapping[str, int]:
+        """How many channels each layer has, in the order of the modules; once installed, that does not change."""
+        return {path: layer.channels for path, layer in counted(self.branches.online).items()}
 
     def begin(self, wanted: float) -> None:
         """Settle how many channels each layer keeps at the end of the ramp."""
-        channels = {path: layer.channels for path, layer in counted(self.branches.online).items()}
-        self._kept = counts(channels, self.share, wanted)
+        self._kept = counts(self.channels, self.share, wanted)
         self._keep(1.0)
 
     def before_forward(self, step: int) -> None:
@@ -156,8 +161,9 @@ def counts(channels: Mapping[str, int], share: Callable[[Mapping[str, int]], flo
     )
     for _, _, path in gains:
         kept[path] += 1
-        if abs(share(kept) - wanted) < distance:
-            best, distance = dict(kept), abs(share(kept) - wanted)
+        away = abs(share(kept) - wanted)
+        if away < distance:
+            best, distance = dict(kept), away
     return best
 
 
