@@ -28,6 +28,7 @@ class DecidingUnit(nn.Module):
         Args:
             logits: of any shape.
             noise: of the logistic noise in training, which is the difference of two Gumbel variables; ``None``: off.
+                Drawn where the generator is: on the logits' device nothing is copied.
             temperature: of the sigmoid.
         """
         margin = logits - self.aim
@@ -37,7 +38,7 @@ class DecidingUnit(nn.Module):
             found = torch.stack([logits.double().mean(), logits.double().square().mean()])
             self.moments.lerp_(found, STATISTICS)
         if noise is not None:
-            uniform = torch.rand(margin.shape, generator=noise).clamp(1e-6, 1 - 1e-6)
+            uniform = torch.rand(margin.shape, generator=noise, device=noise.device).clamp(1e-6, 1 - 1e-6)
             margin = margin + torch.logit(uniform).to(margin.device)
         soft = torch.sigmoid(margin / temperature)
         return (margin >= 0).to(soft.dtype) + (soft - soft.detach())  # in this order: 0. or 1. exactly

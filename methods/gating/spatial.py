@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from methods.branches import Branches
+from methods.draws import StepNoise
 from methods.gating.control import GatedMethod, Knob
 from methods.gating.convolution import block_convolutions
 from methods.gating.layer import gated, replace
@@ -46,7 +47,7 @@ class SpatialGate(GatedMethod):
     def __init__(self, setting: GateSetting) -> None:
         require_no_slices(setting, "spatially dynamic convolution")
         super().__init__(setting)
-        self._noise = torch.Generator()
+        self._noise = StepNoise(setting.seed)
         self._progress = 0.0
 
     @property
@@ -96,13 +97,11 @@ class SpatialGate(GatedMethod):
     def before_forward(self, step: int) -> None:
         """Say how far the run is, and seed the step's noise: a resumed run draws the same, each rank its own."""
         self._progress = step / self._total_steps
-        rank, ranks = 0, 1
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        self._noise.manual_seed((self.setting.seed * self._total_steps + step) * ranks + rank)
+        device = next(self.branches.online.parameters()).device
+        noise = self._noise.at(step, self._total_steps, device)
         for encoder in (self.branches.online, self.branches.target):
             for layer in _masked(encoder).values():
-                layer.noise = self._noise if self._progress < NOISE_END else None
+                layer.noise = noise if self._progress < NOISE_END else None
 
     def penalty(self) -> Tensor:
         """Return ``PENALTY`` times the budget's loss, averaged over views."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from methods.branches import Branches
+from methods.draws import StepNoise
 from methods.gating.channel_unit import ChannelUnit
 from methods.gating.control import GatedMethod, Knob
 from methods.gating.convolution import block_convolutions
@@ -99,7 +100,7 @@ class UnifiedGate(GatedMethod):
     def __init__(self, setting: GateSetting) -> None:
         require_no_slices(setting, "unification")
         super().__init__(setting)
-        self._noise = torch.Generator()
+        self._noise = StepNoise(setting.seed)
         self._progress = 0.0
 
     @property
@@ -165,12 +166,10 @@ class UnifiedGate(GatedMethod):
     def before_forward(self, step: int) -> None:
         """Say how far the run is, and seed the step's noise: a resumed run draws the same, each rank its own."""
         self._progress = step / self._total_steps
-        rank, ranks = 0, 1
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            rank, ranks = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        self._noise.manual_seed((self.setting.seed * self._total_steps + step) * ranks + rank)
+        device = next(self.branches.online.parameters()).device
+        noise = self._noise.at(step, self._total_steps, device)
         for layer in _inner(self.branches.online).values():
-            layer.noise = self._noise
+            layer.noise = noise
 
     def penalty(self) -> Tensor:
         """Return the losses of budget and bounds of the gated view, weighted as the authors do."""
