@@ -62,15 +62,19 @@ class LARS(Optimizer):
             steps = [weight.grad for weight in weights]
             if group["is_scaled"]:
                 steps = _scaled(weights, steps, acting, group)
-            velocities = []
+            moving = [(weight, each) for weight, each in zip(weights, steps, strict=True) if self._moves(weight)]
+            if moving:  # on lists: one launch on a device, not one for each weight
+                before = [self.state[weight]["momentum_buffer"] for weight, _ in moving]
+                torch._foreach_mul_(before, group["momentum"])
+                torch._foreach_add_(before, [each for _, each in moving])
             for weight, each in zip(weights, steps, strict=True):
-                state = self.state[weight]
-                if "momentum_buffer" in state:
-                    state["momentum_buffer"].mul_(group["momentum"]).add_(each)
-                else:
-                    state["momentum_buffer"] = each.clone()
-                velocities.append(state["momentum_buffer"])
+                if not self._moves(weight):
+                    self.state[weight]["momentum_buffer"] = each.clone()
+            velocities = [self.state[weight]["momentum_buffer"] for weight in weights]
             torch._foreach_add_(weights, velocities, alpha=-group["lr"])
+
+    def _moves(self, weight: nn.Parameter) -> bool:
+        return "momentum_buffer" in self.state[weight]
 
 
 def _scaled(
