@@ -11,16 +11,17 @@ Not seen are waits inside a library, kernels that the device lacks, and its roun
 """
 
 import contextlib
+import functools
+import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 CUDA = torch.device("cuda", 0)
 _ATEN = torch.ops.aten
@@ -39,6 +40,9 @@ _INDEXING = {
     _ATEN._index_put_impl_.default,
 }
 _MASKS = {torch.bool, torch.uint8}
+_ALLOCATING = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}  # no kernel
+_GENERATOR, _RAND = torch.Generator, torch.rand
+_OPTIMIZERS = sys.modules[torch.optim.Optimizer.__module__]  # torch.optim hides the module
 
 
 class MixedDevices(RuntimeError):  # noqa: N818 - what torch's own error is about
@@ -52,12 +56,12 @@ class Counts:
     Attributes:
         syncs: how often the host waited, by what for.
         copies: how often something was sent to the device, by how.
-        launches: operations that are no views.
+        launches: operations that are no views, by name; those on a list of tensors are one.
     """
 
     syncs: Counter[str] = field(default_factory=Counter)
     copies: Counter[str] = field(default_factory=Counter)
-    launches: int = 0
+    launches: Counter[str] = field(default_factory=Counter)
 
     def since(self, before: "Counts") -> "Counts":
         """Return what was done after ``before``."""
@@ -65,7 +69,7 @@ class Counts:
 
     def now(self) -> "Counts":
         """Return a copy."""
-        return Counts(self.syncs.copy(), self.copies.copy(), self.launches)
+        return Counts(self.syncs.copy(), self.copies.copy(), self.launches.copy())
 
 
 _counts = Counts()
@@ -127,12 +131,38 @@ class OnDevice(Tensor):
         return _done(func, args, kwargs or {})
 
 
+class DeviceGenerator(torch.Generator):
+    """A generator of the device; it draws what one of the host would."""
+
+    device = property(lambda _: CUDA)
+
+    @staticmethod
+    def of(device: Any = "cpu") -> torch.Generator:
+        """Return what ``torch.Generator(device)`` would."""
+        return DeviceGenerator() if _names_cuda(device) else _GENERATOR(device)
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> "DeviceGenerator":
+        made = DeviceGenerator()
+        made.set_state(self.get_state())
+        return made
+
+
+def _drawn(*shape: Any, generator: Any = None, device: Any = None, **options: Any) -> Tensor:
+    """Be ``torch.rand``, which would not know a generator of this device."""
+    if not isinstance(generator, DeviceGenerator):
+        return _RAND(*shape, generator=generator, device=device, **options)
+    if not _names_cuda(device):
+        raise MixedDevices("a generator of the device draws no numbers on the host")
+    _counts.launches["rand"] += 1
+    return OnDevice(_RAND(*shape, generator=generator, **options))
+
+
 class _Factories(TorchDispatchMode):
     """Sends what names the device, or a tensor of it, there."""
 
     def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if _names_cuda(kwargs.get("device")) or any(isinstance(each, OnDevice) for each in tree_leaves((args, kwargs))):
+        if _names_cuda(kwargs.get("device")) or any(isinstance(each, OnDevice) for each in _leaves(args, kwargs)):
             return _done(func, args, kwargs)
         return func(*args, **kwargs)
 
@@ -145,23 +175,23 @@ def _done(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return _copied(func, args[0], here, to=args[0].device if device is None else torch.device(device))
     if func is _ATEN.copy_.default:
         return _filled(*args[:2])
-    leaves = tree_leaves((args, kwargs))
+    leaves = _leaves(args, kwargs)
     tensors = [each for each in leaves if isinstance(each, Tensor)]
-    if any(isinstance(each, torch.Generator) for each in leaves):
+    if any(isinstance(each, _GENERATOR) for each in leaves):
         raise MixedDevices(f"{func}: a generator of the host draws no numbers on the device")
     _require_one_device(func, args, tensors)
     if func in _SYNCING:
         _counts.syncs[_SYNCING[func]] += 1
-    made = func(*tree_map(_held, args), **tree_map(_held, here))
-    _counts.launches += not _is_view(func)
+    made = func(*_mapped(_held, args), **{name: _mapped(_held, value) for name, value in here.items()})
+    _launched(func)
     if func._schema.is_mutable and isinstance(made, Tensor):
         return next(each for each in tensors if _held(each) is made)  # what was changed in place, not a new tensor
-    return made if device is not None and not _names_cuda(device) else tree_map(_sent, made)
+    return made if device is not None and not _names_cuda(device) else _mapped(_sent, made)
 
 
 def _copied(func: Any, source: Tensor, options: dict[str, Any], *, to: torch.device) -> Tensor:
     made: Tensor = func(_held(source), **options)
-    _counts.launches += 1
+    _launched(func)
     if not _names_cuda(to):
         _counts.syncs["copy to the host"] += isinstance(source, OnDevice)
         return made
@@ -170,13 +200,19 @@ def _copied(func: Any, source: Tensor, options: dict[str, Any], *, to: torch.dev
 
 
 def _filled(target: Tensor, source: Tensor) -> Tensor:
-    _counts.launches += 1
+    _counts.launches["copy_"] += 1
     if isinstance(source, OnDevice) and not isinstance(target, OnDevice):
         _counts.syncs["copy to the host"] += 1
     elif isinstance(target, OnDevice) and not isinstance(source, OnDevice):
         _counts.copies["copy_"] += 1
     _held(target).copy_(_held(source))
     return target
+
+
+def _launched(func: Any) -> None:
+    name = func.overloadpacket.__name__
+    if name not in _ALLOCATING and not _is_view(func):
+        _counts.launches[name] += 1
 
 
 def _require_one_device(func: Any, args: Any, tensors: list[Tensor]) -> None:
@@ -196,6 +232,20 @@ def _require_one_device(func: Any, args: Any, tensors: list[Tensor]) -> None:
         raise MixedDevices(f"{func}: tensors of cuda:0 and of the host (shapes {shapes})")
 
 
+def _leaves(args: Any, kwargs: dict[str, Any]) -> list[Any]:
+    """Return what tuples and lists hold: other containers no operation has, and PyTorch's own walk takes far longer."""
+    found, todo = list[Any](), [*args, *kwargs.values()]
+    for each in todo:
+        (todo if type(each) in {tuple, list} else found).extend(each if type(each) in {tuple, list} else (each,))
+    return found
+
+
+def _mapped(act: Callable[[Any], Any], value: Any) -> Any:
+    """Return tuples and lists with ``act`` done to each of what they hold."""
+    kind = type(value)
+    return kind([_mapped(act, each) for each in value]) if kind is tuple or kind is list else act(value)
+
+
 def _held(value: Any) -> Any:
     return value.held if isinstance(value, OnDevice) else value
 
@@ -208,6 +258,7 @@ def _names_cuda(device: Any) -> bool:
     return device is not None and torch.device(device).type in {"cuda", "meta"}
 
 
+@functools.cache
 def _is_view(func: Any) -> bool:
     returned = [each.alias_info for each in func._schema.returns]
     return func is _ATEN.detach.default or any(each is not None and not each.is_write for each in returned)
@@ -231,6 +282,10 @@ def virtual_cuda() -> Iterator[Counts]:
             patch.object(torch.cuda, "mem_get_info", lambda _: (2**40, 2**40)),
             patch.object(Tensor, "pin_memory", lambda self, *_: self),
             patch.object(torch, "tensor", made),
+            patch.object(torch, "Generator", DeviceGenerator.of),
+            patch.object(torch, "rand", _drawn),
+            # Optimizers take a list of tensors at once where these are PyTorch's own.
+            patch.object(_OPTIMIZERS, "_foreach_supported_types", [Tensor, nn.Parameter, OnDevice]),
             _Factories(),  # type: ignore[no-untyped-call]
         ):
             yield _counts

@@ -1,124 +1,148 @@
-"""On a device, runs mix no places, and a step waits for nothing that it need not: a budget of host syncs."""
+"""On a device, runs mix no places, and steps have budgets of waits, copies and launches."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.utils._pytree import tree_map
+from torch import nn
 
 from bench.config.run import Run
-from bench.training import checkpoint, loop, parts
-from bench.training.state import Training
-from methods import GATES
+from bench.frameworks import FRAMEWORKS
+from bench.ticks import silent
+from bench.training import loop, parts
+from methods import GATES, METHODS
+from methods.draws import StepNoise
+from methods.gating.mask_unit import MaskUnit
 from tests.end_to_end.test_paper_parts import with_paper_parts
+from tests.on_device import IMAGES, walked
+from tests.strategies import TIED_ALONE, has_gap, takes
 from tests.tiny import dataset_of, gated_run, tiny_run
-from tests.virtual_device import CUDA, Counts, MixedDevices, OnDevice, virtual_cuda
+from tests.virtual_device import CUDA, MixedDevices, OnDevice, virtual_cuda
 
-SYNCS_OF_WEIGHTS, SYNCS_OF_GATES = 2, 6  # of a step on which no mask and no knob moves
-COPIES = 4  # of a step, from the host: labels' places, views' parameters and rows
-PAIRS = (
-    ("simclr", "synchronized"),
-    ("byol", "rigl"),
-    ("moco", "gradual"),
-    ("simclr", "dual_gate"),
-    ("byol", "channel_gate"),
+STEPS, STOPS_AT = 4, 2
+# Of a step on which no mask and no knob moves. Copies are from the host: labels' places, views' parameters and rows.
+WAITS, COPIES = 2, 4
+LAUNCHES_OF_WEIGHTS, LAUNCHES_OF_GATES = 700, 1650
+LAUNCHES = {"feature_boosting": 1850, "group_gate": 2850}  # of gates with more to decide
+WAITS_OF = {"vicreg": 5}  # Lightly's covariance loss, which no table needs, indexes by a mask
+# Masks move, or groups are ranked, in every step of so short a run: it has no step that only trains.
+ALWAYS_MOVE = (
+    *("set_itop", "rigl_itop", "gradual_early", "ticket", "momentum_pruning"),
+    *("sr_ste", "sr_ste_transposable", "group_lasso"),
+)
+# Where a ramp or a period may be set, so that the second step only trains; some methods have windows of their own.
+WINDOWS: tuple[dict[str, Any], ...] = (
+    {"start_fraction": 0.5, "end_fraction": 0.7, "period_fraction": 0.75},
+    {"period_fraction": 0.75},
+    {},
 )
 
 
-class OneDevice:
-    """What the loop asks of Fabric, with the virtual device."""
+def pairs() -> list[tuple[str, str]]:
+    """Return every method and every gate once, by turns with every framework that can have it.
 
-    device, world_size, global_rank, is_global_zero = CUDA, 1, 0, True
-
-    def setup(self, module: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
-        module.mark_forward_method = lambda _: None  # type: ignore[assignment]
-        return module, optimizer
-
-    @contextlib.contextmanager
-    def autocast(self) -> Iterator[None]:
-        yield
-
-    @contextlib.contextmanager
-    def no_backward_sync(self, _module: nn.Module, *, enabled: bool) -> Iterator[None]:
-        del enabled
-        yield
-
-    def backward(self, loss: Tensor) -> None:
-        loss.backward()
-
-    def all_reduce(self, tensor: Tensor) -> Tensor:
-        return tensor
-
-
-def on_host(state: Any) -> Any:
-    """Return what a checkpoint gives back: it is read into the host's memory, wherever it was written from."""
-    return tree_map(lambda each: each.held.detach().clone() if isinstance(each, OnDevice) else each, state)
-
-
-def quiet_steps(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Counts]:
-    """Train a run on the virtual device, in two parts; return what each step did on which no mask and no knob moved.
-
-    Not of the first of each part, before which everything is put on the device, nor of those behind which masks are
-    noted.
+    All pairs of the tables, 166, would take four minutes.
     """
-    save = checkpoint.save
-
-    def saved(path: Path, run: Run, data_fingerprint: str, env_class: str, state: checkpoint.State) -> None:
-        save(path, run, data_fingerprint, env_class, on_host(state))
-
-    monkeypatch.setattr(checkpoint, "save", saved)
-    monkeypatch.setattr(parts, "env_class_for", lambda *_: "virtual")
-    images, steps, firsts = dataset_of(run, folder / "cache"), list[Counts](), list[int]()
-    half = run.total_steps(len(images.train.images)) // 2
-    with virtual_cuda() as counts:
-        before = counts.now()
-
-        def tick(done: int, _total: int, phase: str = "training", /) -> None:
-            nonlocal before
-            if phase == "training":
-                steps.append(counts.since(before))
-                if done == half:
-                    raise KeyboardInterrupt
-                before = counts.now()
-
-        def train() -> Training:
-            fabric: Any = OneDevice()
-            firsts.append(len(steps))
-            path = folder / "checkpoint.pt"
-            return loop.pretrain(run, images, path, fabric=fabric, tick=tick, checkpoint_seconds=1e9)
-
-        with pytest.raises(KeyboardInterrupt):
-            train()
-        trained = train()
-    assert all(isinstance(each, OnDevice) for each in trained.framework.parameters())
-    assert firsts == [0, half]
-    assert len(steps) == trained.step
-    updates = trained.method.facts().update_steps
-    assert min(updates) < half < max(updates)
-    moved = {*firsts, *updates}
-    return [each for step, each in enumerate(steps) if step not in moved and "numpy" not in each.syncs]
+    found, order = list[tuple[str, str]](), list(FRAMEWORKS)
+    for method in (*METHODS, *GATES):
+        framework = next(each for each in order if suits(each, method))
+        order.append(order.pop(order.index(framework)))
+        found.append((framework, method))
+    return found
 
 
-@pytest.mark.parametrize(("framework", "method"), PAIRS)
-def test_a_step_waits_for_the_device_as_seldom_as_it_may(
-    framework: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def suits(framework: str, method: str) -> bool:
+    if method == "momentum_pruning":  # it takes whatever target does not learn, but is about this one
+        return framework == "moco"
+    tied = bool(FRAMEWORKS[framework].tied)  # type: ignore[attr-defined]  # of classes, called by what they build
+    return (tied or method not in TIED_ALONE) if method in GATES else takes(method, tied=tied)
+
+
+def short(framework: str, method: str) -> Run:
+    """Return a run of so few steps that its second one only trains; with LARS where the paper has it."""
+    gap = 0.3 if has_gap_of_weights(method) else 0.0
+    run = gated_run(framework, method, 1.5) if method in GATES else tiny_run(framework, method, gap=gap)
+    optimizer = with_paper_parts(run).optimizer if framework == "simclr" else run.optimizer
+    run = dataclasses.replace(run, optimizer=dataclasses.replace(optimizer, steps=STEPS))
+    settings = (dataclasses.replace(run.sparsity, **window) for window in WINDOWS)
+    return next(each for each in (dataclasses.replace(run, sparsity=one) for one in settings) if can_be(each))
+
+
+def can_be(run: Run) -> bool:
+    try:
+        parts.method_for(run)
+    except ValueError:
+        return False
+    return True
+
+
+def has_gap_of_weights(method: str) -> bool:
+    return method in METHODS and has_gap(method)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def test_every_framework_method_and_gate_is_walked() -> None:
+    chosen = pairs()
+    assert [method for _, method in chosen] == [*METHODS, *GATES]
+    for kind in (METHODS, GATES):
+        assert {framework for framework, method in chosen if method in kind} == set(FRAMEWORKS)
+
+
+@pytest.mark.parametrize(("framework", "method"), pairs())
+def test_a_run_trains_resumes_and_is_scored_on_a_device_and_a_step_stays_within_its_budget(
+    framework: str, method: str, tmp_path: Path, cache: Path
 ) -> None:
-    is_gated = method in GATES
-    gap = 0.3 if method == "synchronized" else 0.0
-    run = gated_run(framework, method, 1.5) if is_gated else tiny_run(framework, method, gap=gap)
-    if framework == "simclr":
-        run = dataclasses.replace(run, optimizer=with_paper_parts(run).optimizer)  # LARS
-    steps = quiet_steps(run, tmp_path, monkeypatch)
-    allowed = SYNCS_OF_GATES if is_gated else SYNCS_OF_WEIGHTS
-    assert 1 <= max(step.syncs.total() for step in steps) <= allowed, steps
-    assert max(step.copies.total() for step in steps) <= COPIES, steps
-    assert min(step.launches for step in steps) > 100
+    run = short(framework, method)
+    walk = walked(run, dataset_of(run, cache), tmp_path, stops_at=STOPS_AT)
+    assert len(walk.losses) == STEPS
+    assert walk.correct == IMAGES  # the nearest image of each is itself
+    assert walk.quiet or method in ALWAYS_MOVE
+    launches = LAUNCHES_OF_GATES if method in GATES else LAUNCHES_OF_WEIGHTS
+    for step in () if method in ALWAYS_MOVE else walk.quiet:
+        assert 1 <= step.syncs.total() <= WAITS_OF.get(framework, WAITS), step.syncs
+        assert step.copies.total() <= COPIES, step.copies
+        assert 100 < step.launches.total() <= LAUNCHES.get(method, launches), step.launches
+
+
+@pytest.mark.parametrize(("framework", "method"), [("byol", "spatial_gate"), ("barlow_twins", "synchronized")])
+def test_where_a_run_stops_and_resumes_changes_no_bit_and_the_cpu_computes_the_same(
+    framework: str, method: str, tmp_path: Path, cache: Path
+) -> None:
+    """The virtual device draws and rounds as the CPU does; a real one does neither."""
+    run = short(framework, method)
+    images = dataset_of(run, cache)
+    losses = [walked(run, images, tmp_path / f"{place}", stops_at=place).losses for place in (1, 3)]
+    trained = loop.pretrain(run, images, tmp_path / "cpu" / "c.pt", fabric=parts.fabric_for(run), tick=silent)
+    assert losses == [trained.losses] * 2
+
+
+@pytest.mark.parametrize("device", [torch.device("cpu"), CUDA])
+def test_the_noise_of_a_step_is_drawn_on_its_device_and_depends_on_seed_and_step_alone(device: torch.device) -> None:
+    with virtual_cuda() as counts:
+        logits = torch.ones(4, 1, 40, 40).to(device)
+        unit = MaskUnit(nn.Conv2d(3, 4, 3)).to(device).train()
+
+        def decisions(noise: StepNoise, step: int) -> tuple[list[float], ...]:
+            generator = noise.at(step, 100, device)
+            assert generator.device == device
+            before = counts.now()
+            made = [unit.decided(logits, generator) for _ in range(2)]  # two layers, or two passes
+            assert not +counts.since(before).copies
+            return tuple(each.flatten().cpu().tolist() for each in made)
+
+        once = StepNoise(3)
+        found = {step: decisions(once, step) for step in (7, 8)}
+        assert decisions(StepNoise(3), 7) == found[7]  # as after a resumption
+        drawn = [*found[7], *found[8], *decisions(StepNoise(4), 7)]
+        assert len({tuple(each) for each in drawn}) == len(drawn)  # no two layers, steps or seeds share theirs
+        share = sum(map(sum, drawn)) / sum(map(len, drawn))
+        assert abs(share - torch.sigmoid(torch.ones(())).item()) < 0.01  # of logistic noise at a logit of 1; 4 sigma
 
 
 def test_the_virtual_device_refuses_and_counts() -> None:
