@@ -1,8 +1,7 @@
-"""Processes that start in a moment: forks of one server, which has imported what is heavy, and our modules.
+"""Processes that start in a moment: forks of one server, which has imported what is heavy and nothing of ours.
 
 A new interpreter imports torch and Lightly for ten seconds before it reaches a line of ours. A fork of the server has
-them, forgets our modules if it is told of another tree, and is else a process like any other: killed, interrupted,
-failing.
+them, imports our modules from the tree it is told, and is else a process like any other: killed, interrupted, failing.
 """
 
 import contextlib
@@ -42,12 +41,10 @@ HEAVY = [
     "safetensors.torch",
     "tyro",
 ]
-ROOT = Path(__file__).resolve().parents[1]
 OURS = ("reading", "bench", "methods", "hardware", "tests")
 STREAMS = ("stdout", "stderr")
 _SERVER = multiprocessing.get_context("forkserver")
-# The server looks for modules where it was started: elsewhere, our modules might be those of another tree.
-_SERVER.set_forkserver_preload([*HEAVY, *(["tests.preloaded"] if Path.cwd() == ROOT else [])])
+_SERVER.set_forkserver_preload(HEAVY)
 
 
 class Fork(ForkServerProcess):
