@@ -18,7 +18,6 @@ UNRECORDED: dict[str, tuple[str, ...]] = {
         "*/synchronized/element/d0.10",
     ),
     "cifar10/smoke/cifar10": ("simclr/synchronized_as_published/*", "simclr/dense_*/*"),
-    "gating/smoke/cifar10": ("simclr/unified_gate/*",),
     "nm/smoke/cifar10": ("*/2:4/*", "*/1:4/*", "*/srigl/*"),
 }
 
