@@ -102,7 +102,7 @@ def test_verdicts_come_as_often_as_measured(
 def test_too_few_references_are_no_reference() -> None:
     judgement = judge([50.0], [50.0, 50.0], Margin(delta_points=1.0))
     assert judgement.verdict is Verdict.NO_REFERENCE
-    assert "2 references, 3 needed" in judgement.reason
+    assert judgement.reason == "2 references, 3 needed: `nox -s record -- TABLE` makes them."
 
 
 def test_the_floor_guards_against_lucky_runs() -> None:
@@ -127,6 +127,23 @@ def test_the_named_number_of_runs_settles_the_cell() -> None:
         for runs, verdict_is_settled in ((int(found[1]), True), (int(found[1]) - 1, False)):
             (again,) = _together(difference, Spread(1.0, 40 + runs - 1), new=runs).values()
             assert (again.verdict is not Verdict.INCONCLUSIVE) is verdict_is_settled
+
+
+def test_the_named_number_of_runs_settles_a_cell_among_others() -> None:
+    """A cell that deviates must do so at alpha over the number of cells: the same difference wants more runs."""
+    moved = Comparison(difference=1.7, spread=Spread(1.0, 40), new_runs=1, reference_runs=8)
+    quiet = Comparison(difference=0.0, spread=Spread(1.0, 40), new_runs=1, reference_runs=8)
+    wanted = []
+    for others in (0, 9):
+        cells = {"moved": moved} | {f"quiet{index}": quiet for index in range(others)}
+        judged = judge_together(cells, dict.fromkeys(cells, Margin(delta_points=1.2)), alpha=0.05)
+        found = re.search(r"n = (\d+) new runs would settle it", judged["moved"].reason)
+        assert found
+        wanted.append(int(found[1]))
+    alone, among = wanted
+    assert alone < among
+    assert moved.with_runs(among, 8).deviation_p(1.2) < 0.05 / 10
+    assert moved.with_runs(among - 1, 8).deviation_p(1.2) >= 0.05 / 10
 
 
 def test_more_references_are_asked_for_where_new_runs_cannot_settle_it() -> None:
