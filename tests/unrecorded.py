@@ -17,7 +17,6 @@ UNRECORDED: dict[str, tuple[str, ...]] = {
         ),
         "*/synchronized/element/d0.10",
     ),
-    "cifar10/smoke/cifar10": ("simclr/synchronized_as_published/*", "simclr/dense_*/*"),
     "nm/smoke/cifar10": ("*/2:4/*", "*/1:4/*", "*/srigl/*"),
 }
 
