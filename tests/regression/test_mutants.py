@@ -9,12 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from methods.gating import compiled
 from tests.forked import OURS, Running
 
 ROOT = Path(__file__).parents[2]
 MUTANTS: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("mutants.toml").read_text())
 TESTS_FAILED = 1  # pytest's exit code; a mutant that cannot even be imported gives another one
 SECONDS = 600.0
+
+
+def mutants() -> list[object]:
+    """Return the names; where there is no C++ compiler, those of a test that wants one are skipped."""
+    missing = {name: compiled.missing() for name, mutant in MUTANTS.items() if mutant.get("needs") == "a compiler"}
+    marks = {name: pytest.mark.skip(reason=why) for name, why in missing.items() if why}
+    return [pytest.param(name, marks=marks[name]) if name in marks else name for name in MUTANTS]
 
 
 def run_test(tree: Path, test: str) -> None:
@@ -62,7 +70,7 @@ def tree(copy: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 @pytest.mark.mutant
-@pytest.mark.parametrize("name", MUTANTS)
+@pytest.mark.parametrize("name", mutants())
 def test_the_mutant_is_killed(name: str, tree: Path) -> None:
     code, output = outcome(tree, MUTANTS[name]["test"])
     assert code == TESTS_FAILED, output
