@@ -4,7 +4,6 @@ import fnmatch
 
 # Whoever records a cell takes its pattern out.
 UNRECORDED: dict[str, tuple[str, ...]] = {
-    "asymmetry/smoke/cifar10": ("*/sdclr/*", "*/gradual/*", "*/gradual_early/*"),
     "cifar10/cpu/cifar10": (
         *(
             "*/dense/*",
