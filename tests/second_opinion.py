@@ -24,7 +24,7 @@ def cell_of(record: Raw) -> str:
     if sparsity["reduction"]:
         point = f"t{sparsity['reduction']:.2f}"
     elif sparsity["gap"]:
-        point += f"+g{sparsity['gap']:.2f}"
+        point += f"{'+' if sparsity['gap'] > 0 else '-'}g{abs(sparsity['gap']):.2f}"
     return f"{record['run']['framework']['name']}/{sparsity['method']}/{sparsity['granularity']}/{point}"
 
 
