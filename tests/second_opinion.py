@@ -19,7 +19,9 @@ Raw = Mapping[str, Any]
 
 def cell_of(record: Raw) -> str:
     """Return the cell that the settings of a record's file name."""
-    sparsity = {"granularity": "-", "density": 1.0, "gap": 0.0, "reduction": 0.0} | dict(record["run"]["sparsity"])
+    sparsity: dict[str, Any] = {"granularity": "-", "density": 1.0, "gap": 0.0, "reduction": 0.0} | dict(
+        record["run"]["sparsity"]
+    )
     point = f"d{sparsity['density']:.2f}"
     if sparsity["reduction"]:
         point = f"t{sparsity['reduction']:.2f}"
