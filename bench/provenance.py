@@ -86,7 +86,7 @@ def _driver() -> str:
     """
     command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60.0).stdout  # noqa: S603
+        told = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60.0).stdout  # noqa: S603 (fixed)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return next(iter(told.split()), "unknown")  # a line per GPU, all the same

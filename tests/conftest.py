@@ -48,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from tests.forked import Forks  # noqa: PLC0415 - as above
 
     # Workers start in a moment instead of ten seconds. What is about the start takes the real ones (test_pool.py).
-    local.NEW_PROCESSES = Forks  # type: ignore[assignment]
+    local.NEW_PROCESSES = Forks  # type: ignore[assignment]  # of a context, the two calls that are made
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=True)
 

@@ -34,7 +34,7 @@ class OneDevice:
     device, world_size, global_rank, is_global_zero = CUDA, 1, 0, True
 
     def setup(self, module: nn.Module, optimizer: Optimizer) -> tuple[nn.Module, Optimizer]:
-        module.mark_forward_method = lambda _: None  # type: ignore[assignment]
+        module.mark_forward_method = lambda _: None  # type: ignore[assignment]  # a module without a wrapper
         return module, optimizer
 
     @contextlib.contextmanager

@@ -59,11 +59,11 @@ class _Heeding:
     def teardown(self, estimator: object, context: object) -> None:
         """Nothing to tidy up."""
 
-    def on_fit_task_begin(self, estimator: object, context: object) -> None:  # noqa: ARG002 (its names)
+    def on_fit_task_begin(self, estimator: object, context: object) -> None:  # noqa: ARG002 (passed by name)
         """Ask."""
         self._tick(0, 0, "probing")
 
-    def on_fit_task_end(self, estimator: object, context: object) -> bool:  # noqa: ARG002 (its names)
+    def on_fit_task_end(self, estimator: object, context: object) -> bool:  # noqa: ARG002 (passed by name)
         """Never stop because of what was found."""
         return False
 

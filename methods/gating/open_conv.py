@@ -115,12 +115,12 @@ class OpenConv(nn.Module):
             more: what is added where it is open.
             levels: ``[slices]``.
         """
-        images, size = _flat(images), output.shape
+        images, levels, size = _flat(images), levels.contiguous(), output.shape  # named: the kernel reads their memory
         everywhere = torch.ones(size[0], 1, *size[2:], dtype=torch.bool)
         is_open = torch.empty(size[0], len(levels), *size[2:], dtype=torch.bool)
         jobs = (self.job(output, images, everywhere), more.job(output, images, is_open))
         addresses = [ctypes.addressof(job) for job in jobs]
-        compiled.library().write(*addresses, levels.contiguous().data_ptr(), torch.get_num_threads())
+        compiled.library().write(*addresses, levels.data_ptr(), torch.get_num_threads())
         return output
 
     def job(self, output: Tensor, images: Tensor, is_open: Tensor) -> Job:

@@ -44,8 +44,6 @@ def skipping(encoder: nn.Module) -> nn.Module:
     layers = gated(made)
     if not layers:
         raise ValueError("the encoder has no gates: there is nothing to skip. Use it as it is.")
-    if why := next((found for layer in layers.values() if (found := why_not_compiled(layer.conv))), ""):
-        warnings.warn(f"gates are skipped in plain PyTorch, which is slower: {why}.", stacklevel=2)
     masked = {path: layer for path, layer in layers.items() if isinstance(layer, MaskedConv2d)}
     for path, layer in layers.items():
         if isinstance(layer, GatedConv2d):
@@ -66,6 +64,8 @@ def skipping(encoder: nn.Module) -> nn.Module:
                 wider=len(marks) - place,
             )
             replace(made, path, skips)
+    if why := next((found for layer in layers.values() if (found := why_not_compiled(layer.conv))), ""):
+        warnings.warn(f"gates are skipped in plain PyTorch, which is slower: {why}.", stacklevel=2)
     return made
 
 

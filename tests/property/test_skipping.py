@@ -42,6 +42,7 @@ LAYOUTS = st.sampled_from([torch.contiguous_format, torch.channels_last])
 SIZES = st.tuples(st.integers(1, 4), st.integers(5, 8), st.integers(5, 8))  # images, height, width
 
 
+# A compiler is no dependency of the suite: without one, the same laws hold for "plain", and these are skipped by name.
 HAS_KERNEL = pytest.mark.skipif(bool(compiled.missing()), reason=compiled.missing())
 BOTH = pytest.mark.parametrize("way", [pytest.param("compiled", marks=HAS_KERNEL), "plain"])
 
