@@ -1,5 +1,5 @@
 """A pruned encoder without its zeros: filters that are never needed are physically gone."""
 
-from methods.compaction.surgery import compacted, shaped
+from methods.compaction.surgery import compacted, folded, shaped
 
-__all__ = ["compacted", "shaped"]
+__all__ = ["compacted", "folded", "shaped"]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from methods.compaction.border import BorderedConv2d
 from methods.compaction.wires import Kind, Wire
 
 
@@ -49,6 +50,42 @@ def is_read(conv: nn.Conv2d | nn.Linear) -> Tensor:
     return (conv.weight.detach() != 0).flatten(2).any(2) if conv.weight.ndim > 2 else conv.weight.detach() != 0
 
 
+def of_ones(weight: Tensor) -> Tensor:
+    """Return what a weight makes of maps of ones without a border, ``[outputs, inputs]``."""
+    return weight.flatten(2).sum(2) if weight.ndim > 2 else weight
+
+
+def pads_zeros(conv: nn.Conv2d) -> bool:
+    """Return whether zeros lie under the kernel at the borders, where constants do not."""
+    if conv.padding_mode != "zeros" or conv.padding == "valid":
+        return False
+    return max(conv.kernel_size) > 1 if conv.padding == "same" else any(conv.padding)
+
+
+def affine(normalisation: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return what batch normalisation in evaluation mode multiplies with, and what it adds then, float64 ``[C]``."""
+    assert normalisation.running_mean is not None
+    assert normalisation.running_var is not None
+    scale = normalisation.weight.detach().double() / (normalisation.running_var.double() + normalisation.eps).sqrt()
+    return scale, normalisation.bias.detach().double() - normalisation.running_mean.double() * scale
+
+
+def _behind(layer: nn.Conv2d | nn.Linear, inputs: Tensor) -> Tensor:
+    """Return the constants behind a layer that reads these."""
+    reads = is_read(layer)
+    if isinstance(layer, nn.Conv2d) and (layer.groups > 1 or pads_zeros(layer)):
+        # A constant that is not 0 is none behind a padded convolution: at the border, padding takes part of it away.
+        varies = (reads & (inputs != 0)).any(1)
+        if isinstance(layer, BorderedConv2d):
+            varies |= layer.border.flatten(1).any(1)
+        made = torch.zeros(len(varies), dtype=torch.float64)
+    else:
+        varies = (reads & inputs.isnan()).any(1)
+        made = of_ones(layer.weight.detach().double()) @ inputs.nan_to_num(0.0)
+    bias = made if layer.bias is None else made + layer.bias.detach().double()
+    return bias.masked_fill(varies, torch.nan)
+
+
 def _constant(encoder: nn.Module, wire: Wire, inputs: Sequence[Tensor], wires: Sequence[Wire]) -> Tensor:
     layer = encoder.get_submodule(wire.path) if wire.path else None
     if wire.kind is Kind.IMAGE:
@@ -61,17 +98,10 @@ def _constant(encoder: nn.Module, wire: Wire, inputs: Sequence[Tensor], wires: S
     if wire.kind is Kind.RELU:
         return inputs[0].clamp(min=0)
     if isinstance(layer, nn.Conv2d | nn.Linear):
-        # A constant that is not 0 is none behind a convolution: at the border, padding takes part of it away.
-        varies = (is_read(layer) & (inputs[0] != 0)).any(1)
-        bias = torch.zeros(len(varies)) if layer.bias is None else layer.bias.detach()
-        return bias.double().masked_fill(varies, torch.nan)
+        return _behind(layer, inputs[0])
     if isinstance(layer, nn.BatchNorm2d):
-        assert layer.running_mean is not None
-        assert layer.running_var is not None
-        scale = layer.weight.detach().double() / (layer.running_var.double() + layer.eps).sqrt()
-        shift = layer.bias.detach().double()
-        made = (inputs[0] - layer.running_mean.double()) * scale + shift
-        return torch.where(scale == 0, shift, made)
+        scale, shift = affine(layer)
+        return torch.where(scale == 0, shift, inputs[0] * scale + shift)
     return inputs[0]
 
 

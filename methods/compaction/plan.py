@@ -1,26 +1,27 @@
-"""What stays of an encoder: the channels of every map, who carries constants, where few channels become many again.
+"""What stays of an encoder: the channels of every map, which layers melt, where few channels become many again.
 
 Maps whose channels must be the same form a group: what normalises, rectifies or pools a map, and what is added to it.
-Two things would keep zeros in, and are solved without a new kind of layer:
+Three things cost time that zeros do not need:
 
-- **Constants.** Where channels are removed that are constant but not 0, one of them stays, and the weights that read
-  the others are folded into those that read it. (Folding them into a bias would be wrong at the borders of padding.)
+- **Constants.** Where channels are removed that are constant but not 0, what a convolution makes of them is the same
+  for all images: a bias, or, where zero padding is under the kernel, a border (``BorderedConv2d``).
+- **Normalisation.** In evaluation mode it is a scale and a shift per channel. Behind a convolution that nothing else
+  reads, these melt into its weights and its bias.
 - **Sums.** A filter removed at the end of a residual branch lives on in the shortcut. The branch then computes its
   own channels alone, and a 1x1 convolution with a single 1 per column, whose bias holds what is constant, puts each
   where it belongs; only where that takes fewer multiply-accumulates than computing zeros.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from methods.compaction.channels import Channels, channels, is_read
+from methods.compaction.channels import Channels, channels
 from methods.compaction.groups import Groups, convolution, is_worth_spreading
 from methods.compaction.wires import Kind, Wire, wires
-
-_LARGE = 0.1  # a constant that stays anyway carries the others, unless it is so much smaller than the largest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +45,14 @@ class Plan:
         wires: the maps.
         known: about the channels of each.
         kept: bool ``[C]`` of each map: which channels stay.
-        carriers: place of a convolution -> which input channel carries the constants that it reads.
+        melts: place of a normalisation -> place of the convolution that it melts into.
         spreads: place of a branch's last map -> where its channels go.
     """
 
     wires: Sequence[Wire]
     known: Sequence[Channels]
     kept: Sequence[Tensor]
-    carriers: dict[int, int]
+    melts: dict[int, int]
     spreads: dict[int, Spread]
 
     @classmethod
@@ -65,7 +66,6 @@ class Plan:
         known = channels(encoder, found)
         groups = Groups(encoder, found)
         kept = _kept(encoder, found, known, groups)
-        carriers = _carriers(encoder, found, known, groups, kept)
         for group in kept:
             if not group.any():
                 group[0] = True  # no layer is without channels
@@ -74,7 +74,7 @@ class Plan:
             wires=found,
             known=known,
             kept=[kept[groups.of[place]] for place in range(len(found))],
-            carriers=carriers,
+            melts=melting(found),
             spreads=spreads,
         )
 
@@ -94,25 +94,16 @@ def _kept(encoder: nn.Module, wires: Sequence[Wire], known: Sequence[Channels], 
     return [kept[number] for number in range(len(kept))]
 
 
-def _carriers(
-    encoder: nn.Module, wires: Sequence[Wire], known: Sequence[Channels], groups: Groups, kept: list[Tensor]
-) -> dict[int, int]:
-    """Choose who carries the constants that a convolution reads; whoever does stays."""
-    carriers = {}
-    for place, wire in enumerate(wires):
-        if wire.kind is not Kind.CONVOLUTION:
-            continue
-        (read,) = wire.reads
-        stays, size = kept[groups.of[read]], known[read].constant.nan_to_num(0.0).abs()
-        asked = is_read(convolution(encoder, wire))[known[place].is_needed].any(0) & ~stays & (size > 0)
-        if not asked.any():
-            continue
-        largest = torch.where(asked, size, 0.0)
-        there = torch.where(stays, size, 0.0)
-        chosen = int((there if there.max() >= _LARGE * largest.max() else largest).argmax())
-        stays[chosen] = True
-        carriers[place] = chosen
-    return carriers
+def melting(wires: Sequence[Wire]) -> dict[int, int]:
+    """Return the place of each normalisation that melts into a convolution, and the place of the convolution."""
+    readers = Counter(read for wire in wires for read in wire.reads)
+    return {
+        place: wire.reads[0]
+        for place, wire in enumerate(wires)
+        if wire.kind is Kind.NORMALISATION
+        and wires[wire.reads[0]].kind is Kind.CONVOLUTION
+        and readers[wire.reads[0]] == 1
+    }
 
 
 def _spreads(

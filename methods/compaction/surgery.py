@@ -6,7 +6,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from methods.compaction.plan import Plan
+from methods.compaction.border import BorderedConv2d, give
+from methods.compaction.channels import affine, of_ones, pads_zeros
+from methods.compaction.plan import Plan, melting
+from methods.compaction.wires import wires
 from methods.gating.layer import replace
 
 
@@ -15,8 +18,8 @@ def compacted(encoder: nn.Module) -> nn.Module:
     """Return a smaller encoder that computes the same features, up to rounding, with the dead channels gone.
 
     Filters that are zero, filters that nothing reads any more, and the channels of normalisations and of the next
-    layers that belong to them are gone, through shortcuts too. The features keep their number and their order. Zeros
-    that are no whole channel stay.
+    layers that belong to them are gone, through shortcuts too. Normalisations melt into the convolutions before them.
+    The features keep their number and their order. Zeros that are no whole channel stay.
 
     Args:
         encoder: plain, with zeros baked in, as ``masking.export`` gives it. The copy is in evaluation mode: which
@@ -34,23 +37,42 @@ def compacted(encoder: nn.Module) -> nn.Module:
         before = plan.kept[wire.reads[0]]
         constant = plan.known[wire.reads[0]].constant.nan_to_num(0.0)
         if isinstance(module, nn.Conv2d) and module.groups == 1:
-            if place in plan.carriers:
-                _carry(module, constant.masked_fill(before, 0.0), constant, plan.carriers[place])
-            _cut(module, stays, before)
+            module = _cut(module, stays, before, constant.masked_fill(before, 0.0))
         elif isinstance(module, nn.BatchNorm2d):
             _cut_normalisation(module, stays)
+            if place in plan.melts:
+                _melt(made, plan.wires[plan.melts[place]].path, module)
+                module = nn.Identity()
         elif isinstance(module, nn.Linear):
             _cut_linear(module, before, constant)
         elif place == last and isinstance(module, nn.Identity) and not before.all():
             module = _spread_linear(before, constant)
         if place in plan.spreads:
-            spread = plan.spreads[place]
-            module = nn.Sequential(module, _spread_convolution(spread.places, spread.constant))
+            spread = _spread_convolution(plan.spreads[place].places, plan.spreads[place].constant)
+            module = spread if isinstance(module, nn.Identity) else nn.Sequential(module, spread)
         replace(made, wire.path, module.eval())
-    reference = next(encoder.parameters())
-    placed = made.to(device=reference.device, dtype=reference.dtype)
-    laid_out: nn.Module = placed.to(memory_format=torch.channels_last)
-    return laid_out
+    return _as(encoder, made)
+
+
+@torch.no_grad()
+def folded(encoder: nn.Module) -> nn.Module:
+    """Return an encoder that computes the same, up to rounding, all of its channels, with normalisations melted.
+
+    It is what a compacted encoder is fairly compared with.
+
+    Args:
+        encoder: plain; the copy is in evaluation mode.
+
+    Raises:
+        ValueError: as ``compacted``.
+    """
+    found, made = wires(encoder), copy.deepcopy(encoder).eval()
+    for place, into in melting(found).items():
+        module = made.get_submodule(found[place].path)
+        assert isinstance(module, nn.BatchNorm2d)
+        _melt(made, found[into].path, module)
+        replace(made, found[place].path, nn.Identity().eval())
+    return _as(encoder, made)
 
 
 def shaped(encoder: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
@@ -64,50 +86,102 @@ def shaped(encoder: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
         ValueError: a layer of the encoder has no weight among them.
     """
     for path, module in list(encoder.named_modules()):
-        if not isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear | nn.Identity):
-            continue
-        weight, inner = tensors.get(f"{path}.weight"), tensors.get(f"{path}.0.weight")
-        if isinstance(module, nn.Identity):
-            if weight is not None:
-                replace(encoder, path, nn.Linear(weight.shape[1], weight.shape[0]).requires_grad_(False))
-            continue
-        found = weight if weight is not None else inner
-        if found is None:
-            raise ValueError(f"{path} has no weight among the tensors. Give the encoder that they were made of.")
-        _shape(module, found)
-        if weight is None:
-            outputs, inputs, *_ = tensors[f"{path}.1.weight"].shape
-            replace(encoder, path, nn.Sequential(module, nn.Conv2d(inputs, outputs, 1).requires_grad_(False)))
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear | nn.Identity):
+            own = {name.removeprefix(f"{path}."): each for name, each in tensors.items() if name.startswith(f"{path}.")}
+            replace(encoder, path, _shaped(path, module, own))
     laid_out: nn.Module = encoder.to(memory_format=torch.channels_last)
     return laid_out
 
 
-def _shape(module: nn.Conv2d | nn.BatchNorm2d | nn.Linear, weight: Tensor) -> None:
-    """Give a layer parameters and buffers of a weight's shape, uninitialised."""
+def _shaped(path: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Return what stands for a layer: itself in its new shape, what it melted into, what spreads its channels."""
+    weight, spread = tensors.get("weight"), tensors.get("1.weight")
+    if spread is not None:
+        return nn.Sequential(
+            _shaped(path, module, _below("0.", tensors)), _shaped(path, nn.Identity(), _below("1.", tensors))
+        )
+    if isinstance(module, nn.BatchNorm2d) and "running_mean" not in tensors:
+        module = nn.Identity()
+    if isinstance(module, nn.Identity):
+        if weight is None:
+            return module
+        outputs, inputs, *kernel = weight.shape
+        return (nn.Conv2d(inputs, outputs, 1) if kernel else nn.Linear(inputs, outputs)).requires_grad_(False)
+    if weight is None:
+        raise ValueError(f"{path} has no weight among the tensors. Give the encoder that they were made of.")
+    assert isinstance(module, nn.Conv2d | nn.BatchNorm2d | nn.Linear)
+    _shape(module, tensors)
+    if isinstance(module, nn.Conv2d) and "border" in tensors:
+        return give(module, torch.empty_like(tensors["border"]))
+    return module
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)}
+
+
+def _shape(module: nn.Conv2d | nn.BatchNorm2d | nn.Linear, tensors: Mapping[str, Tensor]) -> None:
+    """Give a layer parameters and buffers of these tensors' shapes, uninitialised."""
+    weight, own = tensors["weight"], module.weight
     if isinstance(module, nn.BatchNorm2d):
         module.num_features = len(weight)
     elif isinstance(module, nn.Conv2d):
         module.out_channels, module.in_channels = len(weight), weight.shape[1] * module.groups
     else:
         module.out_features, module.in_features = weight.shape
-    for name, parameter in list(module.named_parameters(recurse=False)):
-        shape = weight.shape if name == "weight" else (len(weight),)
-        setattr(module, name, nn.Parameter(parameter.new_empty(shape), requires_grad=parameter.requires_grad))
+    for name in ("weight", "bias"):
+        if name in tensors:
+            shape, is_trained = tensors[name].shape, own.requires_grad
+            setattr(module, name, nn.Parameter(own.new_empty(shape), requires_grad=is_trained))
     for name, buffer in list(module.named_buffers(recurse=False)):
         setattr(module, name, buffer.new_empty(len(weight)) if buffer.ndim else buffer)
 
 
-def _carry(conv: nn.Conv2d, removed: Tensor, constant: Tensor, carrier: int) -> None:
-    """Fold the weights that read removed constants into those that read the carrier."""
-    share = (removed / constant[carrier])[None, :, None, None]
-    conv.weight[:, carrier] += (conv.weight.double() * share).sum(1).to(conv.weight.dtype)
+def _cut(conv: nn.Conv2d, outputs: Tensor, inputs: Tensor, removed: Tensor) -> nn.Conv2d:
+    """Return a convolution without some channels, which still adds what it made of the constants among them.
 
-
-def _cut(conv: nn.Conv2d, outputs: Tensor, inputs: Tensor) -> None:
-    conv.weight = _parameter(conv.weight, conv.weight[outputs][:, inputs])
+    Args:
+        conv: is changed.
+        outputs: bool ``[C]``: which output channels stay.
+        inputs: bool ``[K]``: which input channels stay.
+        removed: float64 ``[K]``: the constant of each input channel that does not stay; else 0.
+    """
+    whole = conv.weight[outputs]
+    added = (whole.double() * removed[None, :, None, None]).sum(1, keepdim=True)
+    conv.weight = _parameter(conv.weight, whole[:, inputs])
     if conv.bias is not None:
         conv.bias = _parameter(conv.bias, conv.bias[outputs])
+    if isinstance(conv, BorderedConv2d):
+        conv.border = conv.border[outputs]
     conv.out_channels, conv.in_channels = int(outputs.sum()), int(inputs.sum())
+    if added.any() and pads_zeros(conv):
+        return give(conv, added)
+    if added.any():
+        _add(conv, of_ones(added)[:, 0])
+    return conv
+
+
+def _add(layer: nn.Conv2d | nn.Linear, shift: Tensor) -> None:
+    """Add a float64 shift per output channel to the bias of a layer, which may have none."""
+    bias: Tensor | None = layer.bias  # whatever the annotation of torch says
+    if bias is None:
+        layer.bias = nn.Parameter(shift.to(layer.weight.dtype), requires_grad=layer.weight.requires_grad)
+    else:
+        layer.bias = _parameter(bias, (bias.double() + shift).to(bias.dtype))
+
+
+def _melt(encoder: nn.Module, path: str, normalisation: nn.BatchNorm2d) -> None:
+    """Let the convolution at a path give what the normalisation behind it makes of its output, in place."""
+    conv = encoder.get_submodule(path)
+    assert isinstance(conv, nn.Conv2d)
+    scale, shift = affine(normalisation)
+    by_filter = scale[:, None, None, None]
+    conv.weight = _parameter(conv.weight, (conv.weight.double() * by_filter).to(conv.weight.dtype))
+    if isinstance(conv, BorderedConv2d):
+        conv.border = (conv.border.double() * by_filter).to(conv.border.dtype)
+    if conv.bias is not None:
+        conv.bias = _parameter(conv.bias, (conv.bias.double() * scale).to(conv.bias.dtype))
+    _add(conv, shift)
 
 
 def _cut_normalisation(normalisation: nn.BatchNorm2d, channels: Tensor) -> None:
@@ -120,11 +194,8 @@ def _cut_normalisation(normalisation: nn.BatchNorm2d, channels: Tensor) -> None:
 
 def _cut_linear(linear: nn.Linear, inputs: Tensor, constant: Tensor) -> None:
     added = (linear.weight.double() * constant.masked_fill(inputs, 0.0)).sum(1)
-    bias: Tensor | None = linear.bias  # whatever the annotation of torch says
-    if bias is not None:
-        linear.bias = _parameter(bias, (bias.double() + added).to(bias.dtype))
-    elif added.any():
-        linear.bias = nn.Parameter(added.to(linear.weight.dtype))
+    if added.any():
+        _add(linear, added)
     linear.weight = _parameter(linear.weight, linear.weight[:, inputs])
     linear.in_features = int(inputs.sum())
 
@@ -144,6 +215,13 @@ def _spread_convolution(places: Tensor, constant: Tensor) -> nn.Conv2d:
     made.weight.copy_(torch.eye(len(constant))[:, places, None, None])
     made.bias.copy_(constant)
     return made
+
+
+def _as(encoder: nn.Module, made: nn.Module) -> nn.Module:
+    """Return what was made, on the encoder's device, in its precision, channels-last."""
+    reference = next(encoder.parameters())
+    placed: nn.Module = made.to(device=reference.device, dtype=reference.dtype).to(memory_format=torch.channels_last)
+    return placed
 
 
 def _parameter(before: Tensor, value: Tensor) -> nn.Parameter:

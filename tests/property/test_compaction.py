@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from bench.config.run import EncoderSpec
 from bench.training import encoders
 from methods import macs, masking
-from methods.compaction import compacted, shaped
+from methods.compaction import compacted, folded, shaped
+from methods.compaction.border import BorderedConv2d
 from tests.strategies import tiny_encoder
 
 SETTINGS = settings(max_examples=12)
@@ -133,7 +134,7 @@ def test_no_class_changes_whatever_the_biases_and_the_padding(
 
 
 @torch.no_grad()
-def test_what_nothing_reads_and_what_is_zero_is_gone_and_one_channel_carries_the_constants() -> None:
+def test_what_nothing_reads_what_is_zero_and_what_is_constant_is_gone() -> None:
     encoder: Any = chain(bias=False)
     first, second, third = (encoder[place] for place in (0, 3, 6))
     second.weight[[0, 1, 2]] = 0.0  # zero filters: constant behind their normalisation
@@ -141,15 +142,55 @@ def test_what_nothing_reads_and_what_is_zero_is_gone_and_one_channel_carries_the
     third.weight[:, [3, 4]] = 0.0  # nobody reads these two
     second.weight[:, 5] = 0.0  # so nobody reads this one of the first layer
     small: Any = compacted(encoder)
-    assert small[3].weight.shape[:2] == (4, 5)  # three that vary, one constant that stands for three
+    assert small[3].weight.shape[:2] == (3, 5)
     assert small[0].weight.shape[:2] == (5, 3)
-    assert small[6].weight.shape[:2] == (5, 4)
-    assert small[4].num_features == 4
+    assert small[6].weight.shape[:2] == (5, 3)  # no padding: the constants are a bias
+    assert [type(small[place]) for place in (0, 3, 6)] == [nn.Conv2d] * 3
     assert_same(small(images(0, 9)), encoder(images(0, 9)))
-    encoder[4].bias[:3] = -1.0  # below 0, so that ReLU makes it 0 for certain
-    smaller: Any = compacted(encoder)
-    assert smaller[3].weight.shape[:2] == (3, 5)
     assert first.weight.shape[:2] == (6, 3)
+
+
+@SETTINGS
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 4), st.integers(0, 4), st.integers(1, 3), SEEDS)
+@torch.no_grad()
+def test_constants_end_at_the_borders_of_images_of_any_size(
+    high: int, wide: int, kernel: int, padding: int, stride: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    high, wide = (max(side, kernel - 2 * padding) for side in (high, wide))
+    encoder: Any = nn.Sequential(
+        *(nn.Conv2d(3, 4, 1, bias=False), nn.BatchNorm2d(4), nn.ReLU()),
+        *(nn.Conv2d(4, 5, kernel, stride=stride, padding=padding), nn.BatchNorm2d(5), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Identity()),
+    ).eval()
+    for parameter in encoder.parameters():
+        parameter.normal_(generator=generator)
+    encoder[0].weight[1:3] = 0.0
+    encoder[1].bias[1:3] = torch.tensor([0.5, 2.0])
+    small: Any = compacted(encoder)
+    assert small[3].in_channels == 2
+    assert isinstance(small[3], BorderedConv2d) is (padding > 0)
+    assert_same(small(torch.ones(1, 3, 9, 9)), encoder(torch.ones(1, 3, 9, 9)))
+    seen = torch.randn(2, 3, high, wide, generator=generator)
+    assert_same(small(seen), encoder(seen))  # of another size than the ones before
+    small[3].load_state_dict({name: 2 * tensor for name, tensor in small[3].state_dict().items()})
+    again: Any = compacted(encoder)
+    assert_same(small[3](small[:3](seen)), 2 * again[3](small[:3](seen)))  # the map follows what is loaded
+
+
+@settings(max_examples=3)
+@given(SPECS, PARTS, st.sampled_from([0.3, 1.0]), SEEDS)
+@torch.no_grad()
+def test_folded_normalisation_is_computed_by_the_convolutions_and_no_channel_is_gone(
+    spec: EncoderSpec, part: str, density: float, seed: int
+) -> None:
+    encoder, seen = built(spec, part, density, seed), images(seed)
+    plain = folded(encoder)
+    assert_same(plain(seen), encoder(seen))
+    assert cost(plain) == cost(encoder)
+    assert not any(
+        isinstance(module, nn.BatchNorm2d) for each in (plain, compacted(encoder)) for module in each.modules()
+    )
 
 
 @SETTINGS
