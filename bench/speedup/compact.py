@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.errors import UserError
 from bench.runs.export import TOLERANCE, sample
 from bench.speedup.turns import Ratio, speeds
 from bench.training.encoder_file import Encoder
 from methods import macs
+from methods.compaction import folded
 
 BATCHES = (1, 64)
 _LEAST_SECONDS = 0.02  # of a turn
@@ -29,6 +30,8 @@ class Gain:
         masked_macs: of an image, zeros multiplied.
         macs: of an image.
         speed_ups: images of a batch -> CPU time of the masked over that of the compacted encoder.
+        folding: images of a batch -> CPU time of the masked encoder over its own with normalisation folded into the
+            convolutions, as the compacted one has it: the part of the speed-up that is owed to no zeros.
         noise: images of a batch -> the masked encoder's time over its own.
     """
 
@@ -36,6 +39,7 @@ class Gain:
     masked_macs: int
     macs: int
     speed_ups: Mapping[int, Ratio]
+    folding: Mapping[int, Ratio]
     noise: Mapping[int, Ratio]
 
     @property
@@ -60,9 +64,13 @@ def gain(masked: Encoder, compact: Encoder) -> Gain:
             f"the compacted encoder's features are off by {off:.1e} of the largest, more than {TOLERANCE:.0e}: nothing "
             "was written. Leave out --compact, and tell us which run it is."
         )
-    shape = (3, masked.pixels, masked.pixels)
+    shape, whole = (3, masked.pixels, masked.pixels), folded(masked.network)
     measured = {
-        count: speeds(_forward(masked, batch), {"compact": _forward(compact, batch)}, least_seconds=_LEAST_SECONDS)
+        count: speeds(
+            _forward(masked.network, batch),
+            {"folded": _forward(whole, batch), "compact": _forward(compact.network, batch)},
+            least_seconds=_LEAST_SECONDS,
+        )
         for count, batch in ((count, _batch(images, count)) for count in BATCHES)
     }
     return Gain(
@@ -70,6 +78,7 @@ def gain(masked: Encoder, compact: Encoder) -> Gain:
         masked_macs=sum(macs.inference_macs(masked.network, shape).values()),
         macs=sum(macs.inference_macs(compact.network, shape).values()),
         speed_ups={count: found.of["compact"].cpu for count, found in measured.items()},
+        folding={count: found.of["folded"].cpu for count, found in measured.items()},
         noise={count: found.noise for count, found in measured.items()},
     )
 
@@ -83,8 +92,8 @@ def lines(found: Gain) -> list[str]:
         ),
         *(
             f"batch {count}: {ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times as fast, "
-            f"{ratio.median / found.reduction:.2f} of the MACs; noise {found.noise[count].low:.2f} to "
-            f"{found.noise[count].high:.2f}"
+            f"{ratio.median / found.reduction:.2f} of the MACs; folding normalisation alone gives "
+            f"{found.folding[count].median:.2f}; noise {found.noise[count].low:.2f} to {found.noise[count].high:.2f}"
             for count, ratio in found.speed_ups.items()
         ),
         "CPU time of one thread in turns with the masked encoder, median and 95 % interval.",
@@ -95,5 +104,5 @@ def _batch(images: Tensor, count: int) -> Tensor:
     return images[torch.arange(count) % len(images)].contiguous(memory_format=torch.channels_last)
 
 
-def _forward(encoder: Encoder, batch: Tensor) -> Callable[[], object]:
+def _forward(encoder: nn.Module, batch: Tensor) -> Callable[[], object]:
     return lambda: encoder(batch)

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from methods.compaction import folded
+
 PEER, _PACKAGE, _PIP = "Torch-Pruning", "torch_pruning", "torch-pruning"
 
 
@@ -24,6 +26,7 @@ def torch_pruned(encoder: nn.Module, images: Tensor) -> nn.Module:
 
     Where shortcuts couple layers, it takes the channels that are zero in all of them. It leaves out what normalisation
     makes of a filter that is gone, and features that are gone, so that the encoder does not compute quite the same.
+    Its normalisations are as in ours: folded into the convolutions.
 
     Args:
         encoder: plain, with zeros baked in.
@@ -42,7 +45,7 @@ def torch_pruned(encoder: nn.Module, images: Tensor) -> nn.Module:
         group = graph.get_pruning_group(conv, peer.prune_conv_out_channels, idxs=sorted(dead))
         if dead and graph.check_pruning_group(group):
             group.prune()
-    return made
+    return folded(made)
 
 
 def _dead(conv: nn.Conv2d) -> list[int]:

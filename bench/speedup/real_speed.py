@@ -39,7 +39,7 @@ class Line:
         modelled: machine -> speed-up of a training step.
         modelled_forward: machine -> speed-up of its forward passes.
         inference: images of a batch -> measured speed-up; nothing where nothing faster exists here.
-        training: measured speed-up of a training step; ``None`` of a peer.
+        training: measured speed-up of a training step; ``None`` where inference alone is measured.
     """
 
     subject: Subject

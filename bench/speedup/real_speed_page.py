@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
@@ -42,6 +42,7 @@ def page(found: RealSpeed) -> str:
         ),
     ]
     notes = [
+        *(f"- {each}" for each in _over_folded(found.lines)),
         *(f"- {each}" for each in _reasons(found.lines)),
         *(f"- {each}" for each in (peers.missing(), sparse_prop.missing(), *_NOTES) if each),
     ]
@@ -132,6 +133,26 @@ def _wall(speed: Speed | None) -> str:
 
 def _interval(ratio: Ratio | None) -> str:
     return NOTHING if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def _over_folded(lines: Sequence[Line]) -> list[str]:
+    """Say what rows of filters gain over the dense encoder in the form that they have: its normalisation folded."""
+    rows = {line.subject.kind: line for line in lines}
+    if zeros.FOLDED not in rows:
+        return []
+    said = []
+    for line in lines:
+        if line.subject.kind.startswith("filter"):
+            gained = {
+                count: speed.cpu.median / rows[zeros.FOLDED].inference[count].cpu.median
+                for count, speed in line.inference.items()
+            }
+            each = ", ".join(f"{gain:.2f} (batch {count})" for count, gain in gained.items())
+            share = gained[max(gained)] / line.subject.macs_reduction
+            said.append(
+                f"{line.subject.name}: over the dense encoder with folded normalisation {each}, {share:.2f} of the MACs"
+            )
+    return said
 
 
 def _reasons(lines: Iterable[Line]) -> list[str]:

@@ -23,13 +23,14 @@ from hardware.sparsity.state import State
 from hardware.sparsity.weights import Mask
 from methods import GATES, GateSetting, macs, masking
 from methods.branches import Branches
-from methods.compaction import compacted
+from methods.compaction import compacted, folded
 from methods.gating.convolution import GatedConv2d, block_convolutions, install
 from methods.gating.layer import Gated, gated
 from methods.gating.masked import MaskedConv2d
 from methods.gating.measure import Budget, observe
 from methods.gating.skipping import skipping
 
+FOLDED = "no zeros, folded"
 DENSITIES = (0.5, 0.25, 0.1)
 PATTERNS = ((2, 4), (1, 4), (1, 8))
 RATES = (0.5, 0.26, 0.1)  # of open gates; 0.26 is about what a reduction of 2.25 needs
@@ -48,7 +49,7 @@ class Subject:
         rate: share of weights that is left, or of gates that is open.
         macs_reduction: dense multiply-accumulates of an image over those that are needed, the gates' own included.
         states: layer -> what the model is told.
-        trains: the encoder as it trains; ``None`` of a peer, which is measured in inference alone.
+        trains: the encoder as it trains; ``None`` where inference alone is measured.
         infers: the fastest that there is here for inference; ``None``: the dense one, with its zeros multiplied.
         how: what is done about the zeros in inference; where nothing is, why.
         how_trained: the same of a training step.
@@ -83,13 +84,14 @@ def dense(run: Run, images: Tensor) -> nn.Module:
 
 
 def subjects(encoder: nn.Module, network: Workload, images: Tensor) -> Iterator[Subject]:
-    """Yield every kind of zeros at three rates.
+    """Yield the dense encoder with its normalisation folded, and every kind of zeros at three rates.
 
     Args:
         encoder: dense.
         network: the same, as the model knows it.
         images: normalised, ``[N, C, H, W]``: gates are set so that they are open at the rate on these.
     """
+    yield _no_zeros(encoder)
     for density in DENSITIES:
         why = "torch has no convolution that leaves single zeros out"
         yield _weights(encoder, network, images, "element", density, drawn.element, why)
@@ -111,6 +113,20 @@ def subjects(encoder: nn.Module, network: Workload, images: Tensor) -> Iterator[
         yield _gates("spatial gates", _with_masks(encoder), images, rate)
 
 
+def _no_zeros(encoder: nn.Module) -> Subject:
+    """Return what compacted rows are fairly compared with: the part of their speed that is owed to no zeros."""
+    return Subject(
+        kind=FOLDED,
+        rate=1.0,
+        macs_reduction=1.0,
+        states={},
+        trains=None,
+        infers=folded(encoder),
+        how="dense: normalisation is folded into the convolutions, as it is in rows of filters",
+        how_trained="not measured",
+    )
+
+
 @torch.no_grad()
 def _weights(
     encoder: nn.Module, network: Workload, images: Tensor, kind: str, density: float, draw: Drawer, why: str
@@ -128,7 +144,7 @@ def _weights(
         states=_states(kept),
         trains=masked,
         infers=small,
-        how=f"nothing: {why}" if why else "compacted: dead filters are gone",
+        how=f"nothing: {why}" if why else "compacted: dead filters are gone, normalisation is folded",
         how_trained="masked" if why else "--compact-training: dead filters are gone, for masks that stay",
         trains_compactly=not why,
     )
@@ -148,7 +164,7 @@ def _peer(encoder: nn.Module, network: Workload, images: Tensor, density: float)
         states=_states(kept),
         trains=None,
         infers=small,
-        how=f"{peers.PEER}: filters that are zero in all layers that a sum couples",
+        how=f"{peers.PEER}: filters that are zero in all layers that a sum couples; normalisation is folded",
         how_trained="not measured",
     )
 

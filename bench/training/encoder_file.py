@@ -24,6 +24,7 @@ from methods.gating.setting import GateSetting, parse_slice
 
 _KEY = "sparse_ssl_encoder"  # one entry: with several, the library's order of them differs from call to call
 _FORMAT = 1
+_COMPACT_FORMAT = 2  # of a compacted encoder: normalisations melted into convolutions; 1: they stand for themselves
 
 
 class EncoderFileError(UserError):
@@ -134,7 +135,7 @@ def repacked(path: Path, encoder: Encoder) -> bytes:
     """
     header, _ = _read(path)
     tensors = {name: tensor.detach().contiguous() for name, tensor in encoder.network.state_dict().items()}
-    return save(tensors, {_KEY: json.dumps(header | {"is_compact": True}, sort_keys=True)})
+    return save(tensors, {_KEY: json.dumps(header | {"format": _COMPACT_FORMAT, "is_compact": True}, sort_keys=True)})
 
 
 def unpacked(path: Path, *, sha256: str | None = None) -> Encoder:
@@ -180,6 +181,8 @@ def unpacked(path: Path, *, sha256: str | None = None) -> Encoder:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     with safe_open(path, framework="pt") as file:
         header = json.loads((file.metadata() or {})[_KEY])
+        if header["format"] > _COMPACT_FORMAT:
+            raise ValueError(f"its format is {header['format']}, and the newest that is known here {_COMPACT_FORMAT}")
         return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
 
 
