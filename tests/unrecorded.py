@@ -13,6 +13,10 @@ UNRECORDED: dict[str, tuple[str, ...]] = {
         "*/gradual_erk/*",
         "*/synchronized_erk/*",
     ),
+    "gating/cpu/cifar10": (
+        *("*/t1.50", "*/dual_gate/slice2/*", "*/dual_gate_averaged/*", "*/single_gate/*", "*/ungated_target/*"),
+        *("*/channel_gate/*", "*/feature_boosting/*", "*/group_gate/*", "*/spatial_gate/*", "*/unified_gate/*"),
+    ),
     "nm/smoke/cifar10": ("*/2:4/*", "*/1:4/*", "*/srigl/*"),
 }
 
