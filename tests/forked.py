@@ -1,11 +1,13 @@
-"""Processes that start in a moment: forks of one server, which has imported what is heavy and nothing of ours.
+"""Processes that start in a moment: forks of one server, which has imported what is heavy, and our modules.
 
 A new interpreter imports torch and Lightly for ten seconds before it reaches a line of ours. A fork of the server has
-them, imports our modules from the tree it is told, and is else a process like any other: killed, interrupted, failing.
+them, forgets our modules if those of another tree come first on its path, and is else a process like any other:
+killed, interrupted, failing.
 """
 
 import contextlib
 import gc
+import importlib.machinery
 import multiprocessing
 import os
 import signal
@@ -44,7 +46,7 @@ HEAVY = [
 OURS = ("reading", "bench", "methods", "hardware", "tests")
 STREAMS = ("stdout", "stderr")
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(HEAVY)
+_SERVER.set_forkserver_preload([*HEAVY, "tests.preloaded"])
 
 
 class Fork(ForkServerProcess):
@@ -57,7 +59,12 @@ class Fork(ForkServerProcess):
 
     def start(self) -> None:
         """Start it, as things are now."""
-        self._starter = dict(os.environ), signal.pthread_sigmask(signal.SIG_BLOCK, ()), os.getpgrp()
+        deaf = signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        try:  # a server that is born deaf, as workers are, has deaf children: ranks that do not hear when to stop
+            forkserver._forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, deaf)
+        self._starter = dict(os.environ), deaf, os.getpgrp()
         super().start()
 
     def run(self) -> None:
@@ -89,6 +96,16 @@ def _become(environment: Mapping[str, str], deaf: Iterable[int], group: int) -> 
     signal.pthread_sigmask(signal.SIG_SETMASK, deaf)
     # CPython lets descendants share the server, and starts one more nevertheless: there is one, at the known address.
     setattr(forkserver._forkserver, "ensure_running", lambda: None)  # noqa: B010 - a method, which mypy keeps
+
+
+def forget_another_tree() -> None:
+    """Forget our modules if the path has others of their names first: those of a mutated copy."""
+    first = importlib.machinery.PathFinder.find_spec("bench")
+    loaded = sys.modules.get("bench")
+    if first is None or loaded is None or first.origin == loaded.__file__:
+        return
+    for name in [name for name in sys.modules if name.split(".")[0] in OURS]:
+        del sys.modules[name]
 
 
 class Running:
@@ -187,8 +204,7 @@ def _command(
     if place is not None:
         os.chdir(place)
         sys.path.insert(0, str(place))
-        for name in [name for name in sys.modules if name.split(".")[0] in OURS]:
-            del sys.modules[name]
+        forget_another_tree()
     _become(environment, (), os.getpgrp())
     target(*args)
 
