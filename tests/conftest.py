@@ -10,6 +10,7 @@ import tempfile
 
 import pytest
 from hypothesis import Phase, settings
+from hypothesis.internal.conjecture import providers
 
 os.environ |= {
     "OMP_NUM_THREADS": "1",
@@ -28,6 +29,10 @@ sys.dont_write_bytecode = False
 
 # A job in the background, as CI may be, is born deaf to Ctrl-C, and so would be the processes that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Hypothesis would parse all of our modules that a process happens to have for numbers to try: seconds in each process,
+# and other examples wherever other tests ran before.
+setattr(providers, "_get_local_constants", lambda: providers._local_constants)  # noqa: B010 - mypy keeps it
 
 # No deadlines: a shared machine is slow now and then, and that is no bug of ours.
 settings.register_profile("dev", max_examples=25, deadline=None)

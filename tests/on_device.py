@@ -22,6 +22,7 @@ from bench.training.state import Training
 from bench.views.recipes import normalise
 from methods.gating import control
 from tests.strategies import counted_once
+from tests.tiny import unread
 from tests.virtual_device import CUDA, Counts, OnDevice, virtual_cuda
 
 IMAGES = 16  # that features are made of, to be scored
@@ -73,10 +74,10 @@ class Walk:
 
 def walked(run: Run, images: Dataset, folder: Path, *, stops_at: int) -> Walk:
     """Train a run up to a step, resume it from its checkpoint, export and score it; all of it on the device."""
-    save, steps, firsts = checkpoint.save, list[Counts](), list[int]()
+    steps, firsts = list[Counts](), list[int]()
 
     def saved(path: Path, run: Run, data_fingerprint: str, env_class: str, state: checkpoint.State) -> None:
-        save(path, run, data_fingerprint, env_class, _on_host(state))
+        unread(path, run, data_fingerprint, env_class, _on_host(state))
 
     with (
         virtual_cuda() as counts,

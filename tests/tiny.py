@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 
 from bench.config.framework import (
@@ -22,7 +25,7 @@ from bench.config.sparsity import SparsitySpec
 from bench.config.views import ViewSpec
 from bench.data import dataset
 from bench.ticks import Tick, silent
-from bench.training import loop, parts
+from bench.training import checkpoint, loop, parts
 from bench.training.exported import Exported, exported
 from bench.training.facts import facts
 from bench.training.mask_file import maps, packed
@@ -108,9 +111,25 @@ class Pretrained(Exported):
 
 
 def pretrained(run: Run, folder: Path, tick: Tick = silent) -> Pretrained:
-    images, fabric = dataset_of(run, folder / "cache"), parts.fabric_for(run)
-    with counted_once():  # elsewhere than in end_to_end/, too
+    images, fabric = dataset_of(run, folder / "cache"), _fabric(run)
+    with counted_once(), patch.object(checkpoint, "save", unread):  # the former elsewhere than in end_to_end/, too
         return ended(run, images, loop.pretrain(run, images, folder / "checkpoint.pt", fabric=fabric, tick=tick))
+
+
+_FABRICS, _SAVE = dict[str, Fabric](), checkpoint.save
+
+
+def _fabric(run: Run) -> Fabric:
+    """Return what runs of one precision share: to build it, all installed packages are asked for plugins."""
+    if run.optimizer.precision not in _FABRICS:
+        _FABRICS[run.optimizer.precision] = parts.fabric_for(run)
+    return _FABRICS[run.optimizer.precision]
+
+
+def unread(*args: Any) -> None:
+    """Write a checkpoint that is not read back at once: a sixth of a short run. Whoever resumes reads it."""
+    with patch.object(torch, "load"):
+        _SAVE(*args)
 
 
 def ended(run: Run, images: dataset.Dataset, trained: Training) -> Pretrained:
