@@ -8,7 +8,7 @@ import ast
 import functools
 import hashlib
 import importlib.metadata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def _sources(keys: tuple[str | None, ...], root: Path) -> Sources:
     wanted = dict(zip(REGISTRIES, keys, strict=True))
     registries = {name: _Registry(_tree(modules[name])) for name in REGISTRIES}
     todo, seen = [*ROOTS], set[str]()
-    files = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    files = dict(_versions())
     for name, registry in registries.items():
         entries = registry.entries(wanted[name])
         files |= {f"{name}[{key}]": _digest(value) for key, value in entries}
@@ -163,7 +163,7 @@ def _is_inert(module: str) -> bool:
 def _imports(module: str, root: Path) -> tuple[str, ...]:
     """Return what a module imports: ``module:name``; without a name where it imports the module itself."""
     modules, found = _modules(root), []
-    for node in ast.walk(_tree(modules[module])):
+    for node in _statements(_tree(modules[module]).body):
         if isinstance(node, ast.Import):
             found += [f"{alias.name}:" for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -171,6 +171,11 @@ def _imports(module: str, root: Path) -> tuple[str, ...]:
                 whole = f"{node.module}.{alias.name}"
                 found.append(f"{whole}:" if whole in modules else f"{node.module}:{alias.name}")
     return tuple(found)
+
+
+@functools.cache
+def _versions() -> Mapping[str, str]:
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 @functools.cache
@@ -184,10 +189,21 @@ def _modules(root: Path) -> Mapping[str, Path]:
 def _tree(path: Path) -> ast.Module:
     """Return a module as it is parsed, so without comments and layout, and without its docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    for node in (tree, *_statements(tree.body)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _is_text(node.body):
             node.body = node.body[1:] or [ast.Pass()]
     return tree
+
+
+def _statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield statements and those inside them; expressions, of which there are ten times as many, are passed by."""
+    for node in body:
+        yield node
+        for part in ("body", "orelse", "finalbody"):
+            yield from _statements(getattr(node, part, ()))
+        for part in ("handlers", "cases"):
+            for branch in getattr(node, part, ()):
+                yield from _statements(branch.body)
 
 
 def _is_text(body: list[ast.stmt]) -> bool:
