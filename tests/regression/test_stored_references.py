@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from unittest.mock import patch
 
 import pytest
 
@@ -23,6 +24,14 @@ from tests.unrecorded import is_unrecorded
 
 PLACES = places()
 each_place = pytest.mark.parametrize("place", PLACES, ids="/".join)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def named_once() -> Iterator[None]:
+    """Make the name of each run once: it takes a millisecond, and every judging asks all references for theirs."""
+    name = vars(Run)["run_id"].fget
+    with patch.object(Run, "run_id", property(functools.cache(name))):
+        yield
 
 
 def _of_cell(run: Run, references: Sequence[Record]) -> list[Record]:
