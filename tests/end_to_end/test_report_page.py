@@ -4,14 +4,18 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from matplotlib.figure import Figure
 
 from bench.judging.claims import load_claims
 from bench.judging.judge import assemble
 from bench.judging.references import load_references
 from bench.judging.tolerances import load_tolerances
+from bench.report import cost_plot, overlap_plot
 from bench.report.html import html
+from bench.report.svg import svg
 from bench.report.whole import whole
 from bench.tables import TABLES
 from tests.table_sizes import WITH_SMOKE
@@ -63,7 +67,7 @@ document.body.append(frame);
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    """All tables of the smoke size that have references."""
+    """All tables of the smoke size that have references; of drawings of one size, one is drawn: it takes a second."""
     tables = [
         assemble(
             TABLES[name]("smoke", "cifar10"),
@@ -75,7 +79,16 @@ def page() -> str:
         for name in WITH_SMOKE
         if load_references(name, "smoke", "cifar10")
     ]
-    return html(whole(tables))
+    drawn = dict[tuple[float, ...], bytes]()
+
+    def once(figure: Figure) -> bytes:
+        size = tuple(figure.get_size_inches())
+        if size not in drawn:
+            drawn[size] = svg(figure)
+        return drawn[size]
+
+    with patch.object(cost_plot, "svg", once), patch.object(overlap_plot, "svg", once):
+        return html(whole(tables))
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian's package chromium)")
@@ -86,7 +99,7 @@ def test_nothing_is_cut_off_and_heads_sort(page: str, tmp_path: Path, width: int
     quoted = json.dumps(page).replace("</", "<\\/")
     frame.write_text(FRAME.replace("WIDTH", str(width)).replace("PAGE", quoted), encoding="utf-8")
     command = [CHROMIUM, *QUIET, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1500,1000", "--dump-dom"]
-    done = subprocess.run([*command, frame.as_uri()], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run([*command, frame.as_uri()], capture_output=True, text=True, check=True, timeout=600)
     found = json.loads(done.stdout.split("PROBE")[1].replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">"))
     assert found["wrong"] == []
     assert found["width"] <= width
