@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from bench.evaluation import features
 from bench.frameworks import FRAMEWORKS
 from bench.runs import job
 from bench.runs.context import Context
+from bench.runs.folder import RunFolder
 from bench.ticks import silent
 from bench.training import parts
 from bench.views.recipes import normalise
@@ -122,7 +124,10 @@ def test_an_export_computes_what_its_branch_does_and_stays(method: str) -> None:
 
 
 def test_both_branches_of_gated_runs_are_scored(tmp_path: Path) -> None:
-    """Each as it is: the features seen while gates are measured are the export's, and an ungated target is dense."""
+    """Each as it is: the features seen while gates are measured are the export's, and an ungated target is dense.
+
+    What is scored goes on from the end of what was trained.
+    """
     context = Context(runs_dir=tmp_path / "runs", data_dir=tmp_path, cache_dir=tmp_path / "cache")
     for method in ("dual_gate", "shared_gate", "ungated_target"):
         run = gated_run("simclr", method, 1.5, epochs=1)
@@ -132,6 +137,9 @@ def test_both_branches_of_gated_runs_are_scored(tmp_path: Path) -> None:
         assert trained.features is not None
         torch.testing.assert_close(trained.features, features.features(trained.encoder, images, normalise=normalise))
         assert (trained.target is trained.encoder) is (method == "shared_gate")
+        home = RunFolder.of(context.runs_dir, run)
+        home.path.mkdir(parents=True, exist_ok=True)
+        shutil.copy(tmp_path / method / "checkpoint.pt", home.checkpoint)
         made = job.perform(run, context, silent)
         seconds, of_steps = made.provenance["cpu_seconds"], made.provenance["train_cpu_seconds"]
         assert isinstance(seconds, float)
