@@ -166,7 +166,7 @@ class Running:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
-    def communicate(self, timeout: float = 300.0) -> tuple[str, str]:
+    def communicate(self, timeout: float = 600.0) -> tuple[str, str]:
         """Wait for its end, and return both its streams.
 
         Raises:
@@ -222,7 +222,7 @@ def bench(*arguments: str) -> None:
     sys.exit(code)
 
 
-def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
+def until(condition: Callable[[], object], seconds: float = 300.0) -> None:
     """Wait for a condition.
 
     Raises:
@@ -235,7 +235,7 @@ def until(condition: Callable[[], object], seconds: float = 120.0) -> None:
         time.sleep(0.02)
 
 
-def ranks(target: Callable[..., object], *args: Any, output: Path, seconds: float = 600.0) -> str:
+def ranks(target: Callable[..., object], *args: Any, output: Path, seconds: float = 900.0) -> str:
     """Call a function in two ranks that torchrun's own agent starts, and return what they printed.
 
     Raises:

@@ -26,7 +26,7 @@ def test_ranks_end_with_the_same_masks_gates_and_weights(tmp_path: Path) -> None
 
     One test, because the ranks' start costs more than a run.
     """
-    forked.ranks(train, tmp_path, *GATED, *MASKED, output=tmp_path / "output", seconds=900)
+    forked.ranks(train, tmp_path, *GATED, *MASKED, output=tmp_path / "output")
     first, second = both(tmp_path)
     assert set(first) == {*MASKED, *GATED, "apart"}
     assert first == second
@@ -47,7 +47,7 @@ def test_gradients_are_those_of_one_process_with_the_whole_batch(tmp_path: Path)
     is one process with the whole batch only if that normalises each rank's images by themselves: Lightly sums the
     correlations over ranks, but takes means and deviations per rank.
     """
-    forked.ranks(differentiate, tmp_path, *GATHERING, output=tmp_path / "output", seconds=900)
+    forked.ranks(differentiate, tmp_path, *GATHERING, output=tmp_path / "output")
     found, same = both(tmp_path)
     assert found == same
     fabric = parts.fabric_for(tiny_run("simclr", "dense"))

@@ -71,7 +71,7 @@ class Subject:
             with _started(out, f"{attempt}") as command:
                 time.sleep(random.uniform(0, self.seconds))
                 _strike(command, target, number)
-                _, errors = command.communicate(timeout=120)
+                _, errors = command.communicate()
                 _require(command.returncode, errors, {0, 1, 128 + number, -number})
         self._ends_as_ever(out)
         return "; ".join(told)
@@ -80,7 +80,7 @@ class Subject:
         """Run the command where files above some size cannot be written, and then with room."""
         out, largest = self.folder / name, round(math.exp(random.uniform(math.log(200), math.log(400_000))))
         with Running(limited, largest, *ARGUMENTS, "--out", str(out), output=out / "limited") as command:
-            _, errors = command.communicate(timeout=120)
+            _, errors = command.communicate()
         _require(command.returncode, errors, {0, 1, 2})
         self._ends_as_ever(out)
         return f"no file above {largest} bytes"
@@ -93,7 +93,7 @@ class Subject:
                 time.sleep(random.uniform(0, self.seconds))
                 _strike(one, random.choice(("parent", "group")), number)
             for command, codes in ((one, {0, 1, 128 + (number or 0), -(number or 0)}), (other, {0})):
-                _, errors = command.communicate(timeout=240)
+                _, errors = command.communicate()
                 _require(command.returncode, errors, codes)
         self._ends_as_ever(out)
         return "two at once" if number is None else f"two at once, one of them ended by {signal.Signals(number).name}"
@@ -116,7 +116,7 @@ def _started(out: Path, name: str) -> Running:
 
 def _ended(out: Path, name: str, codes: set[int]) -> None:
     with _started(out, name) as command:
-        _, errors = command.communicate(timeout=240)
+        _, errors = command.communicate()
         _require(command.returncode, errors, codes)
 
 

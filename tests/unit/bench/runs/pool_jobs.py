@@ -32,7 +32,8 @@ from bench.runs.record import Record
 from bench.ticks import Tick
 from tests.forked import Forks
 
-STEPS = 600
+STEPS = 3000  # a tenth of a second each: what is waited for must not end by itself, however slow the machine
+PATIENCE = 300.0  # seconds, the imports of a new process among them: on a machine with other work, a minute
 IMAGES = "feed"  # the fingerprint of the images that all these runs are made on
 
 
@@ -110,7 +111,7 @@ def seed_1_fills_the_disk(run: Run, folder: Path, tick: Tick) -> Record:
 
 
 def last(run: Run, folder: Path, tick: Tick) -> Record:
-    """Take a minute; leave a checkpoint when interrupted."""
+    """Take minutes; leave a checkpoint when interrupted."""
     home = folder / run.run_id
     (home / f"{os.getpid()}.pid").touch()
     step = 0
@@ -126,9 +127,9 @@ def last(run: Run, folder: Path, tick: Tick) -> Record:
 
 
 def never_listen(run: Run, folder: Path, _tick: Tick) -> Record:
-    """Take a minute in one step."""
+    """Take ten minutes in one step."""
     (folder / run.run_id / f"{os.getpid()}.pid").touch()
-    time.sleep(60)
+    time.sleep(600)
     return saved(run, folder)
 
 
@@ -140,8 +141,17 @@ def take_a_moment(run: Run, folder: Path, tick: Tick) -> Record:
     return succeed(run, folder, tick)
 
 
+def meet_the_other_command(run: Run, folder: Path, tick: Tick) -> Record:
+    """Take half a second once two commands are at runs of theirs; say who was at it."""
+    parent = multiprocessing.parent_process()
+    assert parent
+    (folder / f"{parent.pid}.command").touch()
+    assert happens(lambda: len(list(folder.glob("*.command"))) == 2)
+    return take_a_moment(run, folder, tick)
+
+
 def count_up(run: Run, folder: Path, tick: Tick) -> Record:
-    """Count for a minute, a tenth of a second a step; but a second time at once, from the checkpoint on."""
+    """Count for minutes, a tenth of a second a step; but a second time at once, from the checkpoint on."""
     home = folder / run.run_id
     path = home / "checkpoint"
     step = int(path.read_text(encoding="utf-8")) if path.exists() else 0
@@ -159,8 +169,8 @@ def count_up(run: Run, folder: Path, tick: Tick) -> Record:
     return saved(run, folder)
 
 
-def happens(condition: Callable[[], bool], *, seconds: float) -> bool:
-    """Return whether a condition comes true in time."""
+def happens(condition: Callable[[], bool], *, seconds: float = PATIENCE) -> bool:
+    """Return whether a condition comes true in time (in seconds)."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -169,7 +179,9 @@ def happens(condition: Callable[[], bool], *, seconds: float) -> bool:
     return True
 
 
-JOBS: dict[str, Job[Path]] = {"last": last, "never_listen": never_listen, "take_a_moment": take_a_moment}
+JOBS: dict[str, Job[Path]] = {
+    each.__name__: each for each in (last, never_listen, take_a_moment, meet_the_other_command)
+}
 
 
 def command(folder: Path, job: str, grace_seconds: float, seeds: int) -> None:
@@ -191,7 +203,7 @@ def command_without_locks(folder: Path, job: str, seeds: int) -> None:
     """Be ``command`` on a file system without locks, with leases that lapse after seconds."""
     _lose_locks()
     setattr(local, "work", work_without_locks)  # noqa: B010 - as below
-    command(folder, job, 20.0, seeds)
+    command(folder, job, 120.0, seeds)
 
 
 def work_without_locks(line: Connection, task: Task[Any]) -> None:
@@ -205,4 +217,4 @@ def _lose_locks() -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     setattr(fcntl, "flock", missing)  # noqa: B010 - mypy keeps the signature
-    lease.RENEW_SECONDS, lease.LAPSE_SECONDS = 0.5, 3.0
+    lease.RENEW_SECONDS, lease.LAPSE_SECONDS = 0.5, 6.0

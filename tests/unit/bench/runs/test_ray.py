@@ -80,15 +80,15 @@ def test_a_task_that_is_taken_away_goes_on_from_its_checkpoint_and_ctrl_c_leaves
     with nothing_stays(tmp_path):
         lane = lane_of(tmp_path, pool_jobs.count_up, num_cpus=0.1)
         first = lane.hire(a_run(0))
-        assert happens(homes[0].progress.exists, seconds=180)
+        assert happens(homes[0].progress.exists)
         psutil.Process(holder(homes[0])).send_signal(signal.SIGTERM)
-        assert happens(lambda: first.poll() is not None, seconds=180)
+        assert happens(lambda: first.poll() is not None)
         assert isinstance(first.poll(), Record), first.poll()
         starts = [int(line) for line in (homes[0].path / "starts.txt").read_text().split()]
         assert len(starts) == 2
         assert starts[0] == 0 < starts[1] < pool_jobs.STEPS
         second = lane.hire(a_run(1))
-        assert happens(homes[1].progress.exists, seconds=180)
+        assert happens(homes[1].progress.exists)
         lane.close(is_interrupted=True, hurry=lambda: False, note=noted.append)
     assert second.outcome is None
     assert (homes[1].path / "checkpoint").exists()

@@ -27,7 +27,7 @@ pytest.importorskip("submitit", reason="the extra [slurm] is not installed")
 
 def lane_of(folder: Path, job: Job[Path], **options: Any) -> SlurmLane[Path]:
     task = pool_jobs.a_task(folder, job)
-    return SlurmLane(task, width=2, folder=folder / "jobs", options={"cluster": "local", "timeout_min": 5, **options})
+    return SlurmLane(task, width=2, folder=folder / "jobs", options={"cluster": "local", "timeout_min": 15, **options})
 
 
 def test_jobs_make_runs_and_fail_alone(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_preempted_job_writes_a_checkpoint_and_goes_on_from_it(tmp_path: Path)
 
 
 def until(condition: Callable[[], bool]) -> None:
-    assert pool_jobs.happens(condition, seconds=60)
+    assert pool_jobs.happens(condition)
 
 
 def test_options_are_submitits_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
