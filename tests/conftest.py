@@ -43,6 +43,13 @@ settings.register_profile("mutant", max_examples=100, deadline=None, derandomize
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what is too much for every run of the tests."""
+    parser.addoption(
+        "--every-pair", action="store_true", help="walk every framework x method or gate on the virtual device"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Settle torch wherever tests run; a process that only deals them out to others goes without its seconds."""
     if getattr(config.option, "dist", "no") != "no":

@@ -41,16 +41,27 @@ WINDOWS: tuple[dict[str, Any], ...] = (
 
 
 def pairs() -> list[tuple[str, str]]:
-    """Return every method and every gate once, by turns with every framework that can have it.
-
-    All pairs of the tables, 166, would take four minutes.
-    """
+    """Return every method and every gate once, by turns with every framework that can have it."""
     found, order = list[tuple[str, str]](), list(FRAMEWORKS)
     for method in (*METHODS, *GATES):
         framework = next(each for each in order if suits(each, method))
         order.append(order.pop(order.index(framework)))
         found.append((framework, method))
     return found
+
+
+def every_pair() -> list[tuple[str, str]]:
+    """Return every framework with all methods and gates that it can have: some ten minutes, so for ``--every-pair``."""
+    return [
+        (framework, method) for method in (*METHODS, *GATES) for framework in FRAMEWORKS if suits(framework, method)
+    ]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Deal out the pairs that are walked."""
+    if "walked_pair" in metafunc.fixturenames:
+        chosen = every_pair() if metafunc.config.getoption("--every-pair") else pairs()
+        metafunc.parametrize("walked_pair", chosen, ids="-".join)
 
 
 def suits(framework: str, method: str) -> bool:
@@ -92,12 +103,13 @@ def test_every_framework_method_and_gate_is_walked() -> None:
     assert [method for _, method in chosen] == [*METHODS, *GATES]
     for kind in (METHODS, GATES):
         assert {framework for framework, method in chosen if method in kind} == set(FRAMEWORKS)
+    assert set(chosen) < set(every_pair())
 
 
-@pytest.mark.parametrize(("framework", "method"), pairs())
 def test_a_run_trains_resumes_and_is_scored_on_a_device_and_a_step_stays_within_its_budget(
-    framework: str, method: str, tmp_path: Path, cache: Path
+    walked_pair: tuple[str, str], tmp_path: Path, cache: Path
 ) -> None:
+    framework, method = walked_pair
     run = short(framework, method)
     walk = walked(run, dataset_of(run, cache), tmp_path, stops_at=STOPS_AT)
     assert len(walk.losses) == STEPS
