@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import importlib.metadata
 import importlib.util
 from typing import Any
 
@@ -18,6 +19,11 @@ def missing() -> str:
     if importlib.util.find_spec(_PACKAGE) is not None:
         return ""
     return f"{PEER}: skipped, because {_PACKAGE} is not installed here: pip install {_PIP}"
+
+
+def version() -> str:
+    """Return the peer's name and version."""
+    return f"{PEER} {importlib.metadata.version(_PIP)}"
 
 
 @torch.no_grad()

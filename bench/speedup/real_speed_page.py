@@ -1,6 +1,7 @@
 """The table of real speed, for people and for programs."""
 
 import dataclasses
+import datetime as dt
 import functools
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +15,7 @@ from bench.speedup import peers, sparse_prop, zeros
 from bench.speedup.real_speed import MACHINES, PIXELS, Line, RealSpeed
 from bench.speedup.turns import Ratio, Speed
 
-SCHEMA = 2  # since 2: machine
+SCHEMA = 3  # since 2: machine; since 3: code, date, peers
 _NOTES = (
     (
         "MACs saved: dense multiply-accumulates of an image over those needed, what gates cost included. A filter "
@@ -34,6 +35,7 @@ def page(found: RealSpeed) -> str:
     head = [
         f"- network: {run.encoder.name} x {run.encoder.width:g}, random weights, {PIXELS}x{PIXELS} images of noise",
         f"- here: {machine()}",
+        f"- measured on {_today()} by the code of commit {_code()}; peers: {', '.join(_peers()) or 'none'}",
         f"- training step: SimCLR, {zeros.TRAINED} images, two views each: forward, backward, optimizer",
         f"- turns: {found.rounds} rounds of A, B, A, C, A, ...; A is the dense encoder; medians and 95 % intervals",
         *(
@@ -68,11 +70,27 @@ def machine() -> str:
     return provenance.env_class(processor=processor, threads=1, precision="32-true", ranks=1)
 
 
+def _code() -> str:
+    state = provenance.git_state()
+    return f"{state['git_commit']}{', with changes not committed' if state['git_dirty'] else ''}"
+
+
+def _today() -> str:
+    return dt.datetime.now(tz=dt.UTC).date().isoformat()
+
+
+def _peers() -> list[str]:
+    return [each.version() for each in (peers, sparse_prop) if not each.missing()]
+
+
 def payload(found: RealSpeed) -> str:
     """Return the table as JSON, nothing rounded."""
     body = {
         "schema": SCHEMA,
         "machine": machine(),
+        "code": _code(),
+        "date": _today(),
+        "peers": _peers(),
         "encoder": dataclasses.asdict(found.run.encoder),
         "rounds": found.rounds,
         "dense_cpu_milliseconds": dict(found.dense),

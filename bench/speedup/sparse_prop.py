@@ -3,6 +3,7 @@
 import copy
 import functools
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import time
@@ -30,6 +31,11 @@ def missing() -> str:
     except ImportError as error:
         return f"{PEER}: skipped, because {_PACKAGE} is installed but does not load: {error}"
     return ""
+
+
+def version() -> str:
+    """Return the peer's name and version."""
+    return f"{PEER} {importlib.metadata.version(_PACKAGE)}"
 
 
 class Propagated(nn.Module):

@@ -1,4 +1,4 @@
-"""The stored table of real speed is what the command writes, and says on which machine it was measured."""
+"""The stored table of real speed is what the command writes; it names the machine and the code that made it."""
 
 import json
 import re
@@ -13,7 +13,7 @@ STORED = RESULTS / "real-speed.json"
 
 
 @pytest.mark.skipif(not STORED.exists(), reason="not stored yet: nox -s real_speed_table, copied from out/tables/")
-def test_the_stored_table_is_whole_and_names_its_machine() -> None:
+def test_the_stored_table_is_whole_and_names_its_machine_and_code() -> None:
     table = json.loads(STORED.read_text())
     assert table["schema"] == real_speed_page.SCHEMA
     machine, processor, instructions, onednn, *_ = table["machine"].split("/")
@@ -33,4 +33,7 @@ def test_the_stored_table_is_whole_and_names_its_machine() -> None:
     assert [kind for kind in found if re.fullmatch(r"\d+:\d+", kind)] == [f"{n}:{m}" for n, m in zeros.PATTERNS]
     text = (RESULTS / "real-speed.md").read_text().replace("\\", "")
     assert f"- here: {table['machine']}\n" in text
+    assert re.fullmatch(r"[0-9a-f]{40}", table["code"]), "stored numbers come from committed code"
+    peers = ", ".join(table["peers"]) or "none"
+    assert f"- measured on {table['date']} by the code of commit {table['code']}; peers: {peers}\n" in text
     assert all(f"| {row['kind']} | {row['rate']:g} | {row['macs_reduction']:.2f} |" in text for row in table["rows"])
