@@ -71,7 +71,7 @@ def test_options_are_submitits_and_a_wrong_one_is_refused(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="submitit refuses"):
         lane_of(tmp_path, pool_jobs.succeed, colour="red")
     with pytest.raises(UsageError, match="15 minutes at least"):
-        lane_of(tmp_path, pool_jobs.succeed, cluster="slurm")
+        lane_of(tmp_path, pool_jobs.succeed, cluster="slurm", timeout_min=5)
     assert read_options(None) == {}
     path = tmp_path / "lane.toml"
     path.write_text('slurm_partition = "gpu"\nwidth = 9\n')
