@@ -49,21 +49,27 @@ class Entry:
         return max(0, self.wanted - self.seeds)
 
     def command(self, seeds: int) -> str:
-        """Return what brings the cells to so many seeds; a user's table has seeds of its own, from its first on."""
+        """Return what makes so many seeds of the cells; a user's table has seeds of its own, from its first on."""
         return (
             f"python -m bench table {self.table} --profile {self.profile} --data {self.data} "
             f"{f'--match {self.judged.claim.match} ' if self.judged.claim.match else ''}"
-            f"--claim {self.judged.claim.name} --seeds {max(1, seeds - self.stored)}"
+            f"--claim {self.judged.claim.name} --seeds {seeds}"
         )
 
     @property
     def way_on(self) -> str:
-        """The command that goes on: to the seeds that are wanted, else to those that would settle an open verdict."""
+        """The command that goes on to the seeds that are wanted, else to those that would settle an open verdict.
+
+        Where the verdict stands, it makes all seeds once more, as fresh runs.
+        """
         if not self.wanted:
             return ""
         settled_by = self.judged.settled_by or 0
-        is_open = self.judged.judgement.verdict is Verdict.INCONCLUSIVE
-        return self.command(settled_by if is_open and settled_by and not self.missing else self.wanted)
+        if self.missing:
+            return self.command(self.wanted - self.stored)
+        if self.judged.judgement.verdict is Verdict.INCONCLUSIVE and settled_by:
+            return self.command(max(1, settled_by - self.stored))
+        return self.command(self.wanted)
 
 
 def compared(claim: Claim, runs: tuple[Run, ...]) -> tuple[Run, ...]:

@@ -102,7 +102,7 @@ def next_steps(entries: Sequence[Entry]) -> Iterator[str]:
             yield f"{name}: nothing; {has}"
             continue
         yield f"{name}: {has}, {entry.wanted} are wanted{_hours(entry)}"
-        yield f"  {entry.command(entry.wanted)}"
+        yield f"  {entry.way_on}"
     yield ESTIMATE
 
 

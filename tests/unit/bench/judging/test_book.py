@@ -90,6 +90,12 @@ def test_an_open_claim_with_all_its_seeds_names_those_that_would_settle_it() -> 
     assert entry.way_on.endswith(f"--seeds {entry.judged.settled_by - 8}")
 
 
+def test_a_claim_whose_verdict_stands_is_repeated_with_all_of_its_seeds() -> None:
+    (entry,) = entries(gathered(SPEC, _records(8, 0, gain=-9.0), []), CLAIMS, made_up_tolerances())
+    assert (entry.judged.judgement.verdict, entry.missing) == (Verdict.DEVIATES, 0)
+    assert entry.way_on.endswith("--claim better --seeds 8")
+
+
 def test_a_profile_that_cannot_bear_a_claim_has_no_way_on() -> None:
     spec = dataclasses.replace(SPEC, profile="smoke")
     (entry,) = entries(gathered(spec, _records(8, 0), []), CLAIMS, made_up_tolerances())
