@@ -12,9 +12,11 @@ import pytest
 from bench.__main__ import main
 from bench.commands.claimed import claimed
 from bench.errors import UsageError
+from bench.judging import references
 from bench.judging.book import compared
 from bench.judging.claims import load_claims
 from bench.runs.folder import RunFolder
+from bench.runs.record import Record
 from bench.speedup import expected
 from bench.tables import TABLES
 from tests.made_up_tables import made_up_record
@@ -28,7 +30,13 @@ NOISE = {100: 0.3, 101: -0.3, 102: 0.1, 103: -0.1}
 
 @pytest.fixture
 def answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Answer:
-    """Return what a command prints; under --out lie four seeds of the cells of the main claim of one table."""
+    """Return what a command prints; four seeds of the cells of one table's main claim lie under --out, and no more."""
+    stored = references.load_references
+
+    def load(table: str, profile: str, data: str) -> tuple[Record, ...]:
+        return () if table == SPEC.name else stored(table, profile, data)
+
+    monkeypatch.setattr(references, "load_references", load)
     for run in compared(MAIN, SPEC.cells):
         mean = {"synchronized": 52.0, "untrained": 30.0}.get(run.sparsity.method, 50.0)
         for seed in SEEDS:
