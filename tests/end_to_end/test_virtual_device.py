@@ -51,7 +51,7 @@ def pairs() -> list[tuple[str, str]]:
 
 
 def every_pair() -> list[tuple[str, str]]:
-    """Return every framework with all methods and gates that it can have: some ten minutes, so for ``--every-pair``."""
+    """Return every framework with all methods and gates that it can have: ten CPU-minutes, so for ``--every-pair``."""
     return [
         (framework, method) for method in (*METHODS, *GATES) for framework in FRAMEWORKS if suits(framework, method)
     ]
