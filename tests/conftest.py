@@ -32,7 +32,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Hypothesis would parse all of our modules that a process happens to have for numbers to try: seconds in each process,
 # and other examples wherever other tests ran before.
-setattr(providers, "_get_local_constants", lambda: providers._local_constants)  # noqa: B010 - mypy keeps it
+setattr(providers, "_get_local_constants", lambda: providers._local_constants)  # noqa: B010 - a function, which mypy keeps
 
 # No deadlines: a shared machine is slow now and then, and that is no bug of ours.
 settings.register_profile("dev", max_examples=25, deadline=None)

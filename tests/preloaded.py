@@ -19,7 +19,7 @@ def _prepared(data: dict[str, object]) -> None:
     forget_another_tree()
 
 
-setattr(spawn, "prepare", _prepared)  # noqa: B010 - mypy keeps the signature
+setattr(spawn, "prepare", _prepared)  # noqa: B010 - a function, which mypy keeps
 for package in (bench, methods):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)

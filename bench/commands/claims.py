@@ -128,9 +128,10 @@ class Claims:
         """Give every size and data set that is asked for."""
         from bench.judging.references import REFERENCES
 
-        sizes = [each for each in get_args(ProfileName) if each in table.profiles and self.profile in (None, each)]
-        if self.profile is not None and self.table is not None:
-            sizes = [self.profile]  # where the table has no such size, it says why
+        sizes = [each for each in get_args(ProfileName) if each in table.profiles]
+        if self.profile is not None:
+            is_named = self.table is not None  # then the table itself says why it has no such size
+            sizes = [self.profile] if is_named or self.profile in sizes else []
         for profile in sizes:
             there = (path.name for path in sorted((REFERENCES / name / profile).glob("*")))
             stored = (found for found in there if found != STAND_IN)  # about which nobody claims anything
