@@ -18,7 +18,7 @@ INSIDE = {
 # What method files share. They never import each other: a method is told by one file and this.
 SHARED = {
     *("method", "history", "branches", "setting", "masking", "granularity", "allocation", "schedule", "scores"),
-    *("exchange", "newcomers", "overlap", "macs", "draws", "drop_and_grow", "normalisation", "stages"),
+    *("exchange", "newcomers", "overlap", "macs", "draws", "drop_and_grow", "normalisation", "stages", "native"),
 }
 SHARED_BY_GATES = {
     *("control", "setting", "layer", "gate", "convolution", "measure", "residual", "winners", "mask_unit", "masked"),
