@@ -24,7 +24,7 @@ def source_digest() -> str:
     return sources().digest
 
 
-def env_class(*, processor: str, threads: int, precision: str, ranks: int = 1) -> str:
+def env_class(*, processor: str, threads: int, precision: str, ranks: int = 1, compiles: bool = False) -> str:
     """Return the class of environments in which one seed gives identical bits.
 
     Threads of Python, its hash seed, the locale and the number of jobs change none.
@@ -34,9 +34,11 @@ def env_class(*, processor: str, threads: int, precision: str, ranks: int = 1) -
         threads: of one run.
         precision: as Fabric names it.
         ranks: processes that share every batch: each normalises its own images.
+        compiles: whether encoders train as ``torch.compile`` translates them.
     """
     together = f"/ranks{ranks}" if ranks > 1 else ""
-    return f"{platform.machine()}/{processor}/{_versions()}/t{threads}/{precision}{together}"
+    translated = "/compiled" if compiles else ""
+    return f"{platform.machine()}/{processor}/{_versions()}/t{threads}/{precision}{together}{translated}"
 
 
 def is_same_class(one: object, other: object) -> bool:

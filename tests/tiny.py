@@ -110,10 +110,12 @@ class Pretrained(Exported):
     masks: dict[str, Tensor]
 
 
-def pretrained(run: Run, folder: Path, tick: Tick = silent) -> Pretrained:
+def pretrained(run: Run, folder: Path, tick: Tick = silent, *, compiles: bool = False) -> Pretrained:
     images, fabric = dataset_of(run, folder / "cache"), _fabric(run)
     with counted_once(), patch.object(checkpoint, "save", unread):  # the former elsewhere than in end_to_end/, too
-        return ended(run, images, loop.pretrain(run, images, folder / "checkpoint.pt", fabric=fabric, tick=tick))
+        path = folder / "checkpoint.pt"
+        trained = loop.pretrain(run, images, path, fabric=fabric, tick=tick, compiles=compiles)
+        return ended(run, images, trained)
 
 
 _FABRICS, _SAVE = dict[str, Fabric](), checkpoint.save

@@ -21,6 +21,7 @@ class BenchStep:
         methods: sparse methods and gates to measure; all that prune weights unless some are named.
         profile: size of encoder, batches and views.
         rounds: how often each has its turn; intervals need at least 6.
+        compile: measure dense training and each method also as --compile of other commands trains them.
         steps: optimizer steps of a turn; as many as lie between two mask updates unless a number is given.
     """
 
@@ -30,6 +31,7 @@ class BenchStep:
     ] = ()
     profile: ProfileName = "smoke"
     rounds: Annotated[int, arg(metavar="NUMBER")] = 9
+    compile: bool = False
     steps: Annotated[int | None, arg(metavar="NUMBER", help_behavior_hint="(default: a mask update apart)")] = None
 
     def act(self) -> int:
@@ -47,6 +49,7 @@ class BenchStep:
             profile=self.profile,
             rounds=self.rounds,
             steps=self.steps,
+            compiles=self.compile,
             tell=lambda line: print(line, file=sys.stderr),
         )
         print(*step_cost.lines(costs), sep="\n")

@@ -90,6 +90,8 @@ class Place(OutAndData):
         leases: hold runs by files that are renewed every 15 s, where locks do not reach the other machines that share
             --out; all its commands follow. Used in any case where the file system has no locks.
         device: where to train: cpu, cuda, or auto for a GPU where there is one. Each job sees one GPU.
+        compile: train encoders as torch.compile translates them, which takes each run minutes before its first step,
+            for steps of fewer launches on a GPU. Rounding differs, so no reference is met bit for bit.
         lane: who trains: processes of this machine, jobs of a Slurm cluster, or tasks of a Ray cluster, at most --jobs
             at once.
         lane_options: TOML file with width, the runs under way at once, and for slurm what submitit takes, e.g.
@@ -109,6 +111,7 @@ class Place(OutAndData):
     no_encoders: bool = False
     leases: bool = False
     device: Literal["cpu", "cuda", "auto"] = "cpu"
+    compile: bool = False
     lane: Literal["local", "slurm", "ray"] = "local"
     lane_options: Annotated[Path | None, arg(metavar="FILE.toml", help_behavior_hint="(default: none)")] = None
 
@@ -146,6 +149,7 @@ class Place(OutAndData):
             keeps_encoders=not self.no_encoders,
             leases=self.leases,
             device=self.device,
+            compiles=self.compile,
         )
         if self.lane == "local":  # a login node need not have what its cluster has
             context.require_device()

@@ -73,7 +73,8 @@ class Run:
         for note in notes:
             print(note, file=sys.stderr)
         for run in runs:
-            job.check(run, dataset.load(run.data, context.data_dir, context.cache_dir))
+            images = dataset.load(run.data, context.data_dir, context.cache_dir)
+            job.check(run, images, compiles=context.compiles)
         failed = False
         made: dict[str, Record] = {}
         for _, same_data in itertools.groupby(runs, key=lambda run: run.data):

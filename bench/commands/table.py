@@ -210,7 +210,8 @@ class Table:
         context = self.place.context
         if spec.settings or spec.match:
             for run in spec.cells:
-                job.check(run, dataset.load(run.data, context.data_dir, context.cache_dir))
+                images = dataset.load(run.data, context.data_dir, context.cache_dir)
+                job.check(run, images, compiles=context.compiles)
         return perform(
             self._wanted(spec),
             context,

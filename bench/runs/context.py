@@ -1,5 +1,8 @@
 """Where runs find their images, leave their records, and on what they are trained."""
 
+import os
+import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +22,7 @@ class Context:
         keeps_encoders: whether trained encoders stay beside their records.
         leases: whether runs are held by leases, as they are in any case where the file system has no locks.
         device: ``cpu``, ``cuda`` or ``auto``: a GPU where there is one.
+        compiles: whether encoders train as ``torch.compile`` translates them; it rounds otherwise, as a device does.
         devices: processes of this machine that make one run together, each with its share of every batch.
         nodes: machines with so many such processes each.
     """
@@ -31,6 +35,7 @@ class Context:
     keeps_encoders: bool = True
     leases: bool = False
     device: str = "cpu"
+    compiles: bool = False
     devices: int = 1
     nodes: int = 1
 
@@ -47,11 +52,17 @@ class Context:
         return self.device == "cpu" or (self.device == "auto" and not _has_cuda())
 
     def require_device(self) -> None:
-        """Demand that the device is there, before anything starts.
+        """Demand that the device is there, and what compiling needs, before anything starts.
 
         Raises:
             UsageError: it is not.
         """
+        compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+        if self.compiles and shutil.which(compiler) is None:
+            raise UsageError(
+                f"--compile: torch.compile needs a C++ compiler, and {compiler} is not found. Install one, name one in "
+                "CXX, or leave --compile out: runs are the same up to rounding."
+            )
         if self.device == "cuda" and not _has_cuda():
             raise UsageError(
                 "--device cuda: torch finds no CUDA device here. Use --device cpu, or --device auto, which takes a GPU "

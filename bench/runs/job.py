@@ -30,14 +30,19 @@ from bench.training.facts import facts
 from bench.training.state import Training
 
 
-def check(run: Run, dataset: data_dataset.Dataset) -> None:
+def check(run: Run, dataset: data_dataset.Dataset, *, compiles: bool = False) -> None:
     """Put a run together and throw it away: what cannot be made is refused before it starts.
+
+    Args:
+        run: the run.
+        dataset: its images.
+        compiles: whether its encoders shall train as ``torch.compile`` translates them.
 
     Raises:
         RunError: with the setting that is wrong.
     """
     probe_for(run)
-    parts.check(run, dataset)
+    parts.check(run, dataset, compiles=compiles)
 
 
 def perform(run: Run, context: Context, tick: Tick) -> Record:
@@ -117,7 +122,9 @@ def train(run: Run, context: Context, tick: Tick) -> tuple[data_dataset.Dataset,
             checkpoint.discard_damaged(path)
     fabric.barrier()
     seconds = context.seconds_between_checkpoints
-    trained = loop.pretrain(run, dataset, path, fabric=fabric, tick=tick, checkpoint_seconds=seconds)
+    trained = loop.pretrain(
+        run, dataset, path, fabric=fabric, tick=tick, checkpoint_seconds=seconds, compiles=context.compiles
+    )
     return dataset, trained, fabric
 
 

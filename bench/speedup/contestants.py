@@ -42,13 +42,15 @@ class Loop(Contestant):
         run: what it trains; it has more steps than will be asked for.
         dataset: its images.
         folder: gets a checkpoint when the loop is closed.
+        compiles: whether the encoders train as ``torch.compile`` translates them.
 
     Raises:
         whatever stops the loop, when it is next asked for steps.
     """
 
-    def __init__(self, run: Run, dataset: Dataset, folder: Path) -> None:
+    def __init__(self, run: Run, dataset: Dataset, folder: Path, *, compiles: bool = False) -> None:
         self._run, self._dataset, self._path = run, dataset, folder / f"{run.run_id}-{id(self)}.pt"
+        self._compiles = compiles
         self._left, self._began, self._spent, self._is_closed = 0, 0.0, 0.0, False
         self._asked, self._done = threading.Semaphore(0), threading.Semaphore(0)
         self._error: BaseException | None = None
@@ -86,6 +88,7 @@ class Loop(Contestant):
                 fabric=parts.fabric_for(self._run),
                 tick=self._tick,
                 checkpoint_seconds=float("inf"),
+                compiles=self._compiles,
             )
         except KeyboardInterrupt:  # ours, from the tick
             pass

@@ -29,13 +29,13 @@ from methods.works import WORKS
 MOST_OF_DENSE = 1.05  # a method's step against the dense one; gates, which compute more than they skip, are excepted
 LEAST_OF_BARE = 0.9  # steps of the loop in the time of one bare forward and backward pass and optimizer step
 REDUCTION = 1.5  # of gates
-DENSE, AGAIN = "dense", "dense, again"
+DENSE, AGAIN, COMPILED = "dense", "dense, again", ", compiled"
 VIEWS, PASSES, BARE = "views alone", "bare: forward, backward", "bare: forward, backward, optimizer"
 # The dense run is measured by itself, and the control on smaller images is dense, and differs by its images alone.
 MEASURED = tuple(name for name in METHODS if name not in {DENSE, SMALL_IMAGES})
 _DATA = "cifar10"
 _IMAGES, _SCORED = 2048, 8  # images of noise: their content costs no step
-_WARM = 2  # steps that are not timed: the first ones build kernels
+_WARM = 2  # steps that are not timed: the first ones build kernels, and translate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +73,7 @@ def measured(
     profile: str,
     rounds: int,
     steps: int | None,
+    compiles: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> StepCosts:
     """Let dense training, methods and the bare work take turns.
@@ -83,6 +84,7 @@ def measured(
         profile: the size.
         rounds: how often each has its turn.
         steps: of a turn; ``None``: as many as lie between two mask updates, so that a turn has one.
+        compiles: whether dense training and each method are measured once more, with compiled encoders.
         tell: called with a line of progress before every round.
 
     Raises:
@@ -97,7 +99,7 @@ def measured(
     base = _with_steps(base, max(total, _WARM + rounds * turn + 1))
     with tempfile.TemporaryDirectory() as folder, _as_runs_do(), contextlib.ExitStack() as stack:
         contestants: dict[str, Contestant] = {}
-        for name, contestant in _contestants(base, names or suited(base, tell), Path(folder)):
+        for name, contestant in _contestants(base, names or suited(base, tell), Path(folder), compiles=compiles):
             stack.callback(contestant.close)
             contestants[name] = contestant
             contestant.take(_WARM)
@@ -123,7 +125,7 @@ def lines(costs: StepCosts) -> list[str]:
     found = [head, "", f"{'training':{width}}  ms a step  against dense         interval"]
     for name in (DENSE, AGAIN, *methods):
         ratio = costs.ratio(name, DENSE)
-        most = None if name in {DENSE, AGAIN, *GATES} else MOST_OF_DENSE
+        most = None if name.removesuffix(COMPILED) in {DENSE, AGAIN, *GATES} else MOST_OF_DENSE
         found.append(f"{_row(name, width, costs, ratio)}{_missed(ratio.median, most=most)}")
     found += [
         f"At most {MOST_OF_DENSE:g} is wanted of methods that prune weights. Noise: {AGAIN} against {DENSE}.",
@@ -155,10 +157,12 @@ def _missed(value: float, *, most: float | None = None, least: float | None = No
     return "  missed" if (most is not None and value > most) or (least is not None and value < least) else ""
 
 
-def _contestants(base: Run, names: Sequence[str], folder: Path) -> Iterator[tuple[str, Contestant]]:
+def _contestants(base: Run, names: Sequence[str], folder: Path, *, compiles: bool) -> Iterator[tuple[str, Contestant]]:
     runs = {name: _variant(base, name) for name in names if name != DENSE}
     for name, run in {DENSE: base, AGAIN: base, **runs}.items():
         yield name, Loop(run, _noise(run), folder)
+    for name, run in {DENSE: base, **runs}.items() if compiles else ():
+        yield f"{name}{COMPILED}", Loop(run, _noise(run), folder, compiles=True)
     yield VIEWS, ViewsAlone(base, _noise(base))
     yield PASSES, Bare(base, _noise(base), has_optimizer=False)
     yield BARE, Bare(base, _noise(base), has_optimizer=True)

@@ -14,6 +14,7 @@ from bench.ticks import Tick
 from bench.training import checkpoint, parts, passes, ranks, rates
 from bench.training.batches import Batches
 from bench.training.compaction import Compaction, start_of
+from bench.training.compiled import Compiled
 from bench.training.facts import shape, sides
 from bench.training.mask_file import Snapshots
 from bench.training.state import Training, TrainingError
@@ -22,7 +23,14 @@ from methods.macs import TrainingMacs
 
 
 def pretrain(
-    run: Run, dataset: Dataset, path: Path, *, fabric: Fabric, tick: Tick, checkpoint_seconds: float = 10.0
+    run: Run,
+    dataset: Dataset,
+    path: Path,
+    *,
+    fabric: Fabric,
+    tick: Tick,
+    checkpoint_seconds: float = 10.0,
+    compiles: bool = False,
 ) -> Training:
     """Train one run, continuing from its checkpoint at ``path`` if there is one.
 
@@ -34,6 +42,7 @@ def pretrain(
         tick: called after every step, and after every batch of images that gates settle on; may raise
             ``KeyboardInterrupt``.
         checkpoint_seconds: wall time between checkpoints; it changes no number.
+        compiles: whether the encoders train as ``torch.compile`` translates them, which rounds otherwise.
 
     Returns:
         The trained pair, its method and its history.
@@ -52,6 +61,7 @@ def pretrain(
     method.attach(framework.branches, total_steps)
     compact_from = start_of(run, method, total_steps)
     compaction = Compaction(framework.branches, compact_from)
+    compiled = Compiled(framework.branches, enabled=compiles)
     snapshots = Snapshots(run, total_steps, method.window)
     optimizer = parts.optimizer_for(run, framework)
     warmup_steps = min(total_steps, round(spec.warmup_epochs * batches.steps_per_epoch))
@@ -67,7 +77,7 @@ def pretrain(
         scheduler=scheduler,
         training_macs=TrainingMacs(framework.branches, shape(dataset), framework.passes, sides(run)),
     )
-    env_class = parts.env_class_for(run, fabric)
+    env_class = parts.env_class_for(run, fabric, compiles=compiles)
     state = checkpoint.load(path, run, dataset.fingerprint)
     if state is not None:
         training.restore(ranks.of_this_rank(state))
@@ -109,7 +119,8 @@ def pretrain(
         step, began, cpu_began = training.step, time.perf_counter(), time.process_time()
         compaction.before_forward(step)
         method.before_forward(step)
-        training.losses.append(step_loss(step))
+        with compiled.engaged():
+            training.losses.append(step_loss(step))
         training.training_macs.observe(side=batches.side(step), dense_side=batches.side(step, as_control=False))
         if method.on_gradient(step, optimizer):
             optimizer.step()

@@ -10,7 +10,7 @@ from bench.config.run import UNTRAINED, Run
 from bench.data.dataset import Dataset
 from bench.errors import RunError, unknown
 from bench.frameworks import FRAMEWORKS, Framework, Wiring
-from bench.training import encoders
+from bench.training import compiled, encoders
 from bench.training.compaction import Compaction, start_of
 from bench.training.optimizers import OPTIMIZERS
 from bench.views import recipes
@@ -54,13 +54,20 @@ def fabric_for(run: Run, *, device: str = "cpu", devices: int = 1, nodes: int = 
     return fabric
 
 
-def check(run: Run, dataset: Dataset) -> None:
+def check(run: Run, dataset: Dataset, *, compiles: bool = False) -> None:
     """Put a run together and throw it away: what cannot be built, or cannot train so, is refused before it starts.
+
+    Args:
+        run: the run.
+        dataset: its images.
+        compiles: whether its encoders shall train as ``torch.compile`` translates them.
 
     Raises:
         RunError: with what building says; it is the settings that are wrong, whatever part noticed.
     """
     spec, images = run.optimizer, len(dataset.train.images)
+    if compiles:
+        compiled.require(run)
     try:
         recipes.build(run.views, seed=run.seed, images=images, side=dataset.train.images.shape[-1])
         framework, method = framework_for(run), method_for(run)
@@ -78,8 +85,14 @@ def check(run: Run, dataset: Dataset) -> None:
         raise RunError(f"{run.cell}: {error}") from error
 
 
-def env_class_for(run: Run, fabric: Fabric) -> str:
-    """Return the class of environments that this run belongs to."""
+def env_class_for(run: Run, fabric: Fabric, *, compiles: bool = False) -> str:
+    """Return the class of environments that this run belongs to.
+
+    Args:
+        run: whose precision counts.
+        fabric: the devices.
+        compiles: whether the encoders train as ``torch.compile`` translates them.
+    """
     device = fabric.device
     if device.type == "cuda":
         cudnn = torch.backends.cudnn.version()
@@ -91,6 +104,7 @@ def env_class_for(run: Run, fabric: Fabric) -> str:
         threads=torch.get_num_threads(),
         precision=run.optimizer.precision,
         ranks=fabric.world_size,
+        compiles=compiles,
     )
 
 

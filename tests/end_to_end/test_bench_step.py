@@ -9,6 +9,7 @@ import pytest
 
 from bench.__main__ import main
 from bench.config import profiles
+from bench.speedup import step_cost
 from bench.speedup.contestants import Bare, Contestant, Loop, ViewsAlone
 from bench.speedup.step_cost import AGAIN, BARE, DENSE, MEASURED, PASSES, VIEWS, suited
 from bench.speedup.turns import Ratio
@@ -53,6 +54,37 @@ def test_every_contestant_has_a_row_and_takes_its_turns(
     before, first, second = (turns[index * contestants : (index + 1) * contestants] for index in range(3))
     assert first == [(name, 3) for name, _ in before]
     assert second == [*first[1:], first[0]]  # whoever was first is last now
+
+
+@pytest.mark.usefixtures("_tiny")
+def test_dense_training_and_each_method_are_measured_with_compiled_encoders_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    class Idle(Contestant):
+        def __init__(self, *_: object, compiles: bool = False, has_optimizer: bool = False) -> None:
+            del has_optimizer
+            asked.append(compiles)
+
+        def take(self, _: int) -> float:
+            return 1.0
+
+    for name in ("Loop", "Bare", "ViewsAlone"):
+        monkeypatch.setattr(step_cost, name, Idle)
+    said = call(capsys, monkeypatch, "--methods", "rigl", "--rounds", "1", "--steps", "1", "--compile")
+    for name in ("rigl", "dense, compiled", "rigl, compiled"):
+        assert sum(line.startswith(f"{name}  ") for line in said.splitlines()) == 1, name
+    assert asked == [
+        False,
+        False,
+        False,
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]  # two dense, rigl; compiled; bare
 
 
 def test_all_methods_are_measured_but_those_that_the_framework_cannot_have_which_are_named() -> None:
