@@ -11,9 +11,13 @@ from bench.runs.export import TOLERANCE, sample
 from bench.speedup.turns import Ratio, speeds
 from bench.training.encoder_file import Encoder
 from methods import macs
-from methods.compaction import folded
+from methods.compaction import folded, fused, one_call
 
 BATCHES = (1, 64)
+IN_ONE_CALL = "compacted, in one call of a compiled kernel: load_encoder(FILE).fused()"
+PLAIN = "compacted, in PyTorch: load_encoder(FILE)"
+FOLDED = "not compacted, normalisation folded into the convolutions, in PyTorch"
+ALL_IN_ONE_CALL = "not compacted, in one call of the same kernel"
 _LEAST_SECONDS = 0.02  # of a turn
 
 
@@ -29,17 +33,15 @@ class Gain:
         off: largest difference of their features on images, as a fraction of the largest feature.
         masked_macs: of an image, zeros multiplied.
         macs: of an image.
-        speed_ups: images of a batch -> CPU time of the masked over that of the compacted encoder.
-        folding: images of a batch -> CPU time of the masked encoder over its own with normalisation folded into the
-            convolutions, as the compacted one has it: the part of the speed-up that is owed to no zeros.
+        speeds: images of a batch -> form of an encoder -> CPU time of the masked encoder over that of the form; among
+            them forms of the masked encoder, whose speed is owed to no zeros.
         noise: images of a batch -> the masked encoder's time over its own.
     """
 
     off: float
     masked_macs: int
     macs: int
-    speed_ups: Mapping[int, Ratio]
-    folding: Mapping[int, Ratio]
+    speeds: Mapping[int, Mapping[str, Ratio]]
     noise: Mapping[int, Ratio]
 
     @property
@@ -56,48 +58,53 @@ def gain(masked: Encoder, compact: Encoder) -> Gain:
         CompactionError: the features differ by more than 1e-5 of the largest.
     """
     images = sample(masked)
+    whole = folded(masked.network)
+    networks = {PLAIN: compact.network, FOLDED: whole}
+    if not one_call.missing():
+        networks = {IN_ONE_CALL: fused(compact.network), **networks, ALL_IN_ONE_CALL: fused(whole)}
     expected = masked(images)
     largest = expected.abs().max().clamp_min(torch.finfo(torch.float32).tiny)
-    off = float((compact(images) - expected).abs().max() / largest)
+    off = max(float((network(images) - expected).abs().max() / largest) for network in networks.values())
     if not off <= TOLERANCE:
         raise CompactionError(
             f"the compacted encoder's features are off by {off:.1e} of the largest, more than {TOLERANCE:.0e}: nothing "
             "was written. Leave out --compact, and tell us which run it is."
         )
-    shape, whole = (3, masked.pixels, masked.pixels), folded(masked.network)
     measured = {
         count: speeds(
             _forward(masked.network, batch),
-            {"folded": _forward(whole, batch), "compact": _forward(compact.network, batch)},
+            {form: _forward(network, batch) for form, network in networks.items()},
             least_seconds=_LEAST_SECONDS,
         )
         for count, batch in ((count, _batch(images, count)) for count in BATCHES)
     }
+    shape = (3, masked.pixels, masked.pixels)
     return Gain(
         off=off,
         masked_macs=sum(macs.inference_macs(masked.network, shape).values()),
         macs=sum(macs.inference_macs(compact.network, shape).values()),
-        speed_ups={count: found.of["compact"].cpu for count, found in measured.items()},
-        folding={count: found.of["folded"].cpu for count, found in measured.items()},
+        speeds={count: {form: each.cpu for form, each in found.of.items()} for count, found in measured.items()},
         noise={count: found.noise for count, found in measured.items()},
     )
 
 
 def lines(found: Gain) -> list[str]:
     """Return what a user is told."""
-    return [
+    said = [
         (
             f"{found.macs:,} MACs an image, {found.reduction:.2f} times fewer than with zeros multiplied "
             f"({found.masked_macs:,})"
-        ),
-        *(
-            f"batch {count}: {ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f}) times as fast, "
-            f"{ratio.median / found.reduction:.2f} of the MACs; folding normalisation alone gives "
-            f"{found.folding[count].median:.2f}; noise {found.noise[count].low:.2f} to {found.noise[count].high:.2f}"
-            for count, ratio in found.speed_ups.items()
-        ),
-        "CPU time of one thread in turns with the masked encoder, median and 95 % interval.",
+        )
     ]
+    for count, ratios in found.speeds.items():
+        noise = found.noise[count]
+        said.append(f"batch {count}, times as fast as the masked encoder; noise {noise.low:.2f} to {noise.high:.2f}:")
+        for form, ratio in ratios.items():
+            share = f", {ratio.median / found.reduction:.2f} of the MACs" if form in {IN_ONE_CALL, PLAIN} else ""
+            said.append(f"  {ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f}){share}: {form}")
+    if why := one_call.missing():
+        said.append(f"nothing was computed in one call: {why}")
+    return [*said, "CPU time of one thread in turns with the masked encoder, median and 95 % interval."]
 
 
 def _batch(images: Tensor, count: int) -> Tensor:

@@ -13,9 +13,10 @@ from bench.config.run import EncoderSpec, Run
 from bench.config.sparsity import SparsitySpec
 from bench.frameworks import FRAMEWORKS, Wiring
 from bench.speedup import zeros
+from bench.speedup.subject import Subject
 from bench.speedup.trace import trace
 from bench.speedup.turns import Ratio, Speed, Speeds, speeds
-from bench.speedup.zeros import TRAINED, Subject
+from bench.speedup.zeros import TRAINED
 from bench.training import parts
 from bench.training.compaction import Compaction
 from hardware import comparison, presets

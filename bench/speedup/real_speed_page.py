@@ -16,6 +16,7 @@ from bench.speedup.real_speed import MACHINES, PIXELS, Line, RealSpeed
 from bench.speedup.turns import Ratio, Speed
 
 SCHEMA = 3  # since 2: machine; since 3: code, date, peers
+_FORMS = {zeros.FOLDED: "with folded normalisation", zeros.FUSED: "in one call of the same kernel"}
 _NOTES = (
     (
         "MACs saved: dense multiply-accumulates of an image over those needed, what gates cost included. A filter "
@@ -44,7 +45,7 @@ def page(found: RealSpeed) -> str:
         ),
     ]
     notes = [
-        *(f"- {each}" for each in _over_folded(found.lines)),
+        *(f"- {each}" for each in _over_dense(found.lines)),
         *(f"- {each}" for each in _reasons(found.lines)),
         *(f"- {each}" for each in (peers.missing(), sparse_prop.missing(), *_NOTES) if each),
     ]
@@ -153,24 +154,21 @@ def _interval(ratio: Ratio | None) -> str:
     return NOTHING if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
 
 
-def _over_folded(lines: Sequence[Line]) -> list[str]:
-    """Say what rows of filters gain over the dense encoder in the form that they have: its normalisation folded."""
-    rows = {line.subject.kind: line for line in lines}
-    if zeros.FOLDED not in rows:
-        return []
-    said = []
+def _over_dense(lines: Sequence[Line]) -> list[str]:
+    """Say what rows of filters gain over the dense encoder in each form: folded, and in one call of the kernel."""
+    rows, said = {line.subject.kind: line for line in lines}, []
     for line in lines:
-        if line.subject.kind.startswith("filter"):
-            gained = {
-                count: speed.cpu.median / rows[zeros.FOLDED].inference[count].cpu.median
-                for count, speed in line.inference.items()
-            }
-            each = ", ".join(f"{gain:.2f} (batch {count})" for count, gain in gained.items())
-            share = gained[max(gained)] / line.subject.macs_reduction
-            said.append(
-                f"{line.subject.name}: over the dense encoder with folded normalisation {each}, {share:.2f} of the MACs"
-            )
+        if line.subject.kind.startswith(zeros.FILTERS):
+            for kind, form in _FORMS.items():
+                if kind in rows:
+                    each = ", ".join(_over(line, rows[kind], count) for count in sorted(line.inference))
+                    said.append(f"{line.subject.name}: over the dense encoder {form} {each}")
     return said
+
+
+def _over(line: Line, dense: Line, count: int) -> str:
+    gain = line.inference[count].cpu.median / dense.inference[count].cpu.median
+    return f"{gain:.2f} (batch {count}), {gain / line.subject.macs_reduction:.2f} of the MACs"
 
 
 def _reasons(lines: Iterable[Line]) -> list[str]:

@@ -1,8 +1,7 @@
 """Encoders with zeros of every kind: as they train, as they infer fastest here, and as the model sees them."""
 
 import copy
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from bench.speedup import drawn, peers, sparse_prop
 from bench.speedup.drawn import Bools, Drawer
 from bench.speedup.gate_speed import how_skipped
 from bench.speedup.level import level
+from bench.speedup.subject import Subject, forms
 from bench.speedup.timeline import States
 from bench.training import encoders
 from hardware.comparison import is_prunable
@@ -31,6 +31,10 @@ from methods.gating.measure import Budget, observe
 from methods.gating.skipping import skipping
 
 FOLDED = "no zeros, folded"
+FUSED = "no zeros, one call"
+FILTERS = "filter"
+IN_PYTORCH = "filter, in PyTorch"
+PEER = f"filter, {peers.PEER}"
 DENSITIES = (0.5, 0.25, 0.1)
 PATTERNS = ((2, 4), (1, 4), (1, 8))
 RATES = (0.5, 0.26, 0.1)  # of open gates; 0.26 is about what a reduction of 2.25 needs
@@ -38,38 +42,6 @@ GROUPS = 4  # of the base path behind gates per pixel and slice
 TRAINED = 16  # images of a training step, two views each
 _SEEN = 8  # images whose gates the model is given
 _WARM = 3  # passes in which running statistics settle
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """An encoder with zeros.
-
-    Attributes:
-        kind: what is zero.
-        rate: share of weights that is left, or of gates that is open.
-        macs_reduction: dense multiply-accumulates of an image over those that are needed, the gates' own included.
-        states: layer -> what the model is told.
-        trains: the encoder as it trains; ``None`` where inference alone is measured.
-        infers: the fastest that there is here for inference; ``None``: the dense one, with its zeros multiplied.
-        how: what is done about the zeros in inference; where nothing is, why.
-        how_trained: the same of a training step.
-        trains_compactly: whether it trains without the filters that are gone, as ``--compact-training`` does.
-    """
-
-    kind: str
-    rate: float
-    macs_reduction: float
-    states: States
-    trains: nn.Module | None
-    infers: nn.Module | None
-    how: str
-    how_trained: str
-    trains_compactly: bool = False
-
-    @property
-    def name(self) -> str:
-        """Kind and rate."""
-        return f"{self.kind} {self.rate:g}"
 
 
 @torch.no_grad()
@@ -91,7 +63,7 @@ def subjects(encoder: nn.Module, network: Workload, images: Tensor) -> Iterator[
         network: the same, as the model knows it.
         images: normalised, ``[N, C, H, W]``: gates are set so that they are open at the rate on these.
     """
-    yield _no_zeros(encoder)
+    yield from forms(_no_zeros(encoder), plain=FOLDED, whole=FUSED)
     for density in DENSITIES:
         why = "torch has no convolution that leaves single zeros out"
         yield _weights(encoder, network, images, "element", density, drawn.element, why)
@@ -103,14 +75,21 @@ def subjects(encoder: nn.Module, network: Workload, images: Tensor) -> Iterator[
     for density in DENSITIES:
         why = "torch has no block-sparse convolution"
         yield _weights(encoder, network, images, "block 16x16", density, drawn.block, why)
-    for density in DENSITIES:
-        yield _weights(encoder, network, images, "filter", density, drawn.filters, "")
-    for density in DENSITIES if not peers.missing() else ():
-        yield _peer(encoder, network, images, density)
+    pruned = [_weights(encoder, network, images, FILTERS, density, drawn.filters, "") for density in DENSITIES]
+    yield from _by_form(pruned, plain=IN_PYTORCH, whole=FILTERS)
+    by_peer = [_peer(encoder, network, images, density) for density in DENSITIES if not peers.missing()]
+    yield from _by_form(by_peer, plain=PEER, whole=f"{PEER}, one call")
     for rate in RATES:
         yield _gates("gates per pixel and slice", _with_slices(encoder), images, rate)
     for rate in RATES:
         yield _gates("spatial gates", _with_masks(encoder), images, rate)
+
+
+def _by_form(found: Sequence[Subject], *, plain: str, whole: str) -> Iterator[Subject]:
+    """Yield all in one call of the kernel, then all in PyTorch; once, where there is no kernel."""
+    both = [forms(each, plain=plain, whole=whole) for each in found]
+    yield from (each[-1] for each in both)
+    yield from (each[0] for each in both if len(each) > 1)
 
 
 def _no_zeros(encoder: nn.Module) -> Subject:
@@ -158,7 +137,7 @@ def _peer(encoder: nn.Module, network: Workload, images: Tensor, density: float)
     small = peers.torch_pruned(masking.export(masked), images)
     whole, needed = macs.inference_macs(masked, shape), macs.inference_macs(small, shape)
     return Subject(
-        kind=f"filter, {peers.PEER}",
+        kind=PEER,
         rate=density,
         macs_reduction=sum(whole.values()) / sum(needed.values()),
         states=_states(kept),

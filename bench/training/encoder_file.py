@@ -19,7 +19,7 @@ from bench.training import encoders
 from bench.views.pixels import MEAN, STD
 from methods import GATES, masking
 from methods.branches import Branches
-from methods.compaction import compacted, shaped
+from methods.compaction import compacted, fused, shaped
 from methods.gating.setting import GateSetting, parse_slice
 
 _KEY = "sparse_ssl_encoder"  # one entry: with several, the library's order of them differs from call to call
@@ -77,6 +77,23 @@ class Encoder(nn.Module):
         """Return the features of normalised images."""
         features: Tensor = self.network(images)
         return features
+
+    def fused(self) -> "Encoder":
+        """Return a copy for inference: on a CPU its forward pass is one call of a compiled kernel, elsewhere PyTorch's.
+
+        It computes the same, up to rounding. It pays most where filters are physically gone. Without a C++ compiler
+        PyTorch computes, and a warning says why.
+
+        Raises:
+            ValueError: it has gates (those skip: ``methods.gating.skipping``), or layers that the kernel does not know.
+        """
+        return Encoder(
+            fused(self.network),
+            normalisation=self.normalisation,
+            features=self.features,
+            size=self.pixels,
+            run_id=self.run_id,
+        )
 
     def normalise(self, images: Tensor) -> Tensor:
         """Return uint8 images ``[N, 3, H, W]`` as the encoder wants them: float32, normalised, channels-last."""

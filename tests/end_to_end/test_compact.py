@@ -1,6 +1,7 @@
 """``export --compact``: the encoder of a run without its dead filters, on disk and for other programs."""
 
 import json
+import pickle
 import re
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from bench.runs.folder import RunFolder
 from bench.speedup import compact
 from bench.ticks import silent
 from bench.training.encoder_file import EncoderFileError, repacked, unpacked, without_dead_channels
+from methods.compaction import one_call
 from tests.tiny import gated_run, tiny_run
 from tests.unit.bench.training.test_encoder_file import exported, written
 
@@ -46,12 +48,19 @@ def test_a_compacted_encoder_is_smaller_says_what_it_gains_and_loads(
     path = folder.path / "encoder-compact.safetensors"
     assert f"{path}: {path.stat().st_size:,} bytes, with zeros {len(kept):,} bytes" in said
     assert "times fewer than " in said
-    assert re.search(r"batch 2: .* of the MACs; folding normalisation alone gives \d", said)
+    for form in (compact.PLAIN, *(() if one_call.missing() else (compact.IN_ONE_CALL,))):
+        assert re.search(rf"  \d\S* \(.*\), \d\S* of the MACs: {re.escape(form)}\n", said)
+    assert compact.FOLDED in said
     assert path.stat().st_size < 0.5 * len(kept)
     whole, small = load_encoder(folder.path), load_encoder(path)
     assert (small.features, small.pixels, small.run_id) == (whole.features, whole.pixels, whole.run_id)
     with torch.no_grad():
         torch.testing.assert_close(small(sample(whole)), whole(sample(whole)), rtol=0, atol=1e-5)
+        if not one_call.missing():
+            quick = small.fused()
+            assert (quick.features, quick.normalisation) == (small.features, small.normalisation)
+            torch.testing.assert_close(quick(sample(whole)), whole(sample(whole)), rtol=0, atol=1e-5)
+            assert torch.equal(pickle.loads(pickle.dumps(quick))(sample(whole)), quick(sample(whole)))
     assert call(capsys, monkeypatch, tmp_path, "--format", "torch-export").startswith(f"{path.with_suffix('.pt2')}: ")
     assert "would be lost" in call(capsys, monkeypatch, tmp_path, "--to", str(folder.encoder), code=2)
     assert folder.encoder.read_bytes() == kept

@@ -13,9 +13,13 @@ from bench.config.run import EncoderSpec
 from bench.speedup import peers, real_speed, sparse_prop, zeros
 from bench.speedup.trace import trace
 from methods import masking
+from methods.compaction import one_call
 from methods.gating.layer import gated
 
-KINDS = (zeros.FOLDED, "element", "2:4", "block 16x16", "filter", "gates per pixel and slice", "spatial gates")
+NO_ZEROS = (zeros.FOLDED,) if one_call.missing() else (zeros.FOLDED, zeros.FUSED)
+NOTHING_FASTER = ("element", "2:4", "block 16x16")
+FILTERS = ("filter",) if one_call.missing() else ("filter", zeros.IN_PYTORCH)
+KINDS = (*NO_ZEROS, *NOTHING_FASTER, *FILTERS, "gates per pixel and slice", "spatial gates")
 SPEC = EncoderSpec(name="resnet-9", width=0.125)
 
 
@@ -53,15 +57,21 @@ def test_every_kind_has_a_row_and_what_has_nothing_faster_says_why(
     assert f"- measured on {table['date']} by the code of commit {table['code']}; peers: none\n" in said
     rows = {row["kind"]: row for row in table["rows"]}
     assert tuple(rows) == KINDS
-    folded = rows.pop(zeros.FOLDED)
-    assert (folded["macs_reduction"], folded["training_step"]) == (1.0, None)
-    fair = rows["filter"]["inference"]["2"]["cpu"]["median"] / folded["inference"]["2"]["cpu"]["median"]
-    assert f"- filter 0.5: over the dense encoder with folded normalisation {fair:.2f} (batch 2), " in said
+    medians = {kind: row["inference"]["2"]["cpu"]["median"] for kind, row in rows.items() if row["inference"]}
+    for kind, form in zip(NO_ZEROS, ("with folded normalisation", "in one call of the same kernel"), strict=False):
+        dense = rows.pop(kind)
+        assert (dense["macs_reduction"], dense["training_step"]) == (1.0, None)
+        for filters in FILTERS:
+            fair = medians[filters] / medians[kind]
+            assert f"- {filters} 0.5: over the dense encoder {form} {fair:.2f} (batch 2), " in said
     for kind, row in rows.items():
         assert f"| {kind} | {row['rate']:g} | {row['macs_reduction']:.2f} |" in said
         assert row["macs_reduction"] > 1
-        assert min(row["training_step"]["cpu"]["low"], *row["modelled_training_step"].values()) > 0
-        if kind in KINDS[1:4]:
+        if kind == zeros.IN_PYTORCH:
+            assert row["training_step"] is None
+        else:
+            assert min(row["training_step"]["cpu"]["low"], *row["modelled_training_step"].values()) > 0
+        if kind in NOTHING_FASTER:
             assert f"- {kind}: nothing faster exists on this device; torch " in said
             assert (row["inference"], row["measured_over_macs"]) == ({}, None)
         else:
@@ -77,10 +87,11 @@ def test_what_infers_computes_what_trains_and_gates_are_open_at_the_rate() -> No
         found = {each.kind: each for each in zeros.subjects(encoder, trace(run, "tiny"), images)}
     assert tuple(found) == KINDS
     for kind, subject in found.items():
-        assert (subject.infers is None) is (kind in KINDS[1:4])
+        assert (subject.infers is None) is (kind in NOTHING_FASTER)
         if subject.infers is not None:
             with torch.no_grad():
-                expected = (subject.trains or encoder).eval()(images)
+                like = found["filter"] if kind == zeros.IN_PYTORCH else subject
+                expected = (like.trains or encoder).eval()(images)
                 torch.testing.assert_close(subject.infers(images), expected, rtol=1e-4, atol=1e-5)
         if subject.trains is not None and masking.is_installed(subject.trains) and not gated(subject.trains):
             kept = sum(masking.counts(subject.trains).values())
