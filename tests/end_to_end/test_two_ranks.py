@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.training import parts
 from tests import forked
-from tests.end_to_end.two_ranks import GATHERING, differentiate, gradients, normalised_by_rank, train
+from tests.end_to_end.two_ranks import GATHERING, STEPS, differentiate, gradients, normalised_by_rank, train
 from tests.tiny import BATCH, tiny_run
 
 MASKED = ("simclr/synchronized", "byol/synchronized", "moco/rigl", "barlow_twins/granet")
@@ -35,7 +35,7 @@ def test_ranks_end_with_the_same_masks_gates_and_weights(tmp_path: Path) -> None
         facts = first[cell]
         assert facts["world_size"] == 2
         assert facts["update_steps"]
-        assert facts["samples_seen"] == 12 * BATCH  # of both ranks together
+        assert facts["samples_seen"] == STEPS * BATCH  # of both ranks together
     for cell in GATED:
         assert first[cell]["curves"]["aim"]
 

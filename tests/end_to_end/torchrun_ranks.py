@@ -18,9 +18,9 @@ SMALL = {
     "framework.hidden_dim": 16,
     "framework.output_dim": 16,
     "optimizer.batch_images": 8,
-    "optimizer.epochs": 3,
+    "optimizer.epochs": 2,
 }
-STOPPED_AT = 7  # in the middle of an epoch, while masks change and gates are steered
+STOPPED_AT = 5  # of 8, in the middle of an epoch, while masks change and gates are steered
 
 
 def command(cell: str, out: Path) -> int:

@@ -17,7 +17,7 @@ from methods import METHODS, masking
 from methods.branches import Branches
 from tests.strategies import branches, images, loss_of, setting_of, takes
 
-TOTAL = 10
+TOTAL = 6
 # Each method in one kind of pair, now of shared weights, now of an average: both kinds many times over.
 TAKEN = {name: [tied for tied in (False, True) if takes(name, tied=tied)] for name in METHODS}
 CELLS = [(name, tied[index % len(tied)]) for index, (name, tied) in enumerate(TAKEN.items())]
