@@ -34,7 +34,7 @@ from methods import METHODS
 from tests.strategies import DENSITIES, counted_once, setting_of, shapes_of
 
 BATCH = 8  # images: what a test costs grows with it, and no law of a run asks for more
-SCORED = 100  # images that gates are measured on, of 500
+SCORED = 16  # images that gates are measured on, of 500: a hundred cost as much as the training
 
 FRAMEWORKS = {
     "simclr": SimCLRSpec(hidden_dim=16, output_dim=16, temperature=0.2),
@@ -110,12 +110,38 @@ class Pretrained(Exported):
     masks: dict[str, Tensor]
 
 
-def pretrained(run: Run, folder: Path, tick: Tick = silent, *, compiles: bool = False) -> Pretrained:
+def pretrained(
+    run: Run,
+    folder: Path,
+    tick: Tick = silent,
+    *,
+    compiles: bool = False,
+    leaves: int | None = None,
+    scored: int = SCORED,
+) -> Pretrained:
+    """Train a run in a folder, and go on from its checkpoint there.
+
+    Args:
+        run: the run.
+        folder: of its checkpoint.
+        tick: called after every step.
+        compiles: train encoders as torch.compile translates them.
+        leaves: keep the checkpoint behind this step, as if the run had been interrupted there, but train to the end: a
+            second training up to it, to be interrupted, costs a third more. None keeps the last one.
+        scored: how many images gates are measured on.
+    """
     images, fabric = dataset_of(run, folder / "cache"), _fabric(run)
-    with counted_once(), patch.object(checkpoint, "save", unread):  # the former elsewhere than in end_to_end/, too
-        path = folder / "checkpoint.pt"
-        trained = loop.pretrain(run, images, path, fabric=fabric, tick=tick, compiles=compiles)
-        return ended(run, images, trained)
+    path, seconds = folder / "checkpoint.pt", 10.0 if leaves is None else -1.0  # the latter: one behind every step
+
+    def save(*args: Any) -> None:
+        if leaves in {None, args[-1]["step"]}:
+            unread(*args)
+
+    with counted_once(), patch.object(checkpoint, "save", save):  # the former elsewhere than in end_to_end/, too
+        trained = loop.pretrain(
+            run, images, path, fabric=fabric, tick=tick, checkpoint_seconds=seconds, compiles=compiles
+        )
+        return ended(run, images, trained, scored=scored)
 
 
 _FABRICS, _SAVE = dict[str, Fabric](), checkpoint.save
@@ -134,9 +160,9 @@ def unread(*args: Any) -> None:
         _SAVE(*args)
 
 
-def ended(run: Run, images: dataset.Dataset, trained: Training) -> Pretrained:
+def ended(run: Run, images: dataset.Dataset, trained: Training, *, scored: int = SCORED) -> Pretrained:
     """Return what a job makes of a trained run, less its scores; its gates are measured on fewer images."""
-    made = exported(trained, images.test.images[:SCORED])
+    made = exported(trained, images.test.images[:scored])
     return Pretrained(
         encoder=made.encoder,
         target=made.target,

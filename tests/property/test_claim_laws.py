@@ -71,7 +71,7 @@ def _raw(values: Values) -> list[dict[str, object]]:
 
 
 @given(tables())
-@settings(max_examples=15)  # each is analysed twice, once by the slow ways of another library
+@settings(max_examples=8)  # each is analysed twice, once by the slow ways of another library; so are the stored claims
 def test_another_analysis_of_the_raw_files_gives_every_verdict(values: Values) -> None:
     found = opinions(
         _raw(values), dataclasses.asdict(CLAIMS) | {"claim": [*map(dataclasses.asdict, CLAIMS.claims)]}, "cpu", CELLS
