@@ -16,7 +16,7 @@ from methods import native
 from methods.compaction.lowering import Layer
 
 SOURCE = Path(__file__).with_name("fused.cpp")
-CHUNK = 2  # images that go through all layers together
+CHUNKS = (2, 16)  # images that go through all layers together: at least, at most
 _WIDEST = 3  # vectors of output channels that are summed up together
 _KINDS = ("convolution", "maximum", "average")
 _LINE = 16  # numbers that a cache fetches at once
@@ -112,7 +112,11 @@ class Program:
             self._fill(step, layer, packed, lanes)
         last = self._maps[len(layers)]
         self.features = int(last.channels)
-        numbers = [CHUNK * _numbers(each) for each in self._maps]
+        # As many images together as make their maps as large as the weights, which are read anew for the next ones.
+        of_image = sum(_numbers(each) for each in self._maps)
+        weights = sum(packed.weight.numel() for packed in panels if packed is not None)
+        self._chunk = min(max(weights // of_image, CHUNKS[0]), CHUNKS[1])
+        numbers = [self._chunk * _numbers(each) for each in self._maps]
         for each, offset in zip(self._maps, itertools.accumulate(numbers, initial=0), strict=False):
             each.offset = offset
         self._size = sum(numbers) + _LINE
@@ -128,7 +132,7 @@ class Program:
             maps=ctypes.addressof(self._maps),
             steps=ctypes.addressof(self._steps),
             count=len(self._steps),
-            chunk=CHUNK,
+            chunk=self._chunk,
             last=len(self._maps) - 1,
             **strides,
         )

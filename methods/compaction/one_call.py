@@ -85,9 +85,9 @@ class Fused(nn.Module):
 def fused(encoder: nn.Module) -> nn.Module:
     """Return a copy of an encoder that computes the same, up to rounding, in one call of a compiled kernel on a CPU.
 
-    It pays for encoders that are compacted, whose layers are too small for a library's calls, and is no slower for
-    dense ones. Where it cannot be had, the copy is the plain encoder with its normalisation folded, and a warning says
-    why.
+    It pays for encoders that are compacted, whose layers are too small for a library's calls, and for single images.
+    Threads share the images of a batch: a single image is computed by one. Where the kernel cannot be had, the copy is
+    the plain encoder with its normalisation folded, and a warning says why.
 
     Args:
         encoder: plain or compacted; the copy is in evaluation mode and for inference alone.

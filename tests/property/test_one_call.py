@@ -14,6 +14,7 @@ from bench.config.run import EncoderSpec
 from bench.training import encoders
 from methods import native
 from methods.compaction import compacted, folded, fused, one_call
+from methods.compaction.kernel import CHUNKS
 from methods.compaction.one_call import Fused
 from tests.property.test_compaction import DENSITIES, PARTS, SEEDS, SETTINGS, SPECS, assert_same, built, chain, pruned
 from tests.strategies import tiny_encoder
@@ -68,7 +69,7 @@ def test_no_class_changes_whatever_the_biases_the_padding_and_the_stride(
 @torch.no_grad()
 def test_images_are_shared_among_threads_and_any_number_goes_through() -> None:
     quick = fused(compacted(built(EncoderSpec(name="resnet-9", width=0.1), "filter", 0.5, 0)))
-    images, threads = seen(0, 7), torch.get_num_threads()
+    images, threads = seen(0, 2 * CHUNKS[1] + 3), torch.get_num_threads()  # more than go through together
     expected = quick(images)
     try:
         for count in (2, 3, 16):
