@@ -7,7 +7,7 @@ from torchvision.models import resnet18
 
 from methods import METHODS, Branches, Setting, masking
 
-STEPS = 8
+STEPS = 6
 torch.manual_seed(0)
 encoder = resnet18()
 encoder.fc = torch.nn.Identity()
