@@ -1,8 +1,8 @@
-"""What skipping really gains: time of one gated layer, dense, masked and skipped, beside its MACs."""
+"""What skipping really gains: time of one gated layer, dense, masked and skipped, and of its step, beside its MACs."""
 
 import copy
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +14,7 @@ from bench.speedup.turns import ROUNDS, Ratio, speeds
 from methods.gating import compiled
 from methods.gating.convolution import GatedConv2d
 from methods.gating.gate import Gate
+from methods.gating.known import KnownPixels, KnownSlices
 from methods.gating.mask_unit import MaskUnit
 from methods.gating.masked import MaskedConv2d
 from methods.gating.skipping import Skipping, SkippingMasked
@@ -39,6 +40,8 @@ class Timing:
         masked: dense over masked time, of the gated layer as it trains.
         skipped: dense over skipped time.
         largest_error: between masked and skipped outputs.
+        step_seconds: forward and both gradients of the plain convolution.
+        step: dense over skipped time of the same, with gates that are known before.
     """
 
     kind: Kind
@@ -51,6 +54,8 @@ class Timing:
     masked: Ratio
     skipped: Ratio
     largest_error: float
+    step_seconds: float
+    step: Ratio
 
     @property
     def macs_reduction(self) -> float:
@@ -81,22 +86,40 @@ def timing(
     dense, layer, skipping = (_pixels if kind == "pixels" else _slices)(conv, maps, slice_channels, rate)
     layer.notes = []
     masked = layer(maps)
-    found, layer.notes = float(layer.notes[0].gates.float().mean()), None
+    gates, layer.notes = layer.notes[0].gates, None
     measured = speeds(
         lambda: dense(maps), {"masked": lambda: layer(maps), "skipped": lambda: skipping(maps)}, rounds=rounds
     )
+    known = KnownPixels(conv, nn.Identity()) if isinstance(layer, MaskedConv2d) else KnownSlices(layer)
+    known.gates = gates
+    learned = speeds(_step(conv, maps), {"known": _step(known, maps)}, rounds=rounds)
     return Timing(
         kind=kind,
         channels=channels,
         side=side,
         slice_channels=channels if kind == "pixels" else slice_channels,
-        rate=found,
+        rate=float(gates.float().mean()),
         dense_seconds=measured.seconds,
         noise=measured.noise,
         masked=measured.of["masked"].cpu,
         skipped=measured.of["skipped"].cpu,
         largest_error=float((masked - skipping(maps)).abs().max()),
+        step_seconds=learned.seconds,
+        step=learned.of["known"].cpu,
     )
+
+
+def _step(layer: nn.Module, maps: Tensor) -> Callable[[], None]:
+    """Return a pass forwards and backwards, to the maps and to the weights."""
+    maps, errors = maps.clone().requires_grad_(), torch.randn_like(maps)
+
+    @torch.enable_grad()
+    def step() -> None:
+        maps.grad = None
+        layer.zero_grad()
+        layer(maps).backward(errors)
+
+    return step
 
 
 def how_skipped() -> str:
@@ -118,37 +141,43 @@ def timings(slice_channels: int, *, images: int) -> list[Timing]:
 
 def lines(found: Sequence[Timing]) -> list[str]:
     """Return the table as text, and for each kind and shape the rate at which skipping stops to pay."""
-    head = "gates   channels  side  slice  rate  fewer MACs  dense ms  masked  skipped        interval  dense/dense"
+    head = (
+        "gates   channels  side  slice  rate  fewer MACs  dense ms  masked  skipped        interval  dense/dense"
+        "   step ms    known        interval"
+    )
     table = [
         f"{item.kind:6}  {item.channels:8}  {item.side:4}  {item.slice_channels:5}  {item.rate:.2f}"
         f"  {item.macs_reduction:9.2f}x  {1e3 * item.dense_seconds:8.2f}  {item.masked.median:5.2f}x"
         f"  {item.skipped.median:6.2f}x  {item.skipped.low:5.2f} to {item.skipped.high:4.2f}"
         f"   {item.noise.low:.2f} to {item.noise.high:.2f}"
+        f"  {1e3 * item.step_seconds:8.2f}  {item.step.median:6.2f}x  {item.step.low:5.2f} to {item.step.high:4.2f}"
         for item in found
     ]
     shapes = dict.fromkeys((item.kind, item.channels, item.side) for item in found)
     return [
         "Speed-up over the dense layer: CPU time, one thread, in turns, median and 95 % interval.",
         f"Skipped: open pixels alone, {how_skipped()}. Weights are packed before; masked: as it trains.",
+        "Step: forwards and backwards, dense; known: where gates that were decided before are open.",
         "",
         head,
         *table,
         "",
-        "As fast as dense, interpolated between the rates measured:",
-        *(
-            f"{kind:6}  {channels:4} x {side:2}: {_even([each for each in found if _is(each, kind, channels, side)])}"
-            for kind, channels, side in shapes
-        ),
+        "A step with known gates takes as long as dense, interpolated between the rates measured:",
+        *(_evens(found, shape, lambda item: item.step) for shape in shapes),
+        "",
+        "Inference takes as long as dense:",
+        *(_evens(found, shape, lambda item: item.skipped) for shape in shapes),
     ]
 
 
-def _is(item: Timing, kind: Kind, channels: int, side: int) -> bool:
-    return (item.kind, item.channels, item.side) == (kind, channels, side)
+def _evens(found: Sequence[Timing], shape: tuple[Kind, int, int], of: Callable[[Timing], Ratio]) -> str:
+    own = [(item.rate, of(item).median) for item in found if (item.kind, item.channels, item.side) == shape]
+    return f"{shape[0]:6}  {shape[1]:4} x {shape[2]:2}: {_even(own)}"
 
 
-def _even(found: Sequence[Timing]) -> str:
+def _even(speed_ups: Sequence[tuple[float, float]]) -> str:
     """Say at which rate skipping takes as long as dense; beyond the rates measured, only on which side it lies."""
-    points = sorted((item.rate, 1 / item.skipped.median) for item in found)
+    points = sorted((rate, 1 / speed_up) for rate, speed_up in speed_ups)
     if points[0][1] >= 1:
         return f"below a rate of {points[0][0]:.2f}"
     for (rate, share), (next_rate, next_share) in itertools.pairwise(points):

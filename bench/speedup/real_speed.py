@@ -21,8 +21,10 @@ from bench.training import parts
 from bench.training.compaction import Compaction
 from hardware import comparison, presets
 from hardware.network.workload import Workload
+from methods.gating.known import know
 from methods.gating.layer import gated
 from methods.gating.masked import MaskedConv2d
+from methods.gating.measure import decisions
 
 MACHINES = ("chip28nm", "element_core", "nm_core")  # those that skip zeros of weights
 BATCHES = (1, 64)
@@ -157,8 +159,11 @@ def _step(run: Run, encoder: nn.Module, images: Tensor, subject: Subject | None 
     framework = framework.to(memory_format=torch.channels_last).train()
     if subject is not None and subject.trains_compactly:
         Compaction(framework.branches, 0).before_forward(0)
-    optimizer = parts.optimizer_for(run, framework)
     views = images[: 2 * TRAINED].split(TRAINED)
+    if subject is not None and subject.knows_gates:
+        for branch, view in zip((framework.branches.online, framework.branches.target), views, strict=True):
+            know(branch, decisions(branch, view))
+    optimizer = parts.optimizer_for(run, framework)
     labels = torch.zeros(TRAINED, dtype=torch.int64)
     masked = [layer for layer in gated(framework).values() if isinstance(layer, MaskedConv2d)]
 

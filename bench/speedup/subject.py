@@ -25,6 +25,7 @@ class Subject:
         how: what is done about the zeros in inference; where nothing is, why.
         how_trained: the same of a training step.
         trains_compactly: whether it trains without the filters that are gone, as ``--compact-training`` does.
+        knows_gates: whether the gates of a training step are those that the encoder decided for its images before.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Subject:
     how: str
     how_trained: str
     trains_compactly: bool = False
+    knows_gates: bool = False
 
     @property
     def name(self) -> str:

@@ -1,6 +1,7 @@
 """Encoders with zeros of every kind: as they train, as they infer fastest here, and as the model sees them."""
 
 import copy
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -79,10 +80,10 @@ def subjects(encoder: nn.Module, network: Workload, images: Tensor) -> Iterator[
     yield from _by_form(pruned, plain=IN_PYTORCH, whole=FILTERS)
     by_peer = [_peer(encoder, network, images, density) for density in DENSITIES if not peers.missing()]
     yield from _by_form(by_peer, plain=PEER, whole=f"{PEER}, one call")
-    for rate in RATES:
-        yield _gates("gates per pixel and slice", _with_slices(encoder), images, rate)
-    for rate in RATES:
-        yield _gates("spatial gates", _with_masks(encoder), images, rate)
+    for kind, install_gates in (("gates per pixel and slice", _with_slices), ("spatial gates", _with_masks)):
+        found = [_gates(kind, install_gates(encoder), images, rate) for rate in RATES]
+        yield from (deciding for deciding, _ in found)
+        yield from (knowing for _, knowing in found)
 
 
 def _by_form(found: Sequence[Subject], *, plain: str, whole: str) -> Iterator[Subject]:
@@ -183,22 +184,35 @@ def _states(kept: Mapping[str, Bools]) -> States:
 
 
 @torch.no_grad()
-def _gates(kind: str, encoder: nn.Module, images: Tensor, rate: float) -> Subject:
-    """Set the thresholds of a gated encoder, in place, and let it skip."""
+def _gates(kind: str, encoder: nn.Module, images: Tensor, rate: float) -> tuple[Subject, Subject]:
+    """Set the thresholds of a gated encoder, in place, and let it skip; return it also with gates that it knows."""
     _open(encoder, images, rate)
     plain = masking.export(encoder).eval()
     budget = Budget.of(plain, (images.shape[1], images.shape[2], images.shape[3]))
     online = observe(plain, plain, images).online
-    return Subject(
+    share, states = online.share(budget), _gate_states(plain, images[:_SEEN])
+    deciding = Subject(
         kind=kind,
         rate=rate,
-        macs_reduction=budget.reduction(online.share(budget), online.overhead_macs),
-        states=_gate_states(plain, images[:_SEEN]),
+        macs_reduction=budget.reduction(share, online.overhead_macs),
+        states=states,
         trains=encoder,
         infers=skipping(plain),
         how=f"open pixels alone, {how_skipped()}",
-        how_trained="masked: everything is computed",
+        how_trained="masked: a step that decides by what it sees computes everything",
     )
+    knowing = Subject(
+        kind=f"{kind}, known",
+        rate=rate,
+        macs_reduction=dataclasses.replace(budget, predictors=0).reduction(share, 0),
+        states=states,
+        trains=encoder,
+        infers=None,
+        how="not measured: without the decision, inference has no gates",
+        how_trained=f"gates known before the step: open pixels alone, forwards and backwards, {how_skipped()}",
+        knows_gates=True,
+    )
+    return deciding, knowing
 
 
 def _n_of_m(kept: int, of: int) -> Drawer:

@@ -1,6 +1,7 @@
-"""The compiled kernel behind skipping (``pixels.cpp``), built once where there is a C++ compiler, kept in a cache.
+"""The compiled kernels behind skipping, built once where there is a C++ compiler, and kept in a cache.
 
-Where it cannot be had, ``missing`` says why, and ``methods.gating.pixels`` computes the same in PyTorch.
+``pixels.cpp`` computes what is open, ``gradients.cpp`` its gradients. Where they cannot be had, ``missing`` says why,
+and ``methods.gating.pixels`` and ``methods.gating.rows`` compute the same in PyTorch.
 """
 
 import ctypes
@@ -10,22 +11,22 @@ from pathlib import Path
 from methods import native
 from methods.native import NoKernelError
 
-SOURCE = Path(__file__).with_name("pixels.cpp")
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("pixels.cpp", "gradients.cpp", "open_pixels.h"))
 
 
 class Job(ctypes.Structure):
-    """What to compute; the fields of ``Job`` in ``pixels.cpp``, in their order."""
+    """What to compute; the fields of ``Job`` in ``open_pixels.h``, in their order."""
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("output", "input", "weight", "bias", "is_open")),
         *((name, ctypes.c_void_p) for name in ("segments", "panels", "parts")),
         *((name, ctypes.c_int64) for name in ("images", "height", "width", "channels", "high", "wide", "outputs")),
-        *((name, ctypes.c_int64) for name in ("slices", "part_count", "down", "across", "adds")),
+        *((name, ctypes.c_int64) for name in ("slices", "part_count", "down", "across", "adds", "compact", "filter")),
     )
 
 
 def missing() -> str:
-    """Return why there is no compiled kernel; nothing where there is one."""
+    """Return why there are no compiled kernels; nothing where there are."""
     try:
         library()
     except NoKernelError as error:
@@ -35,15 +36,19 @@ def missing() -> str:
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """Return the kernel, built if it was not yet.
+    """Return the kernels, built if they were not yet.
 
     Raises:
-        NoKernelError: there is no compiler, or it cannot build the kernel.
+        NoKernelError: there is no compiler, or it cannot build them.
     """
-    loaded = native.loaded(SOURCE)
-    loaded.width.restype = ctypes.c_int64
-    loaded.write.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
-    loaded.write.restype = None
+    loaded = native.loaded(*SOURCES)
+    for size in (loaded.width, loaded.lanes):
+        size.restype = ctypes.c_int64
+    loaded.pack.argtypes = (ctypes.c_void_p,) * 2
+    loaded.write.argtypes = (*(ctypes.c_void_p,) * 3, ctypes.c_int64)
+    loaded.backward.argtypes = (*(ctypes.c_void_p,) * 4, ctypes.c_int64)
+    for function in (loaded.pack, loaded.write, loaded.backward):
+        function.restype = None
     return loaded
 
 

@@ -132,6 +132,12 @@ def observe(online: nn.Module, target: nn.Module, images: Tensor) -> Observed:
 
 
 @torch.no_grad()
+def decisions(encoder: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Return what each gated layer decides for images ``[N, C, H, W]`` in evaluation mode, bool ``[N, ...]``."""
+    return {path: note.gates for path, note in _seen(encoder, images)[0].items()}
+
+
+@torch.no_grad()
 def maps(encoder: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Return, per gated layer, the fraction of gates on at each pixel: ``[N, H, W]``; 1x1 if gates know no pixels."""
     found = {path: note.gates.double() for path, note in _seen(encoder, images)[0].items()}
@@ -189,4 +195,4 @@ def _noted(encoder: nn.Module) -> Iterator[dict[str, Gated]]:
             layer.notes = None
 
 
-__all__ = ["Activity", "Budget", "Observed", "maps", "observe", "training_share"]
+__all__ = ["Activity", "Budget", "Observed", "decisions", "maps", "observe", "training_share"]

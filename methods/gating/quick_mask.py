@@ -37,8 +37,7 @@ class QuickMask(nn.Module):
         """
         window, bias = self.unit.window, self.unit.window.bias
         assert bias is not None
-        everywhere = torch.ones_like(images[:, :1], dtype=torch.bool)
-        products = self.products.write(self.products.output(images), images, everywhere).permute(0, 2, 3, 1)
+        products = self.products.write(self.products.output(images), images).permute(0, 2, 3, 1)
         products = functional.pad(products, (0, 0, 1, 1, 1, 1))
         high, wide = ((side - 1) // window.stride[0] + 1 for side in images.shape[2:])
         logits = self.unit.image(images.mean((2, 3)))[..., None] + bias

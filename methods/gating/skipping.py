@@ -20,7 +20,8 @@ from methods.gating.gate import Gate
 from methods.gating.layer import gated, replace
 from methods.gating.mask_unit import MaskUnit
 from methods.gating.masked import MaskedConv2d
-from methods.gating.open_conv import OpenConv, Part, suits
+from methods.gating.open_conv import OpenConv, suits
+from methods.gating.partition import base_and_rest
 from methods.gating.pixels import PixelConv
 from methods.gating.quick_mask import QuickMask
 
@@ -95,7 +96,8 @@ class Skipping(nn.Module):
         self.layer = layer
         self.whole = PixelConv(layer.conv) if why_not_compiled(layer.conv) else None
         if self.whole is None:
-            self.base, self.rest = (OpenConv(layer.conv, parts, adds=adds) for parts, adds in _base_and_rest(layer))
+            base, rest = base_and_rest(layer, at_least=int(compiled.library().lanes()))
+            self.base, self.rest = OpenConv(layer.conv, base), OpenConv(layer.conv, rest, adds=True)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -109,14 +111,14 @@ class Skipping(nn.Module):
         layer, output = self.layer, self.base.output(images)
         if layer.decide is by_its_gate:
             return self.base.write_gated(output, images, self.rest, _levels(layer.gate))
-        self.base.write(output, images, torch.ones_like(output[:, :1], dtype=torch.bool))
+        self.base.write(output, images)
         return self.rest.write(output, images, layer.decide(layer.gate, output) > 0)
 
     def _gathered(self, whole: PixelConv, images: Tensor) -> Tensor:
         layer, size = self.layer, self.layer.gate.slice_channels
         base = layer.base(images)
         on = layer.decide(layer.gate, base) > 0
-        output, padded = base.permute(0, 2, 3, 1).contiguous(), whole.padded(images)
+        output, padded = base.permute(0, 2, 3, 1).contiguous(), whole.windows.padded(images)
         rows = output.flatten(0, 2)
         for index in range(layer.gate.slices):
             first = index * size
@@ -169,9 +171,8 @@ class SkippingMasked(nn.Module):
             mask = functional.max_pool2d(mask, 3, stride=1, padding=1)
         if isinstance(self.whole, OpenConv):
             return self.whole.write(self.whole.output(images, fill=0.0), images, mask > 0)
-        padded = self.whole.padded(images)
-        output = images.new_zeros(len(images), *self.whole.size(padded), len(self.whole.bias))
-        self.whole.write(output.flatten(0, 2), padded, mask[:, 0] > 0)
+        output = images.new_zeros(len(images), *self.whole.windows.size(images), len(self.whole.bias))
+        self.whole.write(output.flatten(0, 2), self.whole.windows.padded(images), mask[:, 0] > 0)
         return output.permute(0, 3, 1, 2)
 
     def _mask(self, images: Tensor) -> Tensor:
@@ -194,23 +195,6 @@ def _blocks(layers: Mapping[str, MaskedConv2d]) -> Iterator[list[tuple[str, Mask
         block.append((path, layer))
     if block:
         yield block
-
-
-def _base_and_rest(layer: GatedConv2d) -> Iterator[tuple[list[Part], bool]]:
-    """Give the base path's parts and the rest's, and whether they are added to what is there."""
-    outputs, inputs = layer.conv.out_channels, layer.conv.in_channels // layer.groups
-    every = range(layer.conv.in_channels)
-    groups = layer.groups if layer.partition == "blocks" else 1
-    size = outputs // groups
-    yield [Part(outputs=range(outputs), inputs=[every[:inputs]], group=size, shift=inputs if groups > 1 else 0)], False
-    thick = max(layer.gate.slice_channels, int(compiled.library().width()))
-    rest = []
-    for group in range(groups):
-        own = [each for each in (every[: group * inputs], every[(group + 1) * inputs :]) if each] or [every[:0]]
-        for first in range(group * size, (group + 1) * size, thick):
-            channels = range(first, min(first + thick, (group + 1) * size))
-            rest.append(Part(outputs=channels, inputs=own, group=len(channels)))
-    yield rest, True
 
 
 def _levels(gate: Gate) -> Tensor:

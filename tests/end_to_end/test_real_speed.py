@@ -19,7 +19,8 @@ from methods.gating.layer import gated
 NO_ZEROS = (zeros.FOLDED,) if one_call.missing() else (zeros.FOLDED, zeros.FUSED)
 NOTHING_FASTER = ("element", "2:4", "block 16x16")
 FILTERS = ("filter",) if one_call.missing() else ("filter", zeros.IN_PYTORCH)
-KINDS = (*NO_ZEROS, *NOTHING_FASTER, *FILTERS, "gates per pixel and slice", "spatial gates")
+GATES = ("gates per pixel and slice", "gates per pixel and slice, known", "spatial gates", "spatial gates, known")
+KINDS = (*NO_ZEROS, *NOTHING_FASTER, *FILTERS, *GATES)
 SPEC = EncoderSpec(name="resnet-9", width=0.125)
 
 
@@ -74,6 +75,10 @@ def test_every_kind_has_a_row_and_what_has_nothing_faster_says_why(
         if kind in NOTHING_FASTER:
             assert f"- {kind}: nothing faster exists on this device; torch " in said
             assert (row["inference"], row["measured_over_macs"]) == ({}, None)
+        elif kind.endswith(", known"):
+            assert row["inference_how"].startswith("not measured: ")
+            assert row["training_step_how"].startswith("gates known before the step: open pixels alone, ")
+            assert row["macs_reduction"] > rows[kind.removesuffix(", known")]["macs_reduction"]  # nothing is decided
         else:
             speed = row["inference"]["2"]["cpu"]["median"]
             assert row["measured_over_macs"]["median"] == pytest.approx(speed / row["macs_reduction"])
@@ -87,7 +92,7 @@ def test_what_infers_computes_what_trains_and_gates_are_open_at_the_rate() -> No
         found = {each.kind: each for each in zeros.subjects(encoder, trace(run, "tiny"), images)}
     assert tuple(found) == KINDS
     for kind, subject in found.items():
-        assert (subject.infers is None) is (kind in NOTHING_FASTER)
+        assert (subject.infers is None) is (kind in NOTHING_FASTER or kind.endswith(", known"))
         if subject.infers is not None:
             with torch.no_grad():
                 like = found["filter"] if kind == zeros.IN_PYTORCH else subject

@@ -78,9 +78,8 @@ def test_open_pixels_get_the_convolution_and_others_stay(
     is_open = torch.rand(full[:, 0].shape, generator=generator(seed)) < rate
     before = torch.randn(images * full[0, 0].numel(), conv.out_channels, generator=generator(seed))
     found, at_pixels = before.clone(), PixelConv(conv)
-    padded = at_pixels.padded(maps)
-    assert at_pixels.size(padded) == full.shape[2:]
-    at_pixels.write(found, padded, is_open)
+    assert at_pixels.windows.size(maps) == full.shape[2:]
+    at_pixels.write(found, at_pixels.windows.padded(maps), is_open)
     expected = torch.where(is_open.flatten()[:, None], full.permute(0, 2, 3, 1).flatten(0, 2), before)
     torch.testing.assert_close(found, expected)
 
@@ -145,7 +144,7 @@ def test_more_pixels_than_are_gathered_at_once_are_all_computed() -> None:
     at_pixels, found = PixelConv(conv), torch.zeros(2 * 24 * 24, 3)
     assert len(found) > 2 * CHUNK
     with torch.no_grad():
-        at_pixels.write(found, at_pixels.padded(maps), torch.ones(2, 24, 24, dtype=torch.bool))
+        at_pixels.write(found, at_pixels.windows.padded(maps), torch.ones(2, 24, 24, dtype=torch.bool))
         torch.testing.assert_close(found.view(2, 24, 24, 3).permute(0, 3, 1, 2), conv(maps))
 
 

@@ -57,7 +57,7 @@ def test_a_skipping_layer_is_timed_and_exact(kind: gate_speed.Kind, reduction: o
     expected = 1 / found.rate if reduction else 1 / (0.25 + 0.75 * found.rate)
     assert found.macs_reduction == pytest.approx(expected)
     assert found.largest_error < 1e-4
-    assert min(found.dense_seconds, found.masked.low, found.skipped.low) > 0
+    assert min(found.dense_seconds, found.step_seconds, found.masked.low, found.skipped.low, found.step.low) > 0
     assert any(f"{found.skipped.median:.2f}x" in line for line in gate_speed.lines([found]))
 
 
@@ -85,6 +85,8 @@ def test_the_rate_that_breaks_even_is_interpolated_and_never_extrapolated(
             masked=one,
             skipped=Ratio(median=value, low=value, high=value),
             largest_error=0.0,
+            step_seconds=1.0,
+            step=Ratio(median=1 / value, low=1 / value, high=1 / value),
         )
         for rate, value in zip(gate_speed.RATES, speed_ups, strict=True)
     ]
