@@ -1,7 +1,7 @@
 """The compiled kernels behind skipping, built once where there is a C++ compiler, and kept in a cache.
 
-``pixels.cpp`` computes what is open, ``gradients.cpp`` its gradients. Where they cannot be had, ``missing`` says why,
-and ``methods.gating.pixels`` and ``methods.gating.rows`` compute the same in PyTorch.
+``pixels.cpp`` computes what is open, ``gradients.cpp`` its gradients, and ``masks.cpp`` decides for a block. Where they
+cannot be had, ``missing`` says why, and ``methods.gating.pixels`` and ``methods.gating.rows`` do the same in PyTorch.
 """
 
 import ctypes
@@ -11,7 +11,9 @@ from pathlib import Path
 from methods import native
 from methods.native import NoKernelError
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("pixels.cpp", "gradients.cpp", "open_pixels.h"))
+SOURCES = tuple(
+    Path(__file__).with_name(name) for name in ("pixels.cpp", "gradients.cpp", "masks.cpp", "open_pixels.h")
+)
 
 
 class Job(ctypes.Structure):
@@ -47,7 +49,8 @@ def library() -> ctypes.CDLL:
     loaded.pack.argtypes = (ctypes.c_void_p,) * 2
     loaded.write.argtypes = (*(ctypes.c_void_p,) * 3, ctypes.c_int64)
     loaded.backward.argtypes = (*(ctypes.c_void_p,) * 4, ctypes.c_int64)
-    for function in (loaded.pack, loaded.write, loaded.backward):
+    loaded.mask.argtypes = (*(ctypes.c_void_p,) * 2, ctypes.c_float, *(ctypes.c_int64,) * 7)
+    for function in (loaded.pack, loaded.write, loaded.backward, loaded.mask):
         function.restype = None
     return loaded
 

@@ -172,6 +172,7 @@ class _Mix(torch.autograd.Function):
 __all__ = [
     "ALL_ON",
     "SLOPE",
+    "Decide",
     "Gate",
     "GatedConv2d",
     "Partition",

@@ -25,7 +25,7 @@ from methods.gating.residual import take_normalisation
 from methods.gating.rows import Rows, Stage
 from methods.gating.skipping import why_not_compiled
 from methods.gating.tables import whole
-from methods.gating.windows import places
+from methods.gating.windows import Windows, are_mostly, places
 
 
 class KnownGates(nn.Module, abc.ABC):
@@ -43,17 +43,23 @@ class KnownGates(nn.Module, abc.ABC):
         self._plain = Rows(conv, stages, is_compact=is_compact)
         self._quick = None if why_not_compiled(conv) else QuickRows(conv, stages, is_compact=is_compact)
 
-    def computed(self, images: Tensor) -> Tensor:
-        """Return what is open, without bias.
+    def told(self, images: Tensor) -> Tensor:
+        """Return the gates of these images.
 
         Raises:
-            ValueError: nobody told the gates, or those of other maps.
+            ValueError: nobody told them, or those of other maps.
         """
-        gates = self.gates
-        if gates is None or gates.dtype != torch.bool or len(gates) != len(images):
+        gates, size = self.gates, Windows.of(self.conv).size(images)
+        if gates is None or gates.dtype != torch.bool or gates.ndim != 4 or len(gates) != len(images):
             told = "none" if gates is None else f"{gates.dtype} {list(gates.shape)}"
             raise ValueError(f"gates of {len(images)} images are needed, bool [N, slices, H', W']; told were {told}.")
-        weight = self.conv.weight
+        if gates.shape[2:] != size:
+            raise ValueError(f"gates of maps of {list(size)} pixels are needed; told were {list(gates.shape)}.")
+        return gates
+
+    def computed(self, images: Tensor) -> Tensor:
+        """Return what is open, without bias."""
+        gates, weight = self.told(images), self.conv.weight
         is_quick = self._quick is not None and suits(self.conv) and images.dtype == torch.float32
         how = self._quick if is_quick else self._plain
         made: Tensor = _Open.apply(images, weight, gates, how)
@@ -64,7 +70,8 @@ class KnownPixels(KnownGates):
     """A convolution of a block with spatial gates, with what normalises it: at closed pixels the output is 0.
 
     The normalisation's statistics are those of open pixels, as there is nothing else; of fewer than two, its running
-    ones. (The masked layer, which has everything, normalises by statistics of all pixels.)
+    ones. (The masked layer, which has everything, normalises by statistics of all pixels.) Where most pixels are open,
+    the dense convolution computes them.
 
     Args:
         conv: with one group, zero padding given in pixels.
@@ -77,15 +84,19 @@ class KnownPixels(KnownGates):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return ``[N, out_channels, H', W']`` in channels-last memory."""
-        rows = self.computed(images)
-        assert self.gates is not None
-        if self.conv.bias is not None:
-            rows = rows + self.conv.bias
+        gates = self.told(images)
+        count, _, high, wide = gates.shape
+        pixels = places(gates)
+        if are_mostly(gates):
+            every: Tensor = self.conv(images)
+            rows = every.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, pixels)
+        else:
+            rows = self.computed(images)
+            rows = rows if self.conv.bias is None else rows + self.conv.bias
         rows = self._normalised(rows)
-        count, _, high, wide = self.gates.shape
         made = rows.new_zeros(count * high * wide, rows.shape[1])
-        made = made.index_copy_(0, places(self.gates), rows)
-        return made.unflatten(0, (count, high, wide)).permute(0, 3, 1, 2)
+        made = made.index_copy_(0, pixels, rows)
+        return made.view(count, high, wide, -1).permute(0, 3, 1, 2)
 
     def _normalised(self, rows: Tensor) -> Tensor:
         norm = self.normalisation

@@ -2,17 +2,19 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from methods.gating import compiled
 from methods.gating.mask_unit import MaskUnit
 from methods.gating.open_conv import OpenConv
+from methods.gating.windows import Windows
 
 
 class QuickMask(nn.Module):
     """What a mask unit decides in evaluation mode, up to the rounding of its logits.
 
-    A convolution with one output fills one of a vector's lanes. Here each pixel is multiplied with the nine weights
-    of the window at once, and the nine products of a window are added up.
+    A convolution with one output fills one of a vector's lanes, and the mean of an image reads it once more. Here each
+    pixel is multiplied at once with the nine weights of the window and with those of the image's mean; the nine
+    products of a window are added up, and the mean of the tenth.
 
     Args:
         unit: it must not change afterwards.
@@ -22,31 +24,28 @@ class QuickMask(nn.Module):
     def __init__(self, unit: MaskUnit) -> None:
         super().__init__()
         self.unit = unit
-        weight = unit.window.weight[0].flatten(1).t()
+        weight = torch.cat([unit.window.weight[0].flatten(1).t(), unit.image.weight])
         products = nn.Conv2d(weight.shape[1], len(weight), 1, bias=False)
         products.weight.copy_(weight[:, :, None, None])
         self.products = OpenConv(products)
+        assert unit.window.bias is not None
+        self._windows, self._level = Windows.of(unit.window), float(unit.aim - unit.window.bias - unit.image.bias)
 
     @torch.no_grad()
-    def forward(self, images: Tensor, noise: None) -> Tensor:
+    def forward(self, images: Tensor, noise: None) -> Tensor:  # noqa: ARG002 (as of a mask unit)
         """Return a mask ``[N, 1, H', W']``, 0. or 1.
 
         Args:
             images: ``[N, C, H, W]``.
             noise: there is none, as in evaluation mode.
         """
-        window, bias = self.unit.window, self.unit.window.bias
-        assert bias is not None
-        products = self.products.write(self.products.output(images), images).permute(0, 2, 3, 1)
-        products = functional.pad(products, (0, 0, 1, 1, 1, 1))
-        high, wide = ((side - 1) // window.stride[0] + 1 for side in images.shape[2:])
-        logits = self.unit.image(images.mean((2, 3)))[..., None] + bias
-        for place in range(9):
-            row, column = divmod(place, 3)
-            rows = slice(row, row + (high - 1) * window.stride[0] + 1, window.stride[0])
-            columns = slice(column, column + (wide - 1) * window.stride[1] + 1, window.stride[1])
-            logits = logits + products[:, rows, columns, place]
-        return self.unit.decided(logits[:, None], noise)
+        products = self.products.write(self.products.output(images), images)
+        count, _, *sides = images.shape
+        size = self._windows.size(images)
+        is_open = torch.empty(count, 1, *size, dtype=torch.bool)
+        pointers = products.data_ptr(), is_open.data_ptr()
+        compiled.library().mask(*pointers, self._level, count, *sides, *size, *self._windows.stride)
+        return is_open.to(images.dtype)
 
 
 __all__ = ["QuickMask"]

@@ -29,14 +29,15 @@ class QuickRows:
         images, is_open = _flat(images), is_open.contiguous()
         output = self._output(images, is_open)
         nothing = output.new_zeros(len(weight))
-        jobs = []
+        jobs: list[compiled.Job] = []
         packed = [tables.packed(weight) for tables, _ in self._stages]  # named: the kernel reads their memory
         for (tables, is_gated), panels in zip(self._stages, packed, strict=True):
             gates = is_open if is_gated else None
             adds, compact = bool(jobs), self._is_compact
             jobs.append(tables.job(images, output, gates, weight=panels, bias=nothing, adds=adds, compact=compact))
-        first, more = (*(ctypes.addressof(job) for job in jobs), *[None] * (2 - len(jobs)))
-        compiled.library().write(first, more, None, torch.get_num_threads())
+        addresses = [ctypes.addressof(job) for job in jobs]
+        more = addresses[1] if len(addresses) > 1 else None
+        compiled.library().write(addresses[0], more, None, torch.get_num_threads())
         return output
 
     def backward(self, images: Tensor, weight: Tensor, is_open: Tensor, errors: Tensor) -> Gradients:

@@ -24,6 +24,7 @@ from methods.gating.open_conv import OpenConv, suits
 from methods.gating.partition import base_and_rest
 from methods.gating.pixels import PixelConv
 from methods.gating.quick_mask import QuickMask
+from methods.gating.windows import are_mostly
 
 
 def skipping(encoder: nn.Module) -> nn.Module:
@@ -90,6 +91,8 @@ class Skipping(nn.Module):
         ValueError: the layer is in training mode, where gates depend on the batch.
     """
 
+    levels: Tensor
+
     def __init__(self, layer: GatedConv2d) -> None:
         super().__init__()
         _require_evaluation(layer)
@@ -98,6 +101,7 @@ class Skipping(nn.Module):
         if self.whole is None:
             base, rest = base_and_rest(layer, at_least=int(compiled.library().lanes()))
             self.base, self.rest = OpenConv(layer.conv, base), OpenConv(layer.conv, rest, adds=True)
+            self.register_buffer("levels", _levels(layer.gate), persistent=False)
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
@@ -110,7 +114,7 @@ class Skipping(nn.Module):
             return self._gathered(self.whole, images)
         layer, output = self.layer, self.base.output(images)
         if layer.decide is by_its_gate:
-            return self.base.write_gated(output, images, self.rest, _levels(layer.gate))
+            return self.base.write_gated(output, images, self.rest, self.levels)
         self.base.write(output, images)
         return self.rest.write(output, images, layer.decide(layer.gate, output) > 0)
 
@@ -130,7 +134,7 @@ class SkippingMasked(nn.Module):
     """A convolution of a block with spatial gates, at the pixels that its block keeps or, before the last, reads.
 
     Elsewhere it returns 0, which is the output of the block's last convolution there; what earlier ones give there
-    reaches no kept pixel.
+    reaches no kept pixel. Where most pixels are open, the dense convolution takes less time: closed ones are set to 0.
 
     Args:
         layer: in evaluation mode, not bypassed; its normalisation is folded into the weights. It must not change.
@@ -152,6 +156,7 @@ class SkippingMasked(nn.Module):
         self.whole: OpenConv | PixelConv = (
             OpenConv(layer.conv, scale=scale, shift=shift) if is_compiled else PixelConv(layer.conv, scale, shift)
         )
+        self.dense = _folded(layer.conv, scale, shift)
         self.unit: MaskUnit | QuickMask | None = layer.unit
         if is_compiled and layer.unit is not None:
             self.unit = QuickMask(layer.unit)
@@ -169,10 +174,14 @@ class SkippingMasked(nn.Module):
             self._written.append(mask)
         for _ in range(self._wider):
             mask = functional.max_pool2d(mask, 3, stride=1, padding=1)
+        is_open = mask > 0
+        if are_mostly(is_open):
+            made: Tensor = self.dense(images)
+            return made.mul_(mask)
         if isinstance(self.whole, OpenConv):
-            return self.whole.write(self.whole.output(images, fill=0.0), images, mask > 0)
+            return self.whole.write(self.whole.output(images, fill=0.0), images, is_open)
         output = images.new_zeros(len(images), *self.whole.windows.size(images), len(self.whole.bias))
-        self.whole.write(output.flatten(0, 2), self.whole.windows.padded(images), mask[:, 0] > 0)
+        self.whole.write(output.flatten(0, 2), self.whole.windows.padded(images), is_open[:, 0])
         return output.permute(0, 3, 1, 2)
 
     def _mask(self, images: Tensor) -> Tensor:
@@ -197,6 +206,7 @@ def _blocks(layers: Mapping[str, MaskedConv2d]) -> Iterator[list[tuple[str, Mask
         yield block
 
 
+@torch.no_grad()
 def _levels(gate: Gate) -> Tensor:
     """Return what the sum of a slice's base path has to exceed, ``[slices]``."""
     mean, variance = gate.normalisation.running_mean, gate.normalisation.running_var
@@ -215,6 +225,17 @@ def _affine(normalisation: nn.Module | None) -> tuple[Tensor | None, Tensor | No
     assert variance is not None
     scale = (variance + normalisation.eps).rsqrt() * normalisation.weight.detach()
     return scale, normalisation.bias.detach() - mean * scale
+
+
+@torch.no_grad()
+def _folded(conv: nn.Conv2d, scale: Tensor | None, shift: Tensor | None) -> nn.Conv2d:
+    """Return a copy of a convolution whose outputs are scaled and shifted."""
+    made = copy.deepcopy(conv).requires_grad_(False)
+    if scale is not None and shift is not None:
+        bias = shift if conv.bias is None else conv.bias * scale + shift
+        made.weight.mul_(scale[:, None, None, None])
+        made.bias = nn.Parameter(bias, requires_grad=False)
+    return made
 
 
 def _require_evaluation(layer: nn.Module) -> None:

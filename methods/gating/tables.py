@@ -111,13 +111,13 @@ class Tables:
         """
         expected = self.shape(images)
         slices = 1 if is_open is None else is_open.shape[1] if is_open.ndim == 4 else 0
-        fits = slices and expected[1] % slices == 0
+        fits = slices > 0 and expected[1] % slices == 0
         if is_open is not None:
-            fits &= is_open.shape == (len(images), slices, *expected[2:]) and is_open.dtype == torch.bool
+            fits = fits and is_open.shape == (len(images), slices, *expected[2:]) and is_open.dtype == torch.bool
         if compact:
-            fits &= slices == 1 and output.ndim == 2 and output.shape[1] == expected[1] and output.is_contiguous()
+            fits = fits and slices == 1 and output.shape[1:] == expected[1:2] and output.is_contiguous()
         else:
-            fits &= output.shape == expected and output.permute(0, 2, 3, 1).is_contiguous()
+            fits = fits and output.shape == expected and output.permute(0, 2, 3, 1).is_contiguous()
         if not fits:
             gates = "none" if is_open is None else list(is_open.shape)
             raise ValueError(f"output {list(output.shape)} and gates {gates} do not fit {list(expected)}.")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from methods import GATES, GateSetting, masking
 from methods.branches import Branches
 from methods.gating import compiled
-from methods.gating.convolution import GatedConv2d, Partition
+from methods.gating.convolution import Decide, GatedConv2d, Partition
 from methods.gating.gate import Gate
 from methods.gating.known import KnownGates, KnownPixels, KnownSlices, know
 from methods.gating.layer import gated
@@ -97,7 +97,7 @@ def test_open_slices_learn_what_masking_teaches(
     masked = GatedConv2d(conv, Gate(channels, slice_channels).double(), groups=4, partition=partition).eval()
     maps = torch.randn(2, 8, 7, 6, generator=generator(seed)).double().requires_grad_()
     gates = torch.rand(conv(maps)[:, ::slice_channels].shape, generator=generator(seed)) < rate
-    masked.decide = lambda _gate, _base: gates.double()
+    masked.decide = telling(gates)
     expected = gradients(masked(maps), maps, conv, seed)
     layer = KnownSlices(copy.deepcopy(masked).to(dtype))
     layer.gates, maps = gates, maps.detach().to(dtype).requires_grad_()
@@ -182,7 +182,7 @@ def test_a_step_with_known_gates_is_the_masked_step(method: str, dtype: torch.dt
     know(knowing, gates)
     for path, layer in gated(encoder).items():
         assert isinstance(layer, GatedConv2d)
-        layer.decide = lambda _gate, _base, told=gates[path]: told.double()
+        layer.decide = telling(gates[path])
     expected = encoder(maps).square().sum()
     expected.backward()
     found = knowing(maps.to(dtype)).square().sum()
@@ -191,6 +191,11 @@ def test_a_step_with_known_gates_is_the_masked_step(method: str, dtype: torch.dt
     names = [name for name, _ in knowing.named_parameters()]
     assert len(names) < len(list(encoder.parameters()))  # thresholds do not learn
     assert_near([learnt(knowing, names)], [learnt(encoder, names)])
+
+
+def telling(gates: Tensor) -> Decide:
+    """Return what decides for these gates, without a gradient."""
+    return lambda _gate, _base: gates.double()
 
 
 def learnt(encoder: nn.Module, names: list[str]) -> Tensor:
