@@ -1,4 +1,4 @@
-"""Laws of known gates (I80 to I84): a step that computes open pixels alone learns what the masked step learns."""
+"""Laws of known gates (I82 to I86): a step that computes open pixels alone learns what the masked step learns."""
 
 import copy
 from collections.abc import Iterator
