@@ -104,18 +104,16 @@ def test_open_slices_learn_what_masking_teaches(
     assert_near(gradients(layer(maps), maps, layer, seed), expected)
 
 
-@BOTH
 @SETTINGS
 @given(RATES, st.booleans(), st.integers(0, 10_000))
-def test_normalisation_sees_open_pixels_alone(
-    dtype: torch.dtype,
+def test_normalisation_sees_open_pixels_alone(  # in double precision: two pixels may nearly have no variance
     rate: float,
     trains: bool,  # noqa: FBT001 (drawn)
     seed: int,
 ) -> None:
     conv, norm = nn.Conv2d(3, 5, 3, padding=1).double(), nn.BatchNorm2d(5).double().train(trains)
     nn.init.normal_(norm.weight, generator=generator(seed))
-    layer = KnownPixels(copy.deepcopy(conv).to(dtype), copy.deepcopy(norm).to(dtype))
+    layer = KnownPixels(copy.deepcopy(conv), copy.deepcopy(norm))
     maps = torch.randn(2, 3, 6, 5, generator=generator(seed)).double().requires_grad_()
     gates = torch.rand(2, 1, 6, 5, generator=generator(seed)) < rate
     rows = conv(maps).permute(0, 2, 3, 1)[gates[:, 0]]
@@ -124,7 +122,7 @@ def test_normalisation_sees_open_pixels_alone(
     made = torch.zeros(2, 6, 5, 5, dtype=torch.float64)
     made[gates[:, 0]] = norm(rows[:, :, None, None])[:, :, 0, 0]
     expected = gradients(made.permute(0, 3, 1, 2), maps, nn.ModuleList([conv, norm]), seed)
-    layer.gates, maps = gates, maps.detach().to(dtype).requires_grad_()
+    layer.gates = gates
     assert_near(gradients(layer(maps), maps, layer, seed), expected)
     assert isinstance(layer.normalisation, nn.BatchNorm2d)
     for name in ("running_mean", "running_var"):
