@@ -18,12 +18,11 @@ from methods.gating import compiled
 from methods.gating.convolution import GatedConv2d
 from methods.gating.layer import gated, replace
 from methods.gating.masked import MaskedConv2d
-from methods.gating.open_conv import suits
+from methods.gating.open_conv import suits, why_not_compiled
 from methods.gating.partition import base_and_rest
 from methods.gating.quick_rows import QuickRows
 from methods.gating.residual import take_normalisation
 from methods.gating.rows import Rows, Stage
-from methods.gating.skipping import why_not_compiled
 from methods.gating.tables import whole
 from methods.gating.windows import Windows, are_mostly, places
 

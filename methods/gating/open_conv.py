@@ -98,8 +98,15 @@ def suits(conv: nn.Conv2d) -> bool:
     return is_plain and conv.weight.dtype == torch.float32 and conv.weight.device.type == "cpu"
 
 
+def why_not_compiled(conv: nn.Conv2d) -> str:
+    """Return why PyTorch computes a convolution's open pixels; nothing where the compiled kernel does."""
+    if not suits(conv):
+        return "the compiled kernel is for the CPU and single precision"
+    return compiled.missing()
+
+
 def _flat(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-__all__ = ["OpenConv", "suits"]
+__all__ = ["OpenConv", "suits", "why_not_compiled"]

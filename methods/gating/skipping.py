@@ -20,7 +20,7 @@ from methods.gating.gate import Gate
 from methods.gating.layer import gated, replace
 from methods.gating.mask_unit import MaskUnit
 from methods.gating.masked import MaskedConv2d
-from methods.gating.open_conv import OpenConv, suits
+from methods.gating.open_conv import OpenConv, why_not_compiled
 from methods.gating.partition import base_and_rest
 from methods.gating.pixels import PixelConv
 from methods.gating.quick_mask import QuickMask
@@ -69,13 +69,6 @@ def skipping(encoder: nn.Module) -> nn.Module:
     if why := next((found for layer in layers.values() if (found := why_not_compiled(layer.conv))), ""):
         warnings.warn(f"gates are skipped in plain PyTorch, which is slower: {why}.", stacklevel=2)
     return made
-
-
-def why_not_compiled(conv: nn.Conv2d) -> str:
-    """Return why PyTorch computes a convolution's open pixels; nothing where the compiled kernel does."""
-    if not suits(conv):
-        return "the compiled kernel is for the CPU and single precision"
-    return compiled.missing()
 
 
 class Skipping(nn.Module):
@@ -243,4 +236,4 @@ def _require_evaluation(layer: nn.Module) -> None:
         raise ValueError("skipping is for inference: call `.eval()` first.")
 
 
-__all__ = ["Skipping", "SkippingMasked", "skipping", "why_not_compiled"]
+__all__ = ["Skipping", "SkippingMasked", "skipping"]

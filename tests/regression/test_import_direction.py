@@ -22,8 +22,9 @@ SHARED = {
 }
 SHARED_BY_GATES = {
     *("control", "setting", "layer", "gate", "convolution", "measure", "residual", "winners", "mask_unit", "masked"),
-    *("pixels", "channel_unit", "deciding_unit", "compiled", "open_conv", "quick_mask"),
-}  # skipping: no method needs it
+    *("pixels", "channel_unit", "deciding_unit", "compiled", "open_conv", "quick_mask", "windows", "tables"),
+    *("partition", "rows", "quick_rows"),
+}  # skipping and known: no method needs them
 # The rooms of bench, from the ground up: the story of one cell. A room imports from itself or an earlier one, and no
 # module in a circle.
 ROOMS = (
