@@ -82,7 +82,7 @@ def walked(run: Run, images: Dataset, folder: Path, *, stops_at: int) -> Walk:
     with (
         virtual_cuda() as counts,
         patch.object(checkpoint, "save", saved),
-        patch.object(parts, "env_class_for", lambda *_: "virtual"),
+        patch.object(parts, "env_class_for", lambda *_, **__: "virtual"),
         counted_once(),
         patch.object(control, "SETTLING_ROUNDS", ROUNDS),
     ):

@@ -315,7 +315,7 @@ def test_a_run_goes_on_on_another_kind_of_machine_and_says_so(tmp_path: Path, mo
     whole = job.perform(run, a_context(tmp_path / "whole"), silent)
     with pytest.raises(KeyboardInterrupt):
         job.perform(run, a_context(tmp_path), stop_at(3))
-    monkeypatch.setattr(training_parts, "env_class_for", lambda *_: "another machine")
+    monkeypatch.setattr(training_parts, "env_class_for", lambda *_, **__: "another machine")
     steps: list[int] = []
     made = job.perform(run, a_context(tmp_path), lambda done, *_: steps.append(done))
     assert steps[0] == 4
