@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Iterator
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -103,6 +104,21 @@ def _accepts(method: str, setting: Setting) -> bool:
     except ValueError:
         return False
     return True
+
+
+def convolutions(*, inputs: int, outputs: int) -> st.SearchStrategy[dict[str, Any]]:
+    """Return arguments of ``Conv2d`` of one group, of up to so many channels."""
+    return st.fixed_dictionaries(
+        {
+            "in_channels": st.integers(1, inputs),
+            "out_channels": st.integers(1, outputs),
+            "kernel_size": st.tuples(st.integers(1, 3), st.integers(1, 3)),
+            "stride": st.integers(1, 2),
+            "padding": st.tuples(st.integers(0, 2), st.integers(0, 2)),
+            "dilation": st.integers(1, 2),
+            "bias": st.booleans(),
+        }
+    )
 
 
 def tiny_encoder(seed: int = 0) -> nn.Module:

@@ -20,21 +20,12 @@ from methods.gating.known import KnownGates, KnownPixels, KnownSlices, know
 from methods.gating.layer import gated
 from methods.gating.measure import decisions
 from methods.gating.pixels import CHUNK
-from tests.strategies import tiny_encoder
+from methods.gating.windows import are_mostly
+from tests.strategies import convolutions, tiny_encoder
 
 SETTINGS = settings(max_examples=30)
 RATES = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0.0, 1.0))
-CONVS = st.fixed_dictionaries(
-    {
-        "in_channels": st.integers(1, 20),
-        "out_channels": st.integers(1, 20),
-        "kernel_size": st.tuples(st.integers(1, 3), st.integers(1, 3)),
-        "stride": st.integers(1, 2),
-        "padding": st.tuples(st.integers(0, 2), st.integers(0, 2)),
-        "dilation": st.integers(1, 2),
-        "bias": st.booleans(),
-    }
-)
+CONVS = convolutions(inputs=20, outputs=20)
 SIZES = st.tuples(st.integers(1, 4), st.integers(5, 9), st.integers(5, 9))  # images, height, width
 
 # A compiler is no dependency of the suite: without one, the same laws hold for "plain", and these are skipped by name.
@@ -130,10 +121,11 @@ def test_normalisation_sees_open_pixels_alone(  # in double precision: two pixel
 
 
 def test_more_pixels_than_are_gathered_at_once_are_all_learnt_from() -> None:
-    conv, maps = nn.Conv2d(2, 3, 3, padding=1).double(), torch.randn(2, 2, 24, 24).double().requires_grad_()
+    conv, maps = nn.Conv2d(2, 3, 3, padding=1).double(), torch.randn(2, 2, 36, 36).double().requires_grad_()
     layer = KnownPixels(conv, nn.Identity())
-    layer.gates = torch.rand(2, 1, 24, 24) < 0.95
+    layer.gates = torch.rand(2, 1, 36, 36, generator=generator(0)) < 0.5
     assert int(layer.gates.count_nonzero()) > 2 * CHUNK
+    assert not are_mostly(layer.gates)  # else the dense convolution computes them
     assert_near(gradients(layer(maps), maps, conv, 0), gradients(conv(maps) * layer.gates, maps, conv, 0))
 
 
@@ -152,7 +144,8 @@ def fixture_threads() -> Iterator[None]:
 def test_threads_share_the_images(images: int) -> None:
     conv, maps = nn.Conv2d(4, 20, 3, padding=1), torch.randn(images, 4, 17, 19, requires_grad=True)
     layer = KnownPixels(conv, nn.Identity())
-    layer.gates = torch.rand(images, 1, 17, 19) < 0.6
+    layer.gates = torch.rand(images, 1, 17, 19, generator=generator(images)) < 0.4
+    assert not are_mostly(layer.gates)  # else the dense convolution computes them
     exact, deep = copy.deepcopy(conv).double(), maps.detach().double().requires_grad_()
     expected = gradients(exact(deep) * layer.gates, deep, exact, 0)
     assert_near(gradients(layer(maps), maps, conv, 0), expected)

@@ -22,21 +22,11 @@ from methods.gating.masked import MaskedConv2d
 from methods.gating.open_conv import OpenConv
 from methods.gating.pixels import CHUNK, PixelConv
 from methods.gating.skipping import Skipping, SkippingMasked, skipping
-from tests.strategies import tiny_encoder
+from tests.strategies import convolutions, tiny_encoder
 
 SETTINGS = settings(max_examples=40)
 RATES = st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0.0, 1.0))
-CONVS = st.fixed_dictionaries(
-    {
-        "in_channels": st.integers(1, 5),
-        "out_channels": st.integers(1, 6),
-        "kernel_size": st.tuples(st.integers(1, 3), st.integers(1, 3)),
-        "stride": st.integers(1, 2),
-        "padding": st.tuples(st.integers(0, 2), st.integers(0, 2)),
-        "dilation": st.integers(1, 2),
-        "bias": st.booleans(),
-    }
-)
+CONVS = convolutions(inputs=5, outputs=6)
 PARTITIONS = st.sampled_from(get_args(Partition))
 LAYOUTS = st.sampled_from([torch.contiguous_format, torch.channels_last])
 SIZES = st.tuples(st.integers(1, 4), st.integers(5, 8), st.integers(5, 8))  # images, height, width
