@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 COMPILERS = ("c++", "g++", "clang++")  # unless the environment names one: CXX
@@ -34,6 +35,19 @@ def loaded(*sources: Path) -> ctypes.CDLL:
         return ctypes.CDLL(str(_built(compiler, sources)))
     except (OSError, subprocess.SubprocessError) as error:
         raise NoKernelError(f"{compiler} gave no kernel that runs: {_reason(error)}") from error
+
+
+def missing(library: Callable[[], object]) -> str:
+    """Return why a library cannot be had; nothing where it can.
+
+    Args:
+        library: loads it, or raises a ``NoKernelError``.
+    """
+    try:
+        library()
+    except NoKernelError as error:
+        return str(error)
+    return ""
 
 
 def _built(compiler: str, sources: tuple[Path, ...]) -> Path:
@@ -71,4 +85,4 @@ def _reason(error: Exception) -> str:
     return next((line for line in lines if "error" in line), lines[0])
 
 
-__all__ = ["NoKernelError", "loaded"]
+__all__ = ["NoKernelError", "loaded", "missing"]

@@ -43,24 +43,21 @@ class Compiled:
 
     def __init__(self, branches: Branches, *, enabled: bool) -> None:
         pair = (branches.online, branches.target) if enabled else ()
-        self._calls: dict[nn.Module, Any] = {encoder: _translated(encoder) for encoder in dict.fromkeys(pair)}
+        # Sizes of images differ between the steps of a control at most: a kernel for each is faster than one for all.
+        self._forwards: dict[nn.Module, Any] = {
+            encoder: torch.compile(encoder.forward, dynamic=False, **HOW) for encoder in dict.fromkeys(pair)
+        }
 
     @contextlib.contextmanager
     def engaged(self) -> Iterator[None]:
         """Compute so within the block."""
-        if any(masking.is_watched(encoder) for encoder in self._calls):
+        if any(masking.is_watched(encoder) for encoder in self._forwards):
             yield
             return
-        # torch offers no way to take a module's translation away again; a copy of the module has none.
-        for encoder, call in self._calls.items():
-            encoder._compiled_call_impl = call  # noqa: SLF001
+        for encoder, forward in self._forwards.items():
+            encoder.__dict__["forward"] = forward  # before the class's, as in compact training
         try:
             yield
         finally:
-            for encoder in self._calls:
-                encoder._compiled_call_impl = None  # noqa: SLF001
-
-
-def _translated(encoder: nn.Module) -> Any:
-    # Sizes of images differ between the steps of a control at most: a kernel for each is faster than one for all.
-    return torch.compile(encoder._call_impl, dynamic=False, **HOW)  # noqa: SLF001 - as `Module.compile` does
+            for encoder in self._forwards:
+                del encoder.__dict__["forward"]

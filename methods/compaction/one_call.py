@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from methods import native
 from methods.compaction.kernel import Panels, Program, library
 from methods.compaction.lowering import Layer, lowered
 from methods.compaction.surgery import folded
@@ -15,11 +16,7 @@ from methods.native import NoKernelError
 
 def missing() -> str:
     """Return why there is no compiled kernel; nothing where there is one."""
-    try:
-        library()
-    except NoKernelError as error:
-        return str(error)
-    return ""
+    return native.missing(library)
 
 
 class Fused(nn.Module):

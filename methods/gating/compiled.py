@@ -29,11 +29,7 @@ class Job(ctypes.Structure):
 
 def missing() -> str:
     """Return why there are no compiled kernels; nothing where there are."""
-    try:
-        library()
-    except NoKernelError as error:
-        return str(error)
-    return ""
+    return native.missing(library)
 
 
 @functools.cache

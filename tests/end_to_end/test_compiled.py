@@ -62,7 +62,7 @@ def test_a_run_takes_its_steps_in_translated_encoders_and_stays_what_it_is_thoug
     engaged = Compiled.engaged
 
     def watch(pair: Compiled) -> AbstractContextManager[None]:
-        watched.append(any(map(masking.is_watched, pair._calls)))
+        watched.append(any(map(masking.is_watched, pair._forwards)))
         return engaged(pair)
 
     monkeypatch.setattr(Compiled, "engaged", watch)
