@@ -50,12 +50,12 @@ def content_of(name: str, place: OutAndData) -> "Content":
 
 
 def resolve_images(name: str, profile: str, place: OutAndData) -> Images:
-    """Return the table's data set; the stand-in only for smoke, and only where the real one cannot be had.
+    """Return the table's data set; the stand-in only for smoke, and only where a known one cannot be had.
 
     Raises:
-        DataError: broken data, or none at all for a profile that needs it.
+        DataError: broken data, none at all for a profile that needs it, or a name that is neither known nor there.
     """
-    from bench.data import find
+    from bench.data import find, known
     from bench.data.images import DataError
 
     if find.find(name, place.images_dir).kind != "missing":
@@ -63,7 +63,7 @@ def resolve_images(name: str, profile: str, place: OutAndData) -> Images:
     try:
         find.download(name, place.images_dir)
     except DataError as error:
-        if profile != "smoke":
+        if profile != "smoke" or known.known_content(name) is None:
             raise
         return _stand_in_for(name, "which is neither here nor fetched", note=f"{name}: {error}")
     return Images(name=name)

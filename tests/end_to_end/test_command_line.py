@@ -175,6 +175,14 @@ def test_stored_references_are_shown_without_their_images(tmp_path: Path, answer
     assert downloads == []
 
 
+def test_nothing_stands_in_for_a_data_set_that_nobody_knows(tmp_path: Path, answer: Answer) -> None:
+    """A mistyped name was trained on the digits."""
+    code, _, errors = answer("table", "cifar10", "--data", "cifar", "--out", str(tmp_path))
+    assert code == 2, errors
+    assert "data set 'cifar' cannot be downloaded, only cifar10 and cifar100 can" in errors
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_stand_in_is_announced_above_and_inside_the_table(
     tmp_path: Path, answer: Answer, downloads: list[str]
 ) -> None:
