@@ -113,6 +113,8 @@ def train(run: Run, context: Context, tick: Tick) -> tuple[data_dataset.Dataset,
         DataError, RunError, TrainingError, CheckpointError, ValueError, OSError: with the way out in the message.
     """
     be_deterministic()
+    if context.compiles:
+        torch.compiler.reset()  # what earlier runs of this worker were translated into counts against a limit
     dataset = data_dataset.load(run.data, context.data_dir, context.cache_dir)
     fabric = parts.fabric_for(run, device=context.device, devices=context.devices, nodes=context.nodes)
     path = RunFolder.of(context.runs_dir, run).checkpoint

@@ -14,6 +14,9 @@ from methods.branches import Branches
 
 # What each compiled encoder is translated by. Kernels that are chosen by timing them would differ from run to run.
 HOW: dict[str, Any] = {"backend": "inductor", "options": {"deterministic": True}}
+# torch translates a function for 8 modules unless told otherwise, and computes as ever for others, saying nothing. All
+# encoders of a process share theirs; one that is translated in pieces has one for each layer. Beyond: an error.
+LIMITS = {"recompile_limit": 256, "accumulated_recompile_limit": 1024, "fail_on_recompile_limit_hit": True}
 
 
 def require(run: Run) -> None:
@@ -34,7 +37,8 @@ class Compiled:
 
     What comes between the steps, and what is exported and scored, is computed as ever. A step that watches gradients,
     as one that grows weights does, is computed as ever too: its hooks, which no translation can hold, are put on in
-    the forward pass. A gate that draws noise interrupts the translation; what lies between is translated.
+    the forward pass: `sr_ste` watches in every step, and gains nothing. A gate that draws noise interrupts the
+    translation; what lies between is translated.
 
     Args:
         branches: the pair.
@@ -51,13 +55,16 @@ class Compiled:
     @contextlib.contextmanager
     def engaged(self) -> Iterator[None]:
         """Compute so within the block."""
-        if any(masking.is_watched(encoder) for encoder in self._forwards):
+        if not self._forwards or any(masking.is_watched(encoder) for encoder in self._forwards):
             yield
             return
+        from torch import _dynamo  # noqa: PLC0415  # seconds; torch documents its settings under this name
+
         for encoder, forward in self._forwards.items():
             encoder.__dict__["forward"] = forward  # before the class's, as in compact training
         try:
-            yield
+            with _dynamo.config.patch(LIMITS):
+                yield
         finally:
             for encoder in self._forwards:
                 del encoder.__dict__["forward"]
