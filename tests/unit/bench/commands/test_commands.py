@@ -239,6 +239,23 @@ def test_references_of_smoke_are_of_the_images_and_of_their_stand_in(
         assert sorted(each.run.seed for each in records) == [0, 1, 2]
 
 
+def test_a_block_of_seeds_joins_those_that_are_stored_and_leaves_no_gap(
+    answer: Answer, trained: list[Run], references: Path
+) -> None:
+    arguments = ("record", "cifar10", "--data", "digits", "--cells", "simclr/dense/*")
+    code, errors = answer(*arguments, "--seeds", "6", "--first-seed", "3")
+    assert (code, trained) == (2, [])
+    assert "seed 0 of simclr/dense/-/d1.00 on digits is not stored" in errors
+    assert answer(*arguments, "--seeds", "3")[0] == 0
+    trained.clear()
+    assert answer(*arguments, "--seeds", "6", "--first-seed", "3")[0] == 0
+    assert [run.seed for run in trained] == [3, 4, 5]
+    assert len(list(references.glob("*/*/*/*.json"))) == 6
+    for first in ("6", "-1"):
+        code, errors = answer(*arguments, "--seeds", "6", "--first-seed", first)
+        assert (code, "of --seeds 6, the seeds 0 to 5 are made" in errors) == (2, True)
+
+
 def test_a_record_that_lies_under_out_becomes_no_reference(
     answer: Answer, trained: list[Run], references: Path, place: Place
 ) -> None:
