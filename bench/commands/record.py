@@ -28,7 +28,7 @@ class Record:
     """Make a table's stored references with the committed code: seeds 0 and on.
 
     Everything is trained anew, in a folder of this call's own under OUT/record: no record that lies elsewhere, made by
-    whatever hand, becomes a reference.
+    whatever hand, becomes a reference. With --missing, references that are stored already stay as they are.
 
     Attributes:
         name: the table, e.g. cifar10, nm, structured or gating.
@@ -36,7 +36,7 @@ class Record:
         cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern.
         claim: only the cells that one claim compares, and the untrained ones below them; `claims` lists names.
         seeds: runs per cell, at least 3.
-        first_seed: make the seeds from this one on alone, where those below are stored: one more block of seeds.
+        missing: make only runs that no table has stored; what another table has stored is stored here as well.
         data: make references of this data set alone. Smoke's are of the table's own data set and of the stand-in.
         resume: go on in the folder of an interrupted call, which named it. You vouch for what lies there.
         force: start even where this machine would take days.
@@ -48,7 +48,7 @@ class Record:
     cells: Glob = "*"
     claim: ClaimName = None
     seeds: Annotated[int, arg(metavar="N")] = 5
-    first_seed: Annotated[int, arg(metavar="SEED")] = 0
+    missing: bool = False
     data: DataName = None
     resume: Annotated[Path | None, arg(metavar="DIR", help_behavior_hint="(default: a new folder)")] = None
     force: bool = False
@@ -58,8 +58,8 @@ class Record:
         """Make them and return the exit code.
 
         Raises:
-            UsageError: no such table, folder or device, code that is not committed, too few seeds, a gap in the seeds,
-                or days on a CPU unforced.
+            UsageError: no such table, folder or device, code that is not committed, too few seeds, or days on a CPU
+                unforced.
         """
         from bench import provenance
         from bench.judging.verdict import MINIMUM_REFERENCES
@@ -78,11 +78,6 @@ class Record:
             )
         if self.seeds < MINIMUM_REFERENCES:
             raise UsageError(f"--seeds {self.seeds}: a reference needs at least {MINIMUM_REFERENCES} seeds a cell.")
-        if not 0 <= self.first_seed < self.seeds:
-            raise UsageError(
-                f"--first-seed {self.first_seed}: of --seeds {self.seeds}, the seeds 0 to {self.seeds - 1} are made; "
-                "name the first that is not stored yet."
-            )
         home = self._home()
         try:
             failures = [
@@ -116,22 +111,24 @@ class Record:
         """Make the references of a table under ``home`` and store them; return what failed.
 
         Raises:
-            UsageError: a seed below the first one is not stored.
+            RecordError: a reference that is stored cannot be trusted.
         """
-        from bench.judging.references import REFERENCES, reference_path, save_reference
+        from bench.judging.references import REFERENCES, save_reference, stored_runs
         from bench.runs.outcomes import Failed
         from bench.runs.perform import perform
         from bench.runs.record import Record as RunRecord
 
-        for run in spec.runs(range(self.first_seed)) if self.first_seed else ():
-            path = reference_path(REFERENCES, spec.name, spec.profile, run.run_id, spec.data)
-            if not path.exists():
-                raise UsageError(
-                    f"--first-seed {self.first_seed}: seed {run.seed} of {run.cell} on {spec.data} is not stored. "
-                    "Seeds have no gaps, so that nobody can have chosen among them: leave --first-seed out."
-                )
+        runs = list(spec.runs(range(self.seeds)))
+        if self.missing:
+            stored = stored_runs(spec.profile, spec.data, REFERENCES)
+            for run in runs:
+                if run.run_id in stored:
+                    save_reference(REFERENCES, spec.name, spec.profile, spec.data, stored[run.run_id])
+            runs = [run for run in runs if run.run_id not in stored]
+            if not runs:
+                return []
         made, _ = perform(
-            spec.runs(range(self.first_seed, self.seeds)),
+            runs,
             dataclasses.replace(self.place.context, runs_dir=home / "runs"),
             hire=self.place.hire,
             force=self.force,

@@ -77,3 +77,13 @@ def load_references(table: str, profile: str, data: str, root: Path = REFERENCES
         RecordError: one of them cannot be trusted.
     """
     return tuple(map(load_reference, sorted((root / table / profile / data).glob("*.json"))))
+
+
+def stored_runs(profile: str, data: str, root: Path) -> dict[str, Record]:
+    """Return every run of a size and data set that is stored, by its id: the same run may stand in several tables.
+
+    Raises:
+        RecordError: one of them cannot be trusted.
+    """
+    tables = dict.fromkeys(table for table, *rest in places(root) if rest == [profile, data])
+    return {each.run_id: each for table in tables for each in load_references(table, profile, data, root)}

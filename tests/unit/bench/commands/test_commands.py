@@ -239,21 +239,34 @@ def test_references_of_smoke_are_of_the_images_and_of_their_stand_in(
         assert sorted(each.run.seed for each in records) == [0, 1, 2]
 
 
-def test_a_block_of_seeds_joins_those_that_are_stored_and_leaves_no_gap(
+def test_only_runs_that_no_table_has_stored_are_made(answer: Answer, trained: list[Run], references: Path) -> None:
+    more = ("--data", "digits", "--missing", "--cells", "simclr/dense/*", "--seeds")
+    assert answer("record", "cifar10", "--data", "digits", "--cells", "simclr/dense/*", "--seeds", "3")[0] == 0
+    stored = {path.name: path.read_bytes() for path in references.glob("cifar10/smoke/digits/*.json")}
+    trained.clear()
+    assert answer("record", "cifar10", *more, "5")[0] == 0
+    assert [run.seed for run in trained] == [3, 4]
+    assert {name: (references / "cifar10/smoke/digits" / name).read_bytes() for name in stored} == stored
+    trained.clear()
+    assert answer("record", "nm", *more, "5")[0] == 0  # its dense rows are the same runs
+    assert trained == []
+    assert {path.name: path.read_bytes() for path in references.glob("nm/smoke/digits/*.json")} == {
+        path.name: path.read_bytes() for path in references.glob("cifar10/smoke/digits/*.json")
+    }
+
+
+def test_a_stored_run_that_was_edited_is_taken_into_no_other_table(
     answer: Answer, trained: list[Run], references: Path
 ) -> None:
-    arguments = ("record", "cifar10", "--data", "digits", "--cells", "simclr/dense/*")
-    code, errors = answer(*arguments, "--seeds", "6", "--first-seed", "3")
-    assert (code, trained) == (2, [])
-    assert "seed 0 of simclr/dense/-/d1.00 on digits is not stored" in errors
-    assert answer(*arguments, "--seeds", "3")[0] == 0
+    arguments = ("--data", "digits", "--cells", "simclr/dense/*", "--seeds", "3")
+    assert answer("record", "cifar10", *arguments)[0] == 0
+    edited = next(references.glob("cifar10/smoke/digits/*.json"))
+    edited.write_text(edited.read_text().replace("50.0", "51.0"))
     trained.clear()
-    assert answer(*arguments, "--seeds", "6", "--first-seed", "3")[0] == 0
-    assert [run.seed for run in trained] == [3, 4, 5]
-    assert len(list(references.glob("*/*/*/*.json"))) == 6
-    for first in ("6", "-1"):
-        code, errors = answer(*arguments, "--seeds", "6", "--first-seed", first)
-        assert (code, "of --seeds 6, the seeds 0 to 5 are made" in errors) == (2, True)
+    code, errors = answer("record", "nm", "--missing", *arguments)
+    assert (code, trained) == (2, [])
+    assert "does not match its seal" in errors
+    assert not list(references.glob("nm/smoke/digits/*.json"))
 
 
 def test_a_record_that_lies_under_out_becomes_no_reference(
