@@ -153,7 +153,7 @@ PROFILES: dict[str, Profile] = {
         encoder=EncoderSpec(name="resnet-9", width=0.125),
         train_images=0,
         pipeline="batched-v1",
-        recipes=rebatched(first_lessons(), batch_images=128, epochs=2, precision="32-true"),
+        recipes=rebatched(first_lessons(byol_epochs=2), batch_images=128, epochs=2, precision="32-true"),
         densities=(0.10, 0.02),
         seeds=1,
         stand_in_recipes=digits(),
@@ -208,7 +208,7 @@ OF_DATA: dict[str, dict[str, Profile]] = {
         "cpu": dataclasses.replace(
             PROFILES["cpu"],
             train_images=20_000,
-            recipes=rebatched(first_lessons(), batch_images=128, epochs=5, precision="32-true"),
+            recipes=rebatched(first_lessons(byol_epochs=2), batch_images=128, epochs=5, precision="32-true"),
         ),
     },
     "imagenet100": {
