@@ -113,7 +113,8 @@ class Record:
         Raises:
             RecordError: a reference that is stored cannot be trusted.
         """
-        from bench.judging.references import REFERENCES, save_reference, stored_runs
+        from bench.files import write_atomically
+        from bench.judging.references import REFERENCES, reference_path, save_reference, stored_runs
         from bench.runs.outcomes import Failed
         from bench.runs.perform import perform
         from bench.runs.record import Record as RunRecord
@@ -122,8 +123,9 @@ class Record:
         if self.missing:
             stored = stored_runs(spec.profile, spec.data, REFERENCES)
             for run in runs:
-                if run.run_id in stored:
-                    save_reference(REFERENCES, spec.name, spec.profile, spec.data, stored[run.run_id])
+                here = reference_path(REFERENCES, spec.name, spec.profile, run.run_id, spec.data)
+                if run.run_id in stored and not here.exists():
+                    write_atomically(here, stored[run.run_id].read_bytes())
             runs = [run for run in runs if run.run_id not in stored]
             if not runs:
                 return []

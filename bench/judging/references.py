@@ -79,11 +79,12 @@ def load_references(table: str, profile: str, data: str, root: Path = REFERENCES
     return tuple(map(load_reference, sorted((root / table / profile / data).glob("*.json"))))
 
 
-def stored_runs(profile: str, data: str, root: Path) -> dict[str, Record]:
-    """Return every run of a size and data set that is stored, by its id: the same run may stand in several tables.
+def stored_runs(profile: str, data: str, root: Path) -> dict[str, Path]:
+    """Return where every run of a size and data set is stored, by its id: the same run may stand in several tables.
 
     Raises:
         RecordError: one of them cannot be trusted.
     """
     tables = dict.fromkeys(table for table, *rest in places(root) if rest == [profile, data])
-    return {each.run_id: each for table in tables for each in load_references(table, profile, data, root)}
+    paths = [path for table in tables for path in sorted((root / table / profile / data).glob("*.json"))]
+    return {load_reference(path).run_id: path for path in paths}

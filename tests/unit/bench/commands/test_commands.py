@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from bench.judging import references as references_module
 from bench.runs import estimate, perform
 from bench.runs.folder import RunFolder
 from bench.runs.outcomes import Failed
-from bench.runs.record import Record
+from bench.runs.record import Record, seal
 from bench.sources import Sources
 from bench.tables import TABLES
 from bench.training import checkpoint
@@ -253,6 +254,24 @@ def test_only_runs_that_no_table_has_stored_are_made(answer: Answer, trained: li
     assert {path.name: path.read_bytes() for path in references.glob("nm/smoke/digits/*.json")} == {
         path.name: path.read_bytes() for path in references.glob("cifar10/smoke/digits/*.json")
     }
+
+
+def test_a_reference_of_before_a_setting_was_added_is_taken_over_as_it_is(
+    answer: Answer, trained: list[Run], references: Path
+) -> None:
+    """Written anew it would name the setting, under another seal: a change of the tree, and of nothing."""
+    arguments = ("--data", "digits", "--cells", "simclr/dense/*", "--seeds", "3")
+    assert answer("record", "cifar10", *arguments)[0] == 0
+    old = min(references.glob("cifar10/smoke/digits/*.json"))
+    body = json.loads(old.read_text())
+    del body["seal"], body["run"]["views"]["control_pixels"]
+    old.write_text(json.dumps(body | {"seal": seal(body)}))
+    known = old.read_bytes()
+    trained.clear()
+    for table in ("cifar10", "nm"):
+        assert answer("record", table, "--missing", *arguments)[0] == 0
+        assert (references / table / "smoke/digits" / old.name).read_bytes() == known
+    assert trained == []
 
 
 def test_a_stored_run_that_was_edited_is_taken_into_no_other_table(
