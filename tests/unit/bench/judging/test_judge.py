@@ -218,3 +218,24 @@ def test_a_blind_judge_fails_only_strictly() -> None:
     table = dataclasses.replace(table, design=design, power=design.power(str))
     assert table.control_missed == (DENSE.cell, SPARSE.cell)
     assert (table.exit_code(), table.exit_code(strict=True)) == (0, 1)
+
+
+def test_of_a_row_brought_to_anothers_cost_training_macs_are_counted_per_step_of_the_other() -> None:
+    halved = [
+        dataclasses.replace(item, facts={**item.facts, "optimizer_steps": 200, "training_macs_ratio": 0.5})
+        for item in SPARSE_REFERENCES
+    ]
+    for leaders, ratio in (((), 0.5), (((SPARSE.cell, DENSE.cell),), 0.25)):
+        spec = dataclasses.replace(SPEC, leaders=leaders)
+        table = assemble(spec, None, [*DENSE_REFERENCES, *halved], made_up_tolerances(), made_up_claims())
+        assert table.rows[1].facts["training_macs_ratio"] == ratio
+        assert table.rows[0].facts["training_macs_ratio"] == DENSE_REFERENCES[0].facts["training_macs_ratio"]
+
+
+def test_runs_whose_gates_missed_the_reduction_are_counted() -> None:
+    gates = {"reduction_asked": 2.0, "reduction": 1.5, "reduction_target": 1.0}
+    runs = [
+        made_up_record(dataclasses.replace(SPARSE, seed=seed), 45.0, facts=gates | {"reduction": found})
+        for seed, found in ((100, 1.5), (101, 2.01), (102, 2.5))
+    ]
+    assert [row.missed for row in _assembled([*DENSE_NEW, *runs]).rows] == [0, 2]

@@ -47,6 +47,15 @@ def test_our_claims_are_told_from_those_of_the_works_and_none_is_primary() -> No
         made_up_claims(made_up_claim(work="ours"))
 
 
+def test_where_no_claim_is_about_rows_at_one_cost_there_are_none() -> None:
+    assert CLAIMS.at("macs") is None
+    own = load_own_claims("cifar10")
+    assert own
+    at_macs = own.at("macs")
+    assert at_macs
+    assert {claim.match for claim in at_macs.claims} == {"macs"}
+
+
 @pytest.mark.parametrize("table", OWN)
 def test_our_claims_find_their_cells_and_each_ends_at_the_row_that_costs_are_taken_from(table: str) -> None:
     for claim in OWN[table]:

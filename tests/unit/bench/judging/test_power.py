@@ -83,6 +83,21 @@ def test_a_blind_judge_is_found_out() -> None:
     assert design.control_missed() == CELLS
 
 
+def test_a_loss_is_planted_in_one_cell_at_a_time() -> None:
+    """A second loss would lower what Holm asks of the weaker cell, and hide that nobody sees the first alone."""
+    spreads = {"weak": Spread(1.0, 4), "strong": Spread(1.0, 1000)}
+    design = Design(
+        comparisons={
+            cell: Comparison(difference=0.0, spread=spread, new_runs=1, reference_runs=3)
+            for cell, spread in spreads.items()
+        },
+        margins=dict.fromkeys(spreads, Margin(delta_points=0.01)),
+        alpha=0.05,
+        pools={cell: cell for cell in spreads},
+    )
+    assert design.control_missed() == ("weak",)
+
+
 def test_without_spread_only_the_margin_counts() -> None:
     design = _design(sd=0.0)
     assert design.false_deviates() == 0.0

@@ -20,6 +20,12 @@ def test_a_reference_comes_back_as_it_was(tmp_path: Path) -> None:
     assert load_references("cifar10", "smoke", "cifar10", tmp_path) == (RECORD,)
 
 
+def test_a_reference_has_a_line_for_each_number(tmp_path: Path) -> None:
+    """Sorted, too: what version control shows is what changed."""
+    text = _saved(tmp_path).read_text()
+    assert text == json.dumps(json.loads(text), sort_keys=True, indent=1) + "\n"
+
+
 def test_a_table_without_references_has_none(tmp_path: Path) -> None:
     assert load_references("cifar10", "smoke", "cifar10", tmp_path) == ()
 
