@@ -14,11 +14,22 @@ UNRECORDED: dict[str, tuple[str, ...]] = {
         "*/synchronized_erk/*",
     ),
     "gating/cpu/cifar10": (
-        *("*/t1.50", "*/dual_gate/slice2/*", "*/dual_gate_averaged/*", "*/single_gate/*", "*/ungated_target/*"),
+        *("*/t1.50", "*/dual_gate_averaged/*", "*/single_gate/*", "*/ungated_target/*"),
         "*/unified_gate/*",
     ),
+    "asymmetry/cpu/cifar10": ("*/synchronized/*", "*/sdclr/*", "*/gradual_early/*"),
+    "nm/cpu/cifar10": (
+        *(
+            "*/1:4/*",
+            "*/srigl/*",
+            "*_transposable/*",
+            "*/asp/*",
+            "*/static_uniform/*",
+            "*/gradual/*",
+            "*/synchronized/*",
+        ),
+    ),
     "structured/cpu/cifar10": ("*/dense/*", "*/element/*"),
-    "nm/smoke/cifar10": ("*/2:4/*", "*/1:4/*", "*/srigl/*"),
 }
 
 
