@@ -2,8 +2,11 @@
 
 Each mutant is tried by the tests that pass through its function, in a fork of a process that has imported everything.
 What was tried is kept in ``.nox/mutation-tree``: an interrupted session goes on, and tries no code again that stayed.
+With ``--sample N``, N mutants drawn at random of all that the modules have: a whole package's score, with its interval.
 """
 
+import argparse
+import random
 import shutil
 import subprocess
 import sys
@@ -11,14 +14,23 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from statsmodels.stats.proportion import proportion_confint
+
 ROOT = Path(__file__).resolve().parents[1]
 TREE = ROOT / ".nox" / "mutation-tree"
 MUTMUT = Path(sys.executable).with_name("mutmut")
 # Which tests try the mutants of which code, the first that fits; tests named as arguments instead of these.
 TESTS = {
     "methods/": ["tests/property", "tests/unit/methods"],
-    "hardware/": ["tests/property", "tests/unit/hardware"],
-    "bench/": ["tests/unit/bench", "tests/property/test_judging.py", "tests/property/test_claim_laws.py"],
+    "hardware/": ["tests/property/test_hardware_*.py", "tests/unit/hardware", "tests/end_to_end/test_hardware_cli.py"],
+    "bench/judging/": [
+        "tests/unit/bench/judging",
+        "tests/property/test_judging.py",
+        "tests/property/test_claim_laws.py",
+    ],
+    "bench/evaluation/": ["tests/unit/bench/evaluation"],
+    "bench/training/": ["tests/unit/bench/training", "tests/property/test_lars.py", "tests/property/test_narrow.py"],
+    "bench/": ["tests/unit/bench"],
 }
 NOTICED = {"killed", "timeout", "segfault", "caught by type check"}
 
@@ -37,8 +49,9 @@ def changed() -> list[str]:
 
 def tests_of(modules: Iterable[str]) -> list[str]:
     """Return the folders and files of tests that modules are tried by."""
-    starts = {start for start in TESTS for module in modules if module.startswith(start)}
-    return sorted({test for start in starts for test in TESTS[start]})
+    starts = {next(start for start in TESTS if module.startswith(start)) for module in modules}
+    patterns = {pattern for start in starts for pattern in TESTS[start]}
+    return sorted(str(path.relative_to(ROOT)) for pattern in patterns for path in ROOT.glob(pattern))
 
 
 def prepare(modules: Sequence[str], tests: Sequence[str]) -> None:
@@ -63,39 +76,81 @@ def prepare(modules: Sequence[str], tests: Sequence[str]) -> None:
     (TREE / "pyproject.toml").write_text(f"{text}\n[tool.mutmut]\n{lines}\n", encoding="utf-8")
 
 
-def report() -> int:
-    """Print the score of each module and every survivor; return the exit code: 1 if there is one."""
-    done = subprocess.run([MUTMUT, "results", "--all", "true"], cwd=TREE, capture_output=True, text=True, check=True)
-    found = [line.strip().rpartition(": ") for line in done.stdout.splitlines() if ": " in line]
-    tried, noticed, survivors = Counter[str](), Counter[str](), list[str]()
-    for name, _, status in found:
-        module = name.rpartition(".")[0]
+def mutmut(*command: str) -> str:
+    """Return what mutmut answers."""
+    return subprocess.run([MUTMUT, *command], cwd=TREE, capture_output=True, text=True, check=True).stdout
+
+
+def statuses() -> dict[str, str]:
+    """Return what is known of each mutant, by its name."""
+    lines = (line.strip().rpartition(": ") for line in mutmut("results", "--all", "true").splitlines() if ": " in line)
+    return {name: status for name, _, status in lines}
+
+
+def drawn(count: int, seed: int) -> list[str]:
+    """Return a random sample of all mutants; a larger one of the same seed holds the smaller."""
+    names = sorted(statuses())
+    random.Random(seed).shuffle(names)
+    return names[:count]
+
+
+def report(names: Iterable[str]) -> int:
+    """Print every survivor, the score of each module and that of all; return the exit code: 1 if one survived."""
+    known = statuses()
+    tried, noticed = Counter[str](), Counter[str]()
+    for name in names:
+        module, status = name.rpartition(".")[0], known[name]
         tried[module] += 1
         noticed[module] += status in NOTICED
         if status not in NOTICED:
-            survivors.append(name)
-            shown = subprocess.run([MUTMUT, "show", name], cwd=TREE, capture_output=True, text=True, check=True)
-            print(shown.stdout)  # noqa: T201 - a command prints
+            print(status, mutmut("show", name), sep="\n")  # noqa: T201 - a command prints
     for module, count in sorted(tried.items()):
         print(f"{module}: {noticed[module]} of {count} mutants noticed ({noticed[module] / count:.0%})")  # noqa: T201
-    return int(bool(survivors))
+    low, high = proportion_confint(noticed.total(), tried.total(), method="wilson")
+    print(  # noqa: T201
+        f"all: {noticed.total()} of {tried.total()} mutants noticed ({noticed.total() / tried.total():.0%}; "
+        f"of a random sample, 95 % interval {low:.0%} to {high:.0%})"
+    )
+    return int(noticed.total() < tried.total())
 
 
-def main(arguments: Sequence[str]) -> int:
+def modules_of(place: str) -> list[str]:
+    """Return the modules of a folder, or the module itself; none where there is no such."""
+    starts = place.startswith(tuple(TESTS)) or f"{place}/" in TESTS
+    return [file for file in listed("ls-files", place) if file.endswith(".py")] if starts else []
+
+
+def main() -> int:
     """Mutate the modules that are named, or the changed ones; try them by the tests that are named, or by theirs."""
-    tests = [each for each in arguments if each.startswith("tests")]
-    modules = [each for each in arguments if not each.startswith("tests")] or changed()
+    parser = argparse.ArgumentParser(prog="nox -s mutation --", description=__doc__)
+    parser.add_argument("places", nargs="*", help="modules or folders to mutate, and tests to try the mutants by")
+    parser.add_argument("--sample", type=int, metavar="N", help="try N mutants, drawn at random")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    asked = parser.parse_args()
+    tests = [each for each in asked.places if each.startswith("tests")]
+    places = [each for each in asked.places if not each.startswith("tests")]
+    unknown = [each for each in places if not modules_of(each)]
+    if unknown:
+        print(f"{', '.join(unknown)}: no module under {', '.join(TESTS)}.")  # noqa: T201
+        return 2
+    modules = sorted({module for place in places for module in modules_of(place)}) if places else changed()
     if not modules:
         print("No module differs from main. Name some: nox -s mutation -- methods/schedule.py")  # noqa: T201
         return 0
-    unknown = [each for each in modules if not (ROOT / each).is_file() or not each.startswith(tuple(TESTS))]
-    if unknown:
-        print(f"{', '.join(unknown)}: not a module under {', '.join(TESTS)}.")  # noqa: T201
-        return 2
     prepare(modules, tests or tests_of(modules))
-    done = subprocess.run([MUTMUT, "run", "--max-children", "2"], cwd=TREE, check=False)
-    return done.returncode or report()
+    wanted: list[str] = []
+    if asked.sample is not None:
+        # Mutants are made, and the tests of each function found, before a name is looked up that none has.
+        subprocess.run([MUTMUT, "run", "none, for now"], cwd=TREE, capture_output=True, check=False)
+        wanted = drawn(asked.sample, asked.seed)
+    known = statuses() if wanted else {}
+    todo = [name for name in wanted if known[name] == "not checked"]
+    if todo or not wanted:
+        done = subprocess.run([MUTMUT, "run", "--max-children", "2", *todo], cwd=TREE, check=False)
+        if done.returncode:
+            return done.returncode
+    return report(wanted or [name for name, status in statuses().items() if status != "not checked"])
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
