@@ -6,13 +6,16 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
+from torch.nn import functional
 
+from bench.config.views import ViewSpec
 from bench.data.dataset import Dataset, Split
 from bench.errors import RunError
 from bench.evaluation import features, knn, lbfgs_probe, scores, sgd_probe
 from bench.evaluation.logistic import STRENGTH, Logistic
 from bench.evaluation.probes import PROBES
 from bench.ticks import silent
+from bench.views import recipes
 from bench.views.recipes import normalise
 from tests.tiny import tiny_run
 from tests.virtual_device import CUDA, virtual_cuda
@@ -225,3 +228,37 @@ def test_the_sgd_probe_learns_what_can_be_learnt() -> None:
     assert found >= 110
     assert sgd_probe.sgd_probe(encoder, train, queries, labels, seed=0, epochs=40) == found
     assert sgd_probe.sgd_probe(encoder, train, queries, labels.flip(0), seed=0, epochs=40) <= 50
+
+
+def test_the_sgd_probe_takes_the_steps_that_its_protocol_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rate 0.1 for both views of 128 pictures, momentum 0.9, no decay, a cosine over all steps: computed by hand."""
+    images = torch.randint(0, 256, (300, 3, 8, 8), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    train = Split(images=images, labels=torch.arange(300) % 3)
+    encoder = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.BatchNorm1d(3, eps=0.0))
+    queries = features.features(encoder, images, normalise=normalise)
+    ended: list[Tensor] = []
+    monkeypatch.setattr(sgd_probe, "require_finite", lambda weight, _: ended.append(weight.double().clone()))
+    sgd_probe.sgd_probe(encoder, train, queries, train.labels, seed=5, epochs=4)
+
+    generator = torch.Generator().manual_seed(5)
+    weight = torch.cat([0.01 * torch.randn(3, 3, generator=generator), torch.zeros(3, 1)], dim=1).double()
+    spec = ViewSpec(pipeline="batched-v1", recipe="probe")
+    views = recipes.build(spec, seed=5, images=300, side=8, size=train.size)
+    speed, step, steps = torch.zeros_like(weight), 0, 2 * 3  # 300 pictures are three batches
+    for epoch in range(2):
+        for samples in torch.randperm(300, generator=generator).split(128):
+            seen = torch.cat([view.mean((2, 3)) for view in views.views(images[samples], samples, epoch)]).double()
+            seen = torch.cat([seen, torch.ones(len(seen), 1)], dim=1)
+            errors = (seen @ weight.T).softmax(1) - functional.one_hot(train.labels[samples].repeat(2), 3)
+            speed = 0.9 * speed + errors.T @ seen / len(seen)
+            weight = weight - 0.1 * (1 + math.cos(math.pi * step / steps)) / 2 * speed
+            step += 1
+    assert step == steps
+    torch.testing.assert_close(ended[0], weight[:, :-1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_vote_says_that_nobody_knows_how_long_it_takes() -> None:
+    told: list[tuple[int, int, str]] = []
+    bank, labels = clusters(0, 40)
+    knn.knn(bank, labels, bank, labels, neighbours=5, temperature=0.1, tick=lambda *said: told.append(said))
+    assert told == [(0, 0, "probing")]
