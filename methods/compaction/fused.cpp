@@ -5,12 +5,21 @@
 // de Geijn (ACM TOMS 34(3), 2008), whose rows are the windows of pixels. Maps have a border of zeros as wide as any
 // reader's padding, so that no window is looked at twice. Bias, shortcut and ReLU are added before a sum is stored.
 // A few images go through all layers before the next ones do: their maps stay in a cache.
+//
+// Where output channels are fewer than a vector's lanes, each has a group of lanes, every one of which sums up other
+// numbers under the kernel; the sums of a group are added up at the end.
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <thread>
+#include <utility>
 #include <vector>
+
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -19,10 +28,12 @@ constexpr int LANES = 16, SUMS = 24;
 #else
 constexpr int LANES = 8, SUMS = 12;  // and up to three weights and an input: AVX2 has 16 registers
 #endif
-constexpr int BLOCK = 96;   // pixels whose windows are known at once: a multiple of those in registers
-constexpr int SPREAD = 8;   // pixels whose channels are spread at once
+constexpr int BLOCK = 96;  // pixels whose windows are known at once: a multiple of those in registers
 
 typedef float Lanes __attribute__((vector_size(4 * LANES)));
+typedef int64_t Pairs __attribute__((vector_size(4 * LANES)));
+typedef int32_t Places __attribute__((vector_size(4 * LANES)));
+using Order = std::make_integer_sequence<int, LANES>;
 
 // The fields of these three, and their order, are those of methods/compaction/kernel.py.
 
@@ -39,12 +50,14 @@ struct Step {
   const int64_t *offsets, *lengths;  // of each; offsets are counted from the window's corner
   int64_t panels;
   const int64_t* vectors;  // of each panel
-  const float* weight;     // of a panel: [numbers under the kernel, vectors x LANES]
-  const float* start;      // what sums begin with, [outputs]; of each pixel where start_step is not 0
+  int64_t group;           // lanes of an output; every length is a multiple of it
+  const float* weight;     // of a panel: [numbers under the kernel / group, vectors x LANES]
+  const float* start;      // what lanes begin with, [outputs x group]; of each pixel where start_step is not 0
   int64_t start_step;
-  const int64_t* places;  // where outputs go among the channels of the map; none: in their order
   int64_t outputs;
-  const float* constant;  // of the channels of the map that are no outputs
+  const float* constant;  // of the channels of the map that are no outputs; none: all are
+  const int64_t* firsts;  // of each vector of these channels, the first output among them,
+  const int32_t* places;  // and for each lane how many outputs further its own is; no output: -1
 };
 
 struct Program {
@@ -66,9 +79,62 @@ Lanes load(const float* from) {
 
 void store(float* to, Lanes lanes) { std::memcpy(to, &lanes, sizeof lanes); }
 
-Lanes rectified(Lanes lanes) {
-  const Lanes zeros = {};
-  return lanes < zeros ? zeros : lanes;  // what is no number stays none
+Lanes at_least(Lanes least, Lanes lanes) { return lanes < least ? least : lanes; }  // what is no number stays none
+
+// What a sum is at least.
+Lanes lowest(bool is_rectified) { return (is_rectified ? 0 : -std::numeric_limits<float>::infinity()) - Lanes{}; }
+
+// For each lane, the one at its place.
+Lanes permuted(Lanes lanes, Places places) {
+#if defined __AVX512F__
+  return _mm512_permutexvar_ps((__m512i)places, lanes);
+#elif defined __AVX2__
+  return _mm256_permutevar8x32_ps(lanes, (__m256i)places);
+#else
+  Lanes found = {};
+  for (int lane = 0; lane < LANES; ++lane) found[lane] = lanes[places[lane] & (LANES - 1)];
+  return found;
+#endif
+}
+
+template <int... LANE>
+Lanes repeated(const float* four, std::integer_sequence<int, LANE...>) {
+  return Lanes{four[LANE % 4]...};
+}
+
+// A group of numbers, again and again.
+template <int GROUP>
+Lanes repeated(const float* from) {
+  static_assert(GROUP == 1 || GROUP == 2 || GROUP == 4 || GROUP == LANES);
+  if constexpr (GROUP == LANES) {
+    Lanes lanes = load(from);
+#ifdef __AVX__
+    asm("" : "+v"(lanes));  // else GCC loads them once more for each weight, and loads are the limit
+#endif
+    return lanes;
+  }
+  if constexpr (GROUP == 1) return *from - Lanes{};  // not +, which makes 0 of -0
+  if constexpr (GROUP == 2) {
+    int64_t pair;
+    std::memcpy(&pair, from, sizeof pair);
+    return (Lanes)(pair | Pairs{});
+  }
+  if constexpr (GROUP == 4) {
+#if defined __AVX512F__
+    return _mm512_broadcast_f32x4(_mm_loadu_ps(from));
+#elif defined __AVX__
+    return _mm256_broadcast_ps(reinterpret_cast<const __m128*>(from));
+#else
+    return repeated(from, Order());
+#endif
+  }
+}
+
+// The sum of each group of lanes, one after the other; what is in the lanes behind is of no use.
+template <int GROUP, int... LANE>
+inline __attribute__((always_inline)) Lanes folded(Lanes lanes, std::integer_sequence<int, LANE...>) {
+  for (int near = 1; near < GROUP; near *= 2) lanes += Lanes{lanes[LANE ^ near]...};
+  return GROUP == 1 || GROUP == LANES ? lanes : Lanes{lanes[LANE * GROUP % LANES]...};
 }
 
 struct Pixel {
@@ -77,7 +143,7 @@ struct Pixel {
 };
 
 // Sum up VECTORS vectors of output channels of PIXELS pixels.
-template <int VECTORS, int PIXELS>
+template <int GROUP, int VECTORS, int PIXELS>
 void sum(const Step& step, const Pixel* pixels, const float* weight, int64_t first, bool is_last) {
   Lanes kept[PIXELS][VECTORS];
 #pragma GCC unroll 24
@@ -89,31 +155,60 @@ void sum(const Step& step, const Pixel* pixels, const float* weight, int64_t fir
 #pragma GCC unroll 24
     for (int pixel = 0; pixel < PIXELS; ++pixel) input[pixel] = pixels[pixel].window + step.offsets[segment];
     const int64_t length = step.lengths[segment];
-    for (int64_t place = 0; place < length; ++place, weight += VECTORS * LANES) {
+    for (int64_t place = 0; place < length; place += GROUP, weight += VECTORS * LANES) {
       Lanes weights[VECTORS];
 #pragma GCC unroll 3
       for (int each = 0; each < VECTORS; ++each) weights[each] = load(weight + each * LANES);
 #pragma GCC unroll 24
-      for (int pixel = 0; pixel < PIXELS; ++pixel)
+      for (int pixel = 0; pixel < PIXELS; ++pixel) {
+        const Lanes lanes = repeated<GROUP>(input[pixel] + place);
 #pragma GCC unroll 3
-        for (int each = 0; each < VECTORS; ++each) kept[pixel][each] += input[pixel][place] * weights[each];
+        for (int each = 0; each < VECTORS; ++each) kept[pixel][each] += lanes * weights[each];
+      }
     }
   }
 #pragma GCC unroll 24
   for (int pixel = 0; pixel < PIXELS; ++pixel)
 #pragma GCC unroll 3
+    for (int each = 0; each < VECTORS; ++each) kept[pixel][each] = folded<GROUP>(kept[pixel][each], Order());
+  if (is_last && step.shortcut >= 0)
+#pragma GCC unroll 24
+    for (int pixel = 0; pixel < PIXELS; ++pixel)
+#pragma GCC unroll 3
+      for (int each = 0; each < VECTORS; ++each)
+        kept[pixel][each] += load(pixels[pixel].shortcut + (first + each * LANES) / GROUP);
+  const Lanes least = lowest(is_last && step.is_rectified);
+#pragma GCC unroll 24
+  for (int pixel = 0; pixel < PIXELS; ++pixel)
+#pragma GCC unroll 3
     for (int each = 0; each < VECTORS; ++each) {
-      Lanes lanes = kept[pixel][each];
-      if (is_last && pixels[pixel].shortcut) lanes += load(pixels[pixel].shortcut + first + each * LANES);
-      store(pixels[pixel].output + first + each * LANES, is_last && step.is_rectified ? rectified(lanes) : lanes);
+      const Lanes lanes = at_least(least, kept[pixel][each]);
+      std::memcpy(pixels[pixel].output + (first + each * LANES) / GROUP, &lanes, sizeof lanes / GROUP);
     }
 }
 
-template <int VECTORS>
+template <int GROUP, int VECTORS>
 void panel(const Step& step, const Pixel* pixels, int64_t count, const float* weight, int64_t first, bool is_last) {
-  constexpr int PIXELS = VECTORS == 1 ? SUMS * 2 / 3 : SUMS / VECTORS;  // one weight: the inputs' loads are the limit
+  constexpr int PIXELS = VECTORS == 1 ? 8 : SUMS / VECTORS;  // as many windows as there are registers for addresses
   for (int64_t pixel = 0; pixel < count; pixel += PIXELS)
-    sum<VECTORS, PIXELS>(step, pixels + pixel, weight, first, is_last);
+    if (count - pixel > PIXELS / 2)
+      sum<GROUP, VECTORS, PIXELS>(step, pixels + pixel, weight, first, is_last);
+    else
+      sum<GROUP, VECTORS, PIXELS / 2>(step, pixels + pixel, weight, first, is_last);
+}
+
+template <int GROUP>
+void panels(const Step& step, const Pixel* pixels, int64_t count, bool is_last) {
+  int64_t under = 0, first = 0;
+  for (int64_t segment = 0; segment < step.segments; ++segment) under += step.lengths[segment] / GROUP;
+  const float* weight = step.weight;
+  for (int64_t each = 0; each < step.panels; ++each) {
+    const int64_t lanes = step.vectors[each] * LANES;
+    if (lanes == LANES) panel<GROUP, 1>(step, pixels, count, weight, first, is_last);
+    if (lanes == 2 * LANES) panel<GROUP, 2>(step, pixels, count, weight, first, is_last);
+    if (lanes == 3 * LANES) panel<GROUP, 3>(step, pixels, count, weight, first, is_last);
+    weight += under * lanes, first += lanes;
+  }
 }
 
 class Worker {
@@ -148,76 +243,68 @@ class Worker {
       for (int64_t row = 0; row < map.height; ++row) {
         const float* from = images + image * program_.image + row * program_.row;
         float* to = at(map, image, row, 0);
-        for (int64_t column = 0; column < map.width; ++column)
-          for (int64_t channel = 0; channel < map.channels; ++channel)
+        if (program_.channel == 1 && program_.column == map.step) {
+          std::copy_n(from, map.width * map.step, to);
+          continue;
+        }
+        for (int64_t channel = 0; channel < map.channels; ++channel)
+          for (int64_t column = 0; column < map.width; ++column)
             to[column * map.step + channel] = from[column * program_.column + channel * program_.channel];
       }
   }
 
   void convolve(const Step& step, int64_t images) {
     const Map &input = program_.maps[step.input], &output = program_.maps[step.output];
-    const int64_t padded = (step.outputs + LANES - 1) / LANES * LANES;
-    Pixel pixels[BLOCK];
-    float* outputs[BLOCK];
-    const float* shortcuts[BLOCK];
-    if (step.places) row_.resize(BLOCK * padded);
+    const bool is_added = step.shortcut >= 0;
+    const int64_t window_step = step.across * input.step, start_step = step.start_step, output_step = output.step;
+    const int64_t shortcut_step = is_added ? program_.maps[step.shortcut].step : 0;
+    Pixel pixels[BLOCK + SUMS];
     int64_t count = 0;
     for (int64_t image = 0; image < images; ++image)
       for (int64_t row = 0; row < output.height; ++row) {
         const float* window = at(input, image, row * step.down - step.top, -step.left);
-        const float* start = step.start + row * output.width * step.start_step;
-        const float* shortcut = step.shortcut < 0 ? nullptr : at(program_.maps[step.shortcut], image, row, 0);
-        const int64_t shortcut_step = step.shortcut < 0 ? 0 : program_.maps[step.shortcut].step;
+        const float* start = step.start + row * output.width * start_step;
+        const float* shortcut = is_added ? at(program_.maps[step.shortcut], image, row, 0) : nullptr;
         float* to = at(output, image, row, 0);
-        for (int64_t column = 0; column < output.width; ++column) {
-          outputs[count] = to;
-          shortcuts[count] = shortcut;
-          pixels[count] = {window, start, shortcut, step.places ? &row_[count * padded] : to};
-          window += step.across * input.step, start += step.start_step, to += output.step;
-          if (shortcut) shortcut += shortcut_step;
-          if (++count == BLOCK) flush(step, pixels, outputs, shortcuts, count), count = 0;
+        for (int64_t column = 0; column < output.width;) {
+          const int64_t end = std::min(output.width, column + BLOCK - count);
+          for (; column < end; ++column, ++count)  // by multiples: GCC 12 took the wrong ones of four growing pointers
+            pixels[count] = {window + column * window_step, start + column * start_step,
+                             shortcut + column * shortcut_step, to + column * output_step};
+          if (count == BLOCK) flush(step, pixels, count), count = 0;
         }
       }
-    if (count) flush(step, pixels, outputs, shortcuts, count);
+    if (count) flush(step, pixels, count);
   }
 
-  void flush(const Step& step, Pixel* pixels, float* const* outputs, const float* const* shortcuts, int64_t count) {
-    for (int64_t each = count; each < std::min<int64_t>(BLOCK, count + SUMS); ++each)
-      pixels[each] = pixels[count - 1];  // the last one again, to fill the registers
-    int64_t under = 0, first = 0;
-    for (int64_t segment = 0; segment < step.segments; ++segment) under += step.lengths[segment];
-    const float* weight = step.weight;
-    for (int64_t each = 0; each < step.panels; ++each) {
-      const int64_t vectors = step.vectors[each];
-      if (vectors == 1) panel<1>(step, pixels, count, weight, first, !step.places);
-      if (vectors == 2) panel<2>(step, pixels, count, weight, first, !step.places);
-      if (vectors == 3) panel<3>(step, pixels, count, weight, first, !step.places);
-      weight += under * vectors * LANES, first += vectors * LANES;
+  void flush(const Step& step, Pixel* pixels, int64_t count) {
+    const int64_t padded = (step.outputs + LANES - 1) / LANES * LANES;
+    float* outputs[BLOCK];
+    if (step.constant) {
+      row_.resize(BLOCK * padded + LANES);
+      for (int64_t each = 0; each < count; ++each)
+        outputs[each] = std::exchange(pixels[each].output, &row_[each * padded]);
     }
-    if (step.places) spread(step, outputs, shortcuts, count);
+    std::fill_n(pixels + count, SUMS, pixels[count - 1]);  // the last one again, to fill the registers
+    if (step.group == 1) panels<1>(step, pixels, count, !step.constant);
+    if (step.group == 2) panels<2>(step, pixels, count, !step.constant);
+    if (step.group == 4) panels<4>(step, pixels, count, !step.constant);
+    if (step.group == LANES) panels<LANES>(step, pixels, count, !step.constant);
+    if (step.constant)
+      for (int64_t each = 0; each < count; ++each) spread(step, pixels[each], outputs[each]);
   }
 
-  // Put outputs where they belong among the channels of a map, add the shortcut, rectify.
-  void spread(const Step& step, float* const* outputs, const float* const* shortcuts, int64_t count) {
-    const int64_t width = program_.maps[step.output].step, padded = (step.outputs + LANES - 1) / LANES * LANES;
-    spread_.resize(SPREAD * width);
-    for (int64_t each = 0; each < SPREAD; ++each) std::copy_n(step.constant, width, &spread_[each * width]);
-    for (int64_t first = 0; first < count; first += SPREAD) {
-      const int64_t some = std::min<int64_t>(SPREAD, count - first);
-      for (int64_t each = 0; each < some; ++each) {
-        const float* from = &row_[(first + each) * padded];
-        float* to = &spread_[each * width];
-        for (int64_t output = 0; output < step.outputs; ++output) to[step.places[output]] = from[output];
-      }
-      for (int64_t each = 0; each < some; ++each) {
-        const float *from = &spread_[each * width], *shortcut = shortcuts[first + each];
-        float* to = outputs[first + each];
-        for (int64_t channel = 0; channel < width; channel += LANES) {
-          Lanes lanes = load(from + channel);
-          if (shortcut) lanes += load(shortcut + channel);
-          store(to + channel, step.is_rectified ? rectified(lanes) : lanes);
-        }
-      }
+  // Put outputs of a pixel where they belong among the channels of a map, add the shortcut, rectify.
+  void spread(const Step& step, const Pixel& pixel, float* to) const {
+    const int64_t channels = program_.maps[step.output].step;
+    const Lanes least = lowest(step.is_rectified);
+    for (int64_t channel = 0; channel < channels; channel += LANES) {
+      Places places;
+      std::memcpy(&places, step.places + channel, sizeof places);
+      const Lanes outputs = permuted(load(pixel.output + step.firsts[channel / LANES]), places);
+      Lanes lanes = places < 0 ? load(step.constant + channel) : outputs;
+      if (pixel.shortcut) lanes += load(pixel.shortcut + channel);
+      store(to + channel, at_least(least, lanes));
     }
   }
 
@@ -230,7 +317,7 @@ class Worker {
           const int64_t bottom = std::min(top + step.kernel_height, input.height);
           const int64_t right = std::min(left + step.kernel_width, input.width);
           float* to = at(output, image, row, column);
-          std::copy_n(at(input, image, std::max<int64_t>(top, 0), std::max<int64_t>(left, 0)), output.step, to);
+          std::copy_n(at(input, image, std::max<int64_t>(top, 0), std::max<int64_t>(left, 0)), output.channels, to);
           for (int64_t down = std::max<int64_t>(top, 0); down < bottom; ++down)
             for (int64_t across = std::max<int64_t>(left, 0); across < right; ++across) {
               const float* from = at(input, image, down, across);
@@ -257,7 +344,7 @@ class Worker {
 
   const Program& program_;
   float* const arena_;
-  std::vector<float> row_, spread_;
+  std::vector<float> row_;
 };
 
 }  // namespace

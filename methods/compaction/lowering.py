@@ -211,7 +211,7 @@ class _Lowering:
 
 
 def _places(conv: nn.Conv2d) -> Tensor | None:
-    """Return where a 1x1 convolution puts each of its inputs unchanged; ``None`` if it does anything else."""
+    """Return where a 1x1 convolution puts its inputs, unchanged, in their order; ``None`` if it does anything else."""
     if conv.kernel_size != (1, 1) or conv.stride != (1, 1) or conv.padding != (0, 0) or conv.groups != 1:
         return None
     weight = conv.weight[:, :, 0, 0]
@@ -220,7 +220,8 @@ def _places(conv: nn.Conv2d) -> Tensor | None:
         return None
     if bool((is_set.sum(0) != 1).any() or (is_set.sum(1) > 1).any() or conv.bias[is_set.any(1)].any()):
         return None
-    return is_set.int().argmax(0)
+    places = is_set.int().argmax(0)
+    return places if bool((places.diff() > 0).all()) else None
 
 
 def _is_of_all_pixels(layer: nn.Module | None, node: fx.Node) -> bool:

@@ -14,7 +14,8 @@ from bench.config.run import EncoderSpec
 from bench.training import encoders
 from methods import native
 from methods.compaction import compacted, folded, fused, one_call
-from methods.compaction.kernel import CHUNKS
+from methods.compaction.kernel import CHUNKS, Panels
+from methods.compaction.lowering import lowered
 from methods.compaction.one_call import Fused
 from tests.property.test_compaction import (
     DENSITIES,
@@ -72,6 +73,60 @@ def test_no_class_changes_whatever_the_biases_the_padding_and_the_stride(
     expected, found = encoder(images), fused(compacted(encoder))(images)
     assert_same(found, expected)
     assert_same_classes(found, expected)
+
+
+def thin(seed: int, channels: tuple[int, int, int], kernel: int, dilation: int) -> nn.Module:
+    """Two convolutions and a shortcut around them, of any number of channels."""
+    torch.manual_seed(seed)
+    first, second, third = channels
+
+    class Thin(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, first, kernel, padding=1)
+            self.inner = nn.Conv2d(first, second, kernel, padding=dilation * (kernel // 2), dilation=dilation)
+            self.outer = nn.Conv2d(second, first, kernel, padding=kernel // 2)
+            self.last = nn.Conv2d(first, third, kernel, stride=2)
+            self.pool = nn.AdaptiveAvgPool2d(1)
+
+        def forward(self, images: Tensor) -> Tensor:
+            stem = torch.relu(self.stem(images))
+            whole = torch.relu(self.outer(torch.relu(self.inner(stem))) + stem)
+            return torch.flatten(self.pool(torch.relu(self.last(whole))), 1)
+
+    return Thin().eval()
+
+
+@NEEDS_KERNEL
+@SETTINGS
+@given(SEEDS, st.tuples(*3 * [st.integers(1, 36)]), st.sampled_from([1, 3]), st.sampled_from([1, 2]), LAYOUTS)
+@torch.no_grad()
+def test_any_number_of_channels_is_computed_however_lanes_are_shared(
+    seed: int, channels: tuple[int, int, int], kernel: int, dilation: int, layout: torch.memory_format
+) -> None:
+    encoder, images = thin(seed, channels, kernel, dilation), seen(seed, 3, 9, 13).contiguous(memory_format=layout)
+    assert_same(fused(encoder)(images), encoder(images))
+
+
+def test_outputs_have_as_many_lanes_as_fill_vectors() -> None:
+    def groups(lanes: int) -> list[int]:
+        return [Panels.of(torch.ones(outputs, 32, 3, 3), lanes).group for outputs in (1, 4, 8, 16, 32)]
+
+    assert groups(16) == [16, 4, 2, 1, 1]
+    assert groups(8) == [8, 2, 1, 1, 1]
+
+
+@NEEDS_KERNEL
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
+@torch.no_grad()
+def test_channels_are_put_in_their_places_in_whatever_order(order: list[int]) -> None:
+    spread = nn.Conv2d(3, 7, 1)
+    spread.weight.zero_()[[[1, 4, 6][place] for place in order], range(3)] = 1
+    assert spread.bias is not None
+    spread.bias[[1, 4, 6]] = 0
+    encoder = nn.Sequential(nn.Conv2d(3, 3, 3), spread, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    assert (lowered(encoder)[0].places is None) == (order != sorted(order))
+    assert_same(fused(encoder)(seen(0, 2)), encoder(seen(0, 2)))
 
 
 @NEEDS_KERNEL
