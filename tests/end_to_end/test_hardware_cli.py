@@ -55,7 +55,7 @@ def test_gemm(capsys: pytest.CaptureFixture[str], flow: str, cycles: int) -> Non
 def test_step(capsys: pytest.CaptureFixture[str], traced: str) -> None:
     arguments = ("step", "--preset", "chip28nm", "--workload", traced, "--batch", "8", "--density", "0.2")
     found = numbers(capsys, *arguments)
-    assert found["batch_images"] == 8
+    assert (found["workload"], found["batch_images"]) == (network(BYOL).name, 8)
     assert found["cycles"] == sum(part["cycles"] for name, part in found["parts"].items() if name != "step")
     assert found["seconds"] == found["cycles"] / 400e6
     table = call(capsys, *arguments)
