@@ -113,20 +113,19 @@ class Record:
         Raises:
             RecordError: a reference that is stored cannot be trusted.
         """
-        from bench.files import write_atomically
-        from bench.judging.references import REFERENCES, reference_path, save_reference, stored_runs
+        from bench.judging.references import REFERENCES, save_reference, take_over
         from bench.runs.outcomes import Failed
         from bench.runs.perform import perform
         from bench.runs.record import Record as RunRecord
 
-        runs = list(spec.runs(range(self.seeds)))
+        runs = spec.runs(range(self.seeds))
         if self.missing:
-            stored = stored_runs(spec.profile, spec.data, REFERENCES)
-            for run in runs:
-                here = reference_path(REFERENCES, spec.name, spec.profile, run.run_id, spec.data)
-                if run.run_id in stored and not here.exists():
-                    write_atomically(here, stored[run.run_id].read_bytes())
-            runs = [run for run in runs if run.run_id not in stored]
+            wanted = {run.run_id for run in runs}
+            stored = take_over(REFERENCES, spec.name, spec.profile, spec.data, wanted)
+            print(
+                f"{spec.name} on {spec.data}: {len(stored)} of {len(runs)} runs are stored, {len(wanted - stored)} missing"
+            )
+            runs = tuple(run for run in runs if run.run_id not in stored)
             if not runs:
                 return []
         made, _ = perform(

@@ -7,6 +7,7 @@ forges all of a record can print any number, and deceives nobody but who trusts 
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 
 from bench.files import ROOT, write_atomically
@@ -79,12 +80,29 @@ def load_references(table: str, profile: str, data: str, root: Path = REFERENCES
     return tuple(map(load_reference, sorted((root / table / profile / data).glob("*.json"))))
 
 
-def stored_runs(profile: str, data: str, root: Path) -> dict[str, Path]:
-    """Return where every run of a size and data set is stored, by its id: the same run may stand in several tables.
+def take_over(root: Path, table: str, profile: str, data: str, wanted: Collection[str]) -> set[str]:
+    """Store in a table what other tables of its size and data set have stored of the runs that it wants.
+
+    The same run may stand in several tables. Files are copied as they are: written anew, one of before a setting was
+    added would name the setting, under another seal.
+
+    Args:
+        root: of all references.
+        table, profile, data: whose references they become.
+        wanted: names of runs.
+
+    Returns:
+        the names of those that are stored there now.
 
     Raises:
-        RecordError: one of them cannot be trusted.
+        RecordError: a reference that is wanted cannot be trusted.
     """
-    tables = dict.fromkeys(table for table, *rest in places(root) if rest == [profile, data])
-    paths = [path for table in tables for path in sorted((root / table / profile / data).glob("*.json"))]
-    return {load_reference(path).run_id: path for path in paths}
+    stored = set()
+    for path in sorted(root.glob(f"*/{profile}/{data}/*.json")):
+        if path.stem in wanted:
+            load_reference(path)
+            stored.add(path.stem)
+            here = reference_path(root, table, profile, path.stem, data)
+            if not here.exists():
+                write_atomically(here, path.read_bytes())
+    return stored
