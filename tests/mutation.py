@@ -32,6 +32,7 @@ TESTS = {
     "bench/training/": ["tests/unit/bench/training", "tests/property/test_lars.py", "tests/property/test_narrow.py"],
     "bench/": ["tests/unit/bench"],
 }
+UNTRIED = "not checked"
 NOTICED = {"killed", "timeout", "segfault", "caught by type check"}
 
 
@@ -87,14 +88,19 @@ def statuses() -> dict[str, str]:
     return {name: status for name, _, status in lines}
 
 
-def drawn(count: int, seed: int) -> list[str]:
-    """Return a random sample of all mutants; a larger one of the same seed holds the smaller."""
-    names = sorted(statuses())
-    random.Random(seed).shuffle(names)
-    return names[:count]
+def drawn(names: Iterable[str], count: int, seed: int) -> list[str]:
+    """Return a random sample of mutants; a larger one of the same seed holds the smaller."""
+    found = sorted(names)
+    random.Random(seed).shuffle(found)
+    return found[:count]
 
 
-def report(names: Iterable[str]) -> int:
+def run(*names: str) -> int:
+    """Try the mutants of these names, or all that were not tried yet; return mutmut's exit code."""
+    return subprocess.run([MUTMUT, "run", "--max-children", "2", *names], cwd=TREE, check=False).returncode
+
+
+def report(names: Sequence[str]) -> int:
     """Print every survivor, the score of each module and that of all; return the exit code: 1 if one survived."""
     known = statuses()
     tried, noticed = Counter[str](), Counter[str]()
@@ -103,15 +109,29 @@ def report(names: Iterable[str]) -> int:
         tried[module] += 1
         noticed[module] += status in NOTICED
         if status not in NOTICED:
-            print(status, mutmut("show", name), sep="\n")  # noqa: T201 - a command prints
+            print(status, mutmut("show", name), sep="\n")
     for module, count in sorted(tried.items()):
-        print(f"{module}: {noticed[module]} of {count} mutants noticed ({noticed[module] / count:.0%})")  # noqa: T201
+        print(f"{module}: {noticed[module]} of {count} mutants noticed ({noticed[module] / count:.0%})")
+    if not names:
+        print("no mutants")
+        return 0
     low, high = proportion_confint(noticed.total(), tried.total(), method="wilson")
-    print(  # noqa: T201
+    print(
         f"all: {noticed.total()} of {tried.total()} mutants noticed ({noticed.total() / tried.total():.0%}; "
         f"of a random sample, 95 % interval {low:.0%} to {high:.0%})"
     )
     return int(noticed.total() < tried.total())
+
+
+def positive(text: str) -> int:
+    """Return a number of at least 1.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
 
 
 def modules_of(place: str) -> list[str]:
@@ -124,32 +144,31 @@ def main() -> int:
     """Mutate the modules that are named, or the changed ones; try them by the tests that are named, or by theirs."""
     parser = argparse.ArgumentParser(prog="nox -s mutation --", description=__doc__)
     parser.add_argument("places", nargs="*", help="modules or folders to mutate, and tests to try the mutants by")
-    parser.add_argument("--sample", type=int, metavar="N", help="try N mutants, drawn at random")
+    parser.add_argument("--sample", type=positive, metavar="N", help="try N mutants, drawn at random")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     asked = parser.parse_args()
     tests = [each for each in asked.places if each.startswith("tests")]
     places = [each for each in asked.places if not each.startswith("tests")]
     unknown = [each for each in places if not modules_of(each)]
     if unknown:
-        print(f"{', '.join(unknown)}: no module under {', '.join(TESTS)}.")  # noqa: T201
+        print(f"{', '.join(unknown)}: no module under {', '.join(TESTS)}.")
         return 2
     modules = sorted({module for place in places for module in modules_of(place)}) if places else changed()
     if not modules:
-        print("No module differs from main. Name some: nox -s mutation -- methods/schedule.py")  # noqa: T201
+        print("No module differs from main. Name some: nox -s mutation -- methods/schedule.py")
         return 0
     prepare(modules, tests or tests_of(modules))
-    wanted: list[str] = []
-    if asked.sample is not None:
-        # Mutants are made, and the tests of each function found, before a name is looked up that none has.
-        subprocess.run([MUTMUT, "run", "none, for now"], cwd=TREE, capture_output=True, check=False)
-        wanted = drawn(asked.sample, asked.seed)
-    known = statuses() if wanted else {}
-    todo = [name for name in wanted if known[name] == "not checked"]
-    if todo or not wanted:
-        done = subprocess.run([MUTMUT, "run", "--max-children", "2", *todo], cwd=TREE, check=False)
-        if done.returncode:
-            return done.returncode
-    return report(wanted or [name for name, status in statuses().items() if status != "not checked"])
+    if asked.sample is None:
+        return run() or report([name for name, status in statuses().items() if status != UNTRIED])
+    # Mutants are made, and the tests of each function found, before a name is looked up that none has.
+    made = subprocess.run([MUTMUT, "run", "none, for now"], cwd=TREE, capture_output=True, text=True, check=False)
+    known = statuses()
+    if not known:
+        print(made.stdout, made.stderr, "There are no mutants, or their tests fail without them.", sep="\n")
+        return 2
+    sample = drawn(known, asked.sample, asked.seed)
+    todo = [name for name in sample if known[name] == UNTRIED]
+    return (run(*todo) if todo else 0) or report(sample)
 
 
 if __name__ == "__main__":

@@ -38,11 +38,11 @@ class Faults:
                 if self.round is not None or time.monotonic() > end:
                     break
         for line in (*tally.lines(), *tally.failures):
-            print(line)  # noqa: T201 - a command prints
+            print(line)
         rounds = number - (self.round or 0)
-        print(f"seed {self.seed}, {rounds} rounds, {len(tally.failures)} failures")  # noqa: T201 - as above
+        print(f"seed {self.seed}, {rounds} rounds, {len(tally.failures)} failures")
         if tally.failures:
-            print(f"once more: nox -s faults -- --seed {self.seed} --round NUMBER")  # noqa: T201 - as above
+            print(f"once more: nox -s faults -- --seed {self.seed} --round NUMBER")
         return int(bool(tally.failures))
 
 
