@@ -96,11 +96,11 @@ def small(*, epochs: int, byol_epochs: int, ema_start: float, byol_ema_start: fl
 
 
 def first_lessons(*, byol_epochs: int = 6) -> dict[str, Recipe]:
-    """Return the recipes of the smoke table on CIFAR-10: as much as can be learnt in 25 CPU-seconds, BYOL in 75.
+    """Return the recipes of the smoke table on CIFAR-10: what can be learnt in some 25 CPU-seconds, BYOL in 85.
 
     Ours, chosen on validation images (results/pilot.md): batches of 64, a warm-up of 5 % of the steps for all of them,
     heads four times as wide as those of ``small``, and milder views, without which MoCo and Barlow Twins learn half
-    as much. BYOL has its own views, and gains nothing by others. SimSiam and VICReg, which no table has, keep the
+    as much. BYOL has its own views, gains nothing by others, and takes three times as many steps. SimSiam and VICReg, which no table has, keep the
     constants of ``small``.
 
     Args:
