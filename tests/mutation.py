@@ -100,7 +100,7 @@ def run(*names: str) -> int:
     return subprocess.run([MUTMUT, "run", "--max-children", "2", *names], cwd=TREE, check=False).returncode
 
 
-def report(names: Sequence[str]) -> int:
+def report(names: Iterable[str], *, is_sample: bool) -> int:
     """Print every survivor, the score of each module and that of all; return the exit code: 1 if one survived."""
     known = statuses()
     tried, noticed = Counter[str](), Counter[str]()
@@ -112,14 +112,11 @@ def report(names: Sequence[str]) -> int:
             print(status, mutmut("show", name), sep="\n")
     for module, count in sorted(tried.items()):
         print(f"{module}: {noticed[module]} of {count} mutants noticed ({noticed[module] / count:.0%})")
-    if not names:
-        print("no mutants")
-        return 0
-    low, high = proportion_confint(noticed.total(), tried.total(), method="wilson")
-    print(
-        f"all: {noticed.total()} of {tried.total()} mutants noticed ({noticed.total() / tried.total():.0%}; "
-        f"of a random sample, 95 % interval {low:.0%} to {high:.0%})"
-    )
+    score = f"all: {noticed.total()} of {tried.total()} mutants noticed"
+    if is_sample:
+        low, high = proportion_confint(noticed.total(), tried.total(), method="wilson")
+        score += f" ({noticed.total() / tried.total():.0%}; 95 % interval {low:.0%} to {high:.0%})"
+    print(score)
     return int(noticed.total() < tried.total())
 
 
@@ -159,7 +156,7 @@ def main() -> int:
         return 0
     prepare(modules, tests or tests_of(modules))
     if asked.sample is None:
-        return run() or report([name for name, status in statuses().items() if status != UNTRIED])
+        return run() or report([name for name, status in statuses().items() if status != UNTRIED], is_sample=False)
     # Mutants are made, and the tests of each function found, before a name is looked up that none has.
     made = subprocess.run([MUTMUT, "run", "none, for now"], cwd=TREE, capture_output=True, text=True, check=False)
     known = statuses()
@@ -168,7 +165,7 @@ def main() -> int:
         return 2
     sample = drawn(known, asked.sample, asked.seed)
     todo = [name for name in sample if known[name] == UNTRIED]
-    return (run(*todo) if todo else 0) or report(sample)
+    return (run(*todo) if todo else 0) or report(sample, is_sample=True)
 
 
 if __name__ == "__main__":

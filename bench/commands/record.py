@@ -122,9 +122,7 @@ class Record:
         if self.missing:
             wanted = {run.run_id for run in runs}
             stored = take_over(REFERENCES, spec.name, spec.profile, spec.data, wanted)
-            print(
-                f"{spec.name} on {spec.data}: {len(stored)} of {len(runs)} runs are stored, {len(wanted - stored)} missing"
-            )
+            print(f"{spec.name} on {spec.data}: {len(stored)} of {len(wanted)} runs are stored.")
             runs = tuple(run for run in runs if run.run_id not in stored)
             if not runs:
                 return []

@@ -100,8 +100,8 @@ def first_lessons(*, byol_epochs: int = 6) -> dict[str, Recipe]:
 
     Ours, chosen on validation images (results/pilot.md): batches of 64, a warm-up of 5 % of the steps for all of them,
     heads four times as wide as those of ``small``, and milder views, without which MoCo and Barlow Twins learn half
-    as much. BYOL has its own views, gains nothing by others, and takes three times as many steps. SimSiam and VICReg, which no table has, keep the
-    constants of ``small``.
+    as much. BYOL has its own views, gains nothing by others, and takes three times as many steps. SimSiam and VICReg,
+    which no table has, keep the constants of ``small``.
 
     Args:
         byol_epochs: of BYOL.

@@ -88,7 +88,9 @@ def take_over(root: Path, table: str, profile: str, data: str, wanted: Collectio
 
     Args:
         root: of all references.
-        table, profile, data: whose references they become.
+        table: whose references they become.
+        profile: its size.
+        data: its data set.
         wanted: names of runs.
 
     Returns:

@@ -244,6 +244,10 @@ def test_every_phase_lies_under_the_machines_own_roofs(
     assert len({point["name"] for point in points}) == len(points) > 20
     said = call(capsys, *arguments)
     assert f"{len(points)} phases, none above its roof" in said
+    assert "share [ratio]  roof is" in said
+    roofs = {True: "memory", False: "array"}
+    told = [line.split()[-1] for line in said.splitlines() if line.endswith(tuple(roofs.values()))]
+    assert told == [roofs[point["is_memory_bound"]] for point in points]
     slow = numbers(capsys, *arguments, "--set", "memory.dram_bandwidth=0.01")["points"]
     assert all(point["is_memory_bound"] for point in slow)
 
