@@ -15,6 +15,7 @@ from bench.config.run import UNTRAINED
 from bench.judging.contrast import DENSE
 from bench.judging.judged_table import JudgedTable, Row
 from bench.report.heading import seeds_drawn
+from bench.report.looks import LEGEND_LINE_INCHES, looks
 from bench.report.power import METRIC_TITLES
 from bench.report.svg import svg
 
@@ -26,12 +27,9 @@ COSTS = {
 REDUCTION = "reduction"  # of MACs by gates; a dense row has 1
 _TITLES = {**COSTS, REDUCTION: "reduction of MACs (dense / gated)"}
 _STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-_MARKS = "osD^vP*X<>hpd8"
-_DASHES = ("-", "--", ":", "-.")
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2)
 _PANELS_ACROSS = 3
 _PANEL_INCHES = 3.0
-_LEGEND_LINE_INCHES = 0.2
 _LEGEND_COLUMN_INCHES = 2.4
 
 
@@ -48,21 +46,21 @@ def draw(table: JudgedTable, fact: str) -> Figure:
         fact: a key of ``COSTS``, or ``REDUCTION``.
     """
     frameworks = list(dict.fromkeys(row.cell.partition("/")[0] for row in table.rows))
-    names = list(dict.fromkeys(_line_of(row) for row in table.rows))
-    looks = dict(zip(names, itertools.cycle(_looks()), strict=False))
+    names = list(dict.fromkeys(_line_of(row.cell) for row in table.rows))
+    look_of = dict(zip(names, itertools.cycle(looks()), strict=False))
     with mpl.rc_context(_STYLE):
         across = min(_PANELS_ACROSS, len(frameworks))
         down = -(-len(frameworks) // across)
         width = max(_LEGEND_COLUMN_INCHES * 2, _PANEL_INCHES * across)
         columns = int(width / _LEGEND_COLUMN_INCHES)
-        height = 3.0 * down + _LEGEND_LINE_INCHES * -(-len(names) // columns)
+        height = 3.0 * down + LEGEND_LINE_INCHES * -(-len(names) // columns)
         figure = Figure(figsize=(width, height), layout="constrained")
         grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True)
         panels = list(grid.flat)[: len(frameworks)]
         for unused in list(grid.flat)[len(frameworks) :]:
             unused.set_visible(False)
         for panel, framework in zip(panels, frameworks, strict=True):
-            _panel(panel, [row for row in table.rows if row.cell.startswith(f"{framework}/")], table, fact, looks)
+            _panel(panel, [row for row in table.rows if row.cell.startswith(f"{framework}/")], table, fact, look_of)
             panel.set_title(framework, fontsize=9)
             panel.tick_params(labelbottom=True)
         if fact != REDUCTION:
@@ -80,24 +78,17 @@ def draw(table: JudgedTable, fact: str) -> Figure:
     return figure
 
 
-def _looks() -> list[Mapping[str, Any]]:
-    """Return line styles that differ in mark and dash; the colour repeats what they say."""
-    colours = mpl.color_sequences["tab10"]
-    return [
-        {"marker": mark, "linestyle": _DASHES[index % len(_DASHES)], "color": colours[index % len(colours)]}
-        for index, mark in enumerate(_MARKS)
-    ]
-
-
-def _line_of(row: Row) -> str:
-    """Return a line's name: the method, with its shapes where they are not single weights."""
-    cell = parse_cell(row.cell)
+def _line_of(name: str) -> str:
+    """Return the name of a cell's line: the method, with its shapes where they are not single weights."""
+    cell = parse_cell(name)
     shapes = "" if cell.granularity in {"-", "element"} else f" {cell.granularity}"
     gap = "" if "g" not in cell.point else " with gap"
     return f"{cell.method}{shapes}{gap}"
 
 
-def _panel(panel: Axes, rows: list[Row], table: JudgedTable, fact: str, looks: Mapping[str, Mapping[str, Any]]) -> None:
+def _panel(
+    panel: Axes, rows: list[Row], table: JudgedTable, fact: str, look_of: Mapping[str, Mapping[str, Any]]
+) -> None:
     """Draw a framework's rows; every line of a sparse method ends in the dense row."""
     lines: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
     for row in rows:
@@ -107,7 +98,7 @@ def _panel(panel: Axes, rows: list[Row], table: JudgedTable, fact: str, looks: M
         if parse_cell(row.cell).method == UNTRAINED:
             panel.axhline(sample.mean, color="0.4", linestyle=(0, (1, 3)), linewidth=1, label=UNTRAINED)
         else:
-            lines[_line_of(row)].append((cost, sample.mean, row.half_width or 0.0))
+            lines[_line_of(row.cell)].append((cost, sample.mean, row.half_width or 0.0))
     dense = lines.pop(DENSE, [])
     if dense and fact == REDUCTION:  # a method may have one point: what it lost is seen against a line
         panel.axhline(dense[0][1], color="0.4", linestyle="--", linewidth=0.8)
@@ -116,13 +107,11 @@ def _panel(panel: Axes, rows: list[Row], table: JudgedTable, fact: str, looks: M
         if not drawn:
             continue
         costs, means, bars = zip(*drawn, strict=True)
-        look = looks[name]
+        look = look_of[name]
         if dense and name != DENSE:  # on to the dense row, thin: nothing was measured between
             on = {key: look[key] for key in ("color", "linestyle")}
             panel.plot([costs[-1], dense[0][0]], [means[-1], dense[0][1]], linewidth=0.6, alpha=0.6, **on)
-        panel.errorbar(
-            costs, means, yerr=bars, capsize=2, markersize=6, markerfacecolor="none", linewidth=1, label=name, **look
-        )
+        panel.errorbar(costs, means, yerr=bars, capsize=2, markersize=6, linewidth=1, label=name, **look)
     panel.grid(alpha=0.3)
     if fact == REDUCTION:
         return
