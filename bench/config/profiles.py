@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bench.config.published import cifar, imagenet100, imagenet100_resnet50, rebatched
-from bench.config.recipes import Recipe, digits, first_lessons
+from bench.config.recipes import Recipe, digits, first_lessons, smoke
 from bench.config.run import SMALL_IMAGES, STAND_IN, UNTRAINED, DataSpec, EncoderSpec, EvaluationSpec, Run
 from bench.config.sparsity import SparsitySpec
 from bench.config.views import Pipeline, ViewSpec
@@ -26,7 +26,7 @@ class Profile:
         seeds: seeds of a user's table unless asked otherwise.
         stand_in_recipes: recipes of its own for the stand-in, which has fewer images; none means: those of others.
         small_pixels: side of the views of the first steps, on all data but the stand-in; 0 leaves them whole.
-        small_fraction: share of the steps that see such views.
+        small_fraction: share of the steps that see such views, unless a recipe has its own.
         control_pixels: side of the views of the first steps of ``dense_small_images``; 0 where there is no such row.
         control_shares: density -> share of the steps that see such views, so that the row takes the training MACs of
             ``gradual_erk`` at that density on CIFAR-10, to the nearest step (``bench.tables.control``). As numbers,
@@ -81,11 +81,12 @@ class Profile:
         """Return the views of a framework; digits need their own (no flips), at one size."""
         if name == STAND_IN:
             return ViewSpec(pipeline=self.pipeline, recipe=STAND_IN)
+        recipe = self.recipes[framework]
         return ViewSpec(
             pipeline=self.pipeline,
-            recipe=self.recipes[framework].views or framework,
+            recipe=recipe.views or framework,
             small_pixels=self.small_pixels,
-            small_fraction=self.small_fraction,
+            small_fraction=recipe.small_fraction or self.small_fraction,
         )
 
     def control_views(self, views: ViewSpec, density: float, data: str) -> ViewSpec:
@@ -137,7 +138,7 @@ PROFILES: dict[str, Profile] = {
         encoder=EncoderSpec(name="resnet-9", width=0.125),
         train_images=12_800,
         pipeline="batched-v1",
-        recipes=first_lessons(),
+        recipes=smoke(),
         densities=(0.02,),
         seeds=1,
         stand_in_recipes=digits(),
@@ -153,7 +154,7 @@ PROFILES: dict[str, Profile] = {
         encoder=EncoderSpec(name="resnet-9", width=0.125),
         train_images=0,
         pipeline="batched-v1",
-        recipes=rebatched(first_lessons(byol_epochs=2), batch_images=128, epochs=2, precision="32-true"),
+        recipes=rebatched(first_lessons(), batch_images=128, epochs=2, precision="32-true"),
         densities=(0.10, 0.02),
         seeds=1,
         stand_in_recipes=digits(),
@@ -208,7 +209,7 @@ OF_DATA: dict[str, dict[str, Profile]] = {
         "cpu": dataclasses.replace(
             PROFILES["cpu"],
             train_images=20_000,
-            recipes=rebatched(first_lessons(byol_epochs=2), batch_images=128, epochs=5, precision="32-true"),
+            recipes=rebatched(first_lessons(), batch_images=128, epochs=5, precision="32-true"),
         ),
     },
     "imagenet100": {
