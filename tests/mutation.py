@@ -29,7 +29,13 @@ TESTS = {
         "tests/property/test_claim_laws.py",
     ],
     "bench/evaluation/": ["tests/unit/bench/evaluation"],
-    "bench/training/": ["tests/unit/bench/training", "tests/property/test_lars.py", "tests/property/test_narrow.py"],
+    "bench/training/": [
+        "tests/unit/bench/training",
+        "tests/property/test_lars.py",
+        "tests/property/test_narrow.py",
+        "tests/end_to_end/test_training.py",
+        "tests/end_to_end/test_compact_training.py",
+    ],
     "bench/": ["tests/unit/bench"],
 }
 UNTRIED = "not checked"
