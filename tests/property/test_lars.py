@@ -66,18 +66,27 @@ def solo_step(weight: Tensor, gradient: Tensor, velocity: Tensor, *, rate: float
     weight.sub_(rate * velocity)
 
 
-@given(st.integers(0, 99), st.sampled_from([0.003, 0.1, 3.0]), st.sampled_from([0.001, 0.1, 10.0]))
-@settings(max_examples=15)
-def test_clipped_it_is_solo_learns_formula(seed: int, scale: float, rate: float) -> None:
+@given(
+    st.integers(0, 99),
+    st.sampled_from([0.003, 0.1, 3.0]),
+    st.sampled_from([0.001, 0.1, 10.0]),
+    st.sampled_from([(1e-4, 1.0), (0.0, 1e-10)]),
+)
+@settings(max_examples=20)
+def test_clipped_it_is_solo_learns_formula(
+    seed: int, scale: float, rate: float, decay_and_slope: tuple[float, float]
+) -> None:
+    decay, slope = decay_and_slope  # without decay, gradients below epsilon
     weights = [weight for weight in drawn(seed, scale) if weight.ndim > 1]
     expected = [weight.detach().double() for weight in weights]
     velocities = [torch.zeros_like(weight) for weight in expected]
-    optimizer = LARS(groups(weights, 1e-4), learning_rate=rate, momentum=0.9, trust=0.02, clip=True)
+    optimizer = LARS(groups(weights, decay), learning_rate=rate, momentum=0.9, trust=0.02, clip=True)
     for step in range(4):
         give_gradients(weights, step)
         for weight, clean, velocity in zip(weights, expected, velocities, strict=True):
             assert weight.grad is not None
-            solo_step(clean, weight.grad.double(), velocity, rate=rate, decay=1e-4)
+            weight.grad *= slope
+            solo_step(clean, weight.grad.double(), velocity, rate=rate, decay=decay)
         optimizer.step()
         for weight, clean in zip(weights, expected, strict=True):
             torch.testing.assert_close(weight.double(), clean, rtol=1e-4, atol=1e-5 * scale)
