@@ -1,4 +1,4 @@
-"""Sizes of experiments: ``smoke`` (minutes on 2 cores), ``cpu`` (90 minutes a seed), ``gpu`` (a night), ``paper``."""
+"""Sizes of experiments: ``smoke`` (minutes on 2 cores), ``cpu`` (an hour a seed), ``gpu`` (a night), ``paper``."""
 
 import dataclasses
 from collections.abc import Mapping

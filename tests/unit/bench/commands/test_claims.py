@@ -53,7 +53,7 @@ def answer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
 
 def test_a_judged_claim_is_told_with_all_that_it_rests_on(answer: Answer) -> None:
     told = answer("--table", "structured", "--profile", "cpu")
-    assert "2 claims of the works; judged are 1 of 2 at cpu on cifar10: 1 REPRODUCED." in told
+    assert "2 claims of one work; judged are 1 of 2 at cpu on cifar10: 1 REPRODUCED." in told
     for part in (MAIN.statement, MAIN.source, "a gain above +0.00", "cpu, cifar10: REPRODUCED: p = "):
         assert part in told
     assert re.search(r"gain \+2\.00 \[\+1\.\d\d, \+2\.\d\d\] \(90%\) of ", told)
