@@ -48,7 +48,8 @@ class ModelledClaim:
 def lead(entries: Sequence[Entry]) -> str:
     """Say at which sizes how many claims were judged, with what outcome."""
     names = {(entry.table, entry.judged.claim.name) for entry in entries}
-    works = len({entry.judged.claim.work for entry in entries})
+    count = len({entry.judged.claim.work for entry in entries})
+    works = "one work" if count == 1 else f"{count} works"
     said = []
     for size in dict.fromkeys(f"{entry.profile} on {entry.data}" for entry in entries):
         inside = [entry for entry in entries if f"{entry.profile} on {entry.data}" == size]
@@ -56,7 +57,7 @@ def lead(entries: Sequence[Entry]) -> str:
         if found:
             outcomes = ", ".join(f"{count} {verdict.value}" for verdict, count in found.items())
             said.append(f"{found.total()} of {len(inside)} at {size}: {outcomes}")
-    return f"{len(names)} claims of {'one work' if works == 1 else f'{works} works'}; judged are {'; '.join(said) or 'none'}."
+    return f"{len(names)} claims of {works}; judged are {'; '.join(said) or 'none'}."
 
 
 def told(entries: Sequence[Entry], modelled: Sequence[ModelledClaim], ours: Sequence[Entry] = ()) -> Iterator[str]:

@@ -180,8 +180,9 @@ def _point(every: Sequence[tuple[study.Mixture, Row]]) -> str:
     best = max(row.speed_up for _, row in stands)
     return (
         f"The preset as it stands, with {preset.dram_bytes_per_cycle:g} bytes of DRAM per cycle and passes that wait "
-        f"for all gates,\nreaches {flops}x fewer operations, but not {latency}x less latency: the fastest of its mixtures near "
-        f"{flops}x gains {max(near):.2f}x, the fastest of all {best:.2f}x.\nAll {len(both)} mixtures that agree with both need at least "
+        f"for all gates,\nreaches {flops}x fewer operations, but not {latency}x less latency: the fastest of its "
+        f"mixtures near {flops}x gains {max(near):.2f}x, the fastest of all {best:.2f}x.\n"
+        f"All {len(both)} mixtures that agree with both need at least "
         f"{least:g} bytes of DRAM per cycle{gathers}."
     )
 

@@ -168,6 +168,15 @@ def test_small_steps_count_at_their_own_size() -> None:
     assert training.state_dict()["spent"] == before + 3 * left
 
 
+@pytest.mark.parametrize("dense_side", [8, 0])
+def test_a_control_is_counted_beside_what_the_dense_run_sees_at_that_step(dense_side: int) -> None:
+    pair = branches(tied=False)
+    training = TrainingMacs(pair, IMAGE, Passes(online=1, target_trained=1, target_forward=0), [4, 8])
+    sizes = {side: sum(inference_macs(pair.online, (IMAGE[0], side, side)).values()) for side in (4, 8, IMAGE[1])}
+    training.observe(side=4, dense_side=dense_side)
+    assert training.ratio == sizes[4] / sizes[dense_side or IMAGE[1]]
+
+
 def test_loading_a_checkpoint_is_noticed() -> None:
     """Loading writes the masks without `write`."""
     pair = branches(tied=False)

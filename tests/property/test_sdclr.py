@@ -57,7 +57,9 @@ def test_the_twin_keeps_the_largest_weights_of_the_online_encoder_as_they_are_ea
             assert all(torch.equal(mask.flatten(), expected[name]) for name, mask in masking.read(pair.target).items())
         seen.add(masking.digest(pair.target))
     assert len(seen) > 2
-    assert method.facts().update_steps == tuple(range(PERIOD, TOTAL, PERIOD))
+    facts = method.facts()
+    assert facts.update_steps == tuple(range(PERIOD, TOTAL, PERIOD))
+    assert facts.curves["target_density"] == pytest.approx((0.2,) * len(facts.update_steps))
 
 
 def test_the_twin_shares_weights_and_has_a_normalisation_of_its_own() -> None:

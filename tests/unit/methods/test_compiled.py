@@ -51,3 +51,14 @@ def test_what_was_built_is_taken_again(tmp_path: Path) -> None:
     compiled.library.cache_clear()
     assert compiled.missing() == ""
     assert [path.stat() for path in (tmp_path / "cache/compiled").iterdir()] == [made]
+
+
+def test_another_processor_is_another_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache that machines share: what one has instructions for, the other may not run."""
+    predefines = 'case "$*" in *-dM*) cat "$0.macros"; exit;; esac; for last; do :; done; echo nothing > "$last"'
+    named = compiler(tmp_path, predefines)
+    monkeypatch.setenv("CXX", named)
+    for macros in ("#define __AVX2__ 1", "#define __AVX512F__ 1"):
+        Path(f"{named}.macros").write_text(macros)
+        compiled.missing()
+    assert len(list((tmp_path / "cache/compiled").iterdir())) == 2
