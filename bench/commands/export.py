@@ -40,7 +40,7 @@ class Export:
         """Write the file; return the exit code.
 
         Raises:
-            UsageError: no such run, or packages are missing.
+            UsageError: no such run, packages are missing, or the scored encoder would be overwritten.
             EncoderFileError: the run kept no encoder, or one that cannot be compacted.
             CompactionError: the compacted encoder computes something else.
             ExportError: the format cannot hold it.
@@ -54,15 +54,17 @@ class Export:
         suffix, name = SUFFIXES[self.format], folder.encoder.stem
         path = self.to or folder.encoder.with_name(f"{name}{'-compact' if self.compact else ''}{suffix}")
         said: list[str] = []
+        # By the file, not by its name: --out may be relative, --to a link.
+        is_scored = path.resolve() == folder.encoder.resolve()
+        if is_scored and (self.compact or self.format != "safetensors"):
+            raise UsageError(f"--to {path}: the encoder that was scored would be lost. Name another file.")
         if self.compact:
-            if path == folder.encoder:
-                raise UsageError(f"--to {path}: the encoder that was scored would be lost. Name another file.")
             encoder, said = self._compacted(encoder)
         if self.compact and self.format == "safetensors":
             write_atomically(path, repacked(folder.encoder, encoder))
             compared = f"with zeros {folder.encoder.stat().st_size:,} bytes"
         elif self.format == "safetensors":
-            if path != folder.encoder:
+            if not is_scored:
                 write_atomically(path, folder.encoder.read_bytes())
             compared = "the file of the record"
         else:

@@ -27,10 +27,10 @@ from tests.unit.bench.training.test_encoder_file import exported, written
 RUN = tiny_run("supervised", "static_uniform", granularity="filter", density=0.3, epochs=1)
 
 
-def call(
+def export(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, out: Path, *options: str, code: int = 0
 ) -> str:
-    monkeypatch.setattr(sys, "argv", ["bench", "export", RUN.run_id, "--out", str(out), "--compact", *options])
+    monkeypatch.setattr(sys, "argv", ["bench", "export", RUN.run_id, "--out", str(out), *options])
     assert main() == code
     captured = capsys.readouterr()
     return captured.err if code else captured.out
@@ -44,7 +44,7 @@ def test_a_compacted_encoder_is_smaller_says_what_it_gains_and_loads(
     job.perform(RUN, context, silent)
     folder = RunFolder.of(context.runs_dir, RUN)
     kept = folder.encoder.read_bytes()
-    said = call(capsys, monkeypatch, tmp_path)
+    said = export(capsys, monkeypatch, tmp_path, "--compact")
     path = folder.path / "encoder-compact.safetensors"
     assert f"{path}: {path.stat().st_size:,} bytes, with zeros {len(kept):,} bytes" in said
     assert "times fewer than " in said
@@ -61,9 +61,17 @@ def test_a_compacted_encoder_is_smaller_says_what_it_gains_and_loads(
             assert (quick.features, quick.normalisation) == (small.features, small.normalisation)
             torch.testing.assert_close(quick(sample(whole)), whole(sample(whole)), rtol=0, atol=1e-5)
             assert torch.equal(pickle.loads(pickle.dumps(quick))(sample(whole)), quick(sample(whole)))
-    assert call(capsys, monkeypatch, tmp_path, "--format", "torch-export").startswith(f"{path.with_suffix('.pt2')}: ")
-    assert "would be lost" in call(capsys, monkeypatch, tmp_path, "--to", str(folder.encoder), code=2)
+    program = export(capsys, monkeypatch, tmp_path, "--compact", "--format", "torch-export")
+    assert program.startswith(f"{path.with_suffix('.pt2')}: ")
+    monkeypatch.chdir(tmp_path)  # a relative --out and an absolute --to name the same file
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(folder.encoder)
+    for out, to in ((tmp_path, folder.encoder), (Path(), folder.encoder), (tmp_path, link)):
+        for options in (["--compact"], ["--format", "torch-export"]):
+            said = export(capsys, monkeypatch, out, *options, "--to", str(to), code=2)
+            assert "would be lost" in said
     assert folder.encoder.read_bytes() == kept
+    assert link.is_symlink()
 
 
 def test_a_file_of_format_1_whose_normalisations_stand_for_themselves_is_read(tmp_path: Path) -> None:
