@@ -37,3 +37,4 @@ def test_the_stored_table_is_whole_and_names_its_machine_and_code() -> None:
     peers = ", ".join(table["peers"]) or "none"
     assert f"- measured on {table['date']} by the code of commit {table['code']}; peers: {peers}\n" in text
     assert all(f"| {row['kind']} | {row['rate']:g} | {row['macs_reduction']:.2f} |" in text for row in table["rows"])
+    assert all(f"- {note}\n" in text for note in real_speed_page.NOTES)
