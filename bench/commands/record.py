@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from tyro.conf import Positional, arg
 from bench.commands.claimed import ClaimName, claimed
 from bench.commands.images import resolve_images
 from bench.commands.place import DataName, Glob, Place, ProfileName, TableName, find_table
+from bench.config.code import code_of
 from bench.config.profiles import PROFILES
 from bench.config.run import STAND_IN
 from bench.errors import UsageError
@@ -21,6 +23,8 @@ from bench.errors import UsageError
 if TYPE_CHECKING:
     from bench.runs.outcomes import Failed
     from bench.tables.spec import TableSpec
+
+_SEED = re.compile(r"-s(\d+)-[0-9a-f]+$")  # in a run's name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,20 +116,37 @@ class Record:
 
         Raises:
             RecordError: a reference that is stored cannot be trusted.
+            UsageError: references of higher seeds would stay beside those that are made anew.
         """
-        from bench.judging.references import REFERENCES, save_reference, take_over
+        from bench.judging.references import (
+            REFERENCES,
+            load_reference,
+            reference_path,
+            save_reference,
+            take_over,
+        )
         from bench.runs.outcomes import Failed
         from bench.runs.perform import perform
         from bench.runs.record import Record as RunRecord
 
-        runs = spec.runs(range(self.seeds))
+        runs, place = spec.runs(range(self.seeds)), (spec.name, spec.profile)
         if self.missing:
             wanted = {run.run_id for run in runs}
             stored = take_over(REFERENCES, spec.name, spec.profile, spec.data, wanted)
             print(f"{spec.name} on {spec.data}: {len(stored)} of {len(wanted)} runs are stored.")
+            kept = [load_reference(reference_path(REFERENCES, *place, run_id, spec.data)) for run_id in sorted(stored)]
+            others = sum(item.provenance.get("source_digest") != code_of(item.run).digest for item in kept)
+            if others:
+                print(
+                    f"Other code than the present made {others} of them; its numbers stay beside the new ones. "
+                    "`nox -s regression` says whether the present code still gives them.",
+                    file=sys.stderr,
+                )
             runs = tuple(run for run in runs if run.run_id not in stored)
             if not runs:
                 return []
+        else:
+            _refuse_mixtures(spec, self.seeds)
         made, _ = perform(
             runs,
             dataclasses.replace(self.place.context, runs_dir=home / "runs"),
@@ -138,3 +159,23 @@ class Record:
             if isinstance(outcome, RunRecord):
                 save_reference(REFERENCES, spec.name, spec.profile, spec.data, outcome)
         return [outcome for outcome in made if isinstance(outcome, Failed)]
+
+
+def _refuse_mixtures(spec: "TableSpec", seeds: int) -> None:
+    """Refuse to make a cell's first seeds anew while later ones stay: they may be another code's.
+
+    Raises:
+        UsageError: there are such.
+    """
+    from bench.judging.references import REFERENCES
+
+    stems = {path.stem for path in (REFERENCES / spec.name / spec.profile / spec.data).glob("*.json")}
+    last = max((int(found[1]) for stem in stems if (found := _SEED.search(stem))), default=-1)
+    later = range(seeds, last + 1)
+    left = [run for run in spec.runs(later) if run.run_id in stems] if later else []
+    if left:
+        raise UsageError(
+            f"{left[0].cell} on {spec.data} has references of seeds up to {max(run.seed for run in left)}; those from "
+            f"{seeds} on would stay, of whatever code they are, beside the ones that are made anew. Give --seeds "
+            f"{max(run.seed for run in left) + 1}, or --missing to keep what is stored, or delete the later ones first."
+        )

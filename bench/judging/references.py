@@ -97,14 +97,20 @@ def take_over(root: Path, table: str, profile: str, data: str, wanted: Collectio
         the names of those that are stored there now.
 
     Raises:
-        RecordError: a reference that is wanted cannot be trusted.
+        RecordError: a reference that is wanted cannot be trusted, or has other numbers in another table.
     """
-    stored = set()
+    stored: dict[str, tuple[Path, Record]] = {}
     for path in sorted(root.glob(f"*/{profile}/{data}/*.json")):
         if path.stem in wanted:
-            load_reference(path)
-            stored.add(path.stem)
-            here = reference_path(root, table, profile, path.stem, data)
-            if not here.exists():
-                write_atomically(here, path.read_bytes())
-    return stored
+            record = load_reference(path)
+            first, known = stored.setdefault(path.stem, (path, record))
+            if (known.metrics, known.facts) != (record.metrics, record.facts):
+                raise RecordError(
+                    f"{first} and {path} hold different numbers of one run. Machines of two kinds made them, or two "
+                    "states of the code: copy the one that is to count over the other."
+                )
+    for run_id, (path, _) in stored.items():
+        here = reference_path(root, table, profile, run_id, data)
+        if not here.exists():
+            write_atomically(here, path.read_bytes())
+    return set(stored)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from unittest.mock import patch
@@ -15,7 +16,7 @@ from bench.judging.claims import Claims, load_claims
 from bench.judging.exact import violations
 from bench.judging.judge import assemble
 from bench.judging.judged_table import JudgedTable
-from bench.judging.references import FIRST_USER_SEED, load_references, places
+from bench.judging.references import FIRST_USER_SEED, REFERENCES, load_references, places
 from bench.judging.tolerances import Tolerances, load_tolerances
 from bench.judging.verdict import MINIMUM_REFERENCES, Verdict
 from bench.runs.record import Record
@@ -143,3 +144,13 @@ def test_an_unmoved_table_is_reproduced_and_a_planted_loss_deviates(place: tuple
         verdicts = {row.cell: row.judgement.verdict for row in moved.rows}
         assert verdicts[cell] is Verdict.DEVIATES
         assert moved.exit_code() == 1
+
+
+def test_a_run_that_stands_in_several_tables_has_one_result() -> None:
+    """Judged twice under one name, it would be two runs: kinds of machines round differently."""
+    found: dict[tuple[str, str, str], set[str]] = {}
+    for path in REFERENCES.glob("*/*/*/*.json"):
+        body = json.loads(path.read_text())
+        result = json.dumps([body["metrics"], body["facts"]], sort_keys=True)
+        found.setdefault((path.parts[-3], path.parts[-2], path.stem), set()).add(result)
+    assert [key for key, results in found.items() if len(results) > 1] == []

@@ -266,6 +266,39 @@ def test_only_runs_that_no_table_has_stored_are_made(
     assert {path.name: path.read_bytes() for path in stored} == known
 
 
+def test_what_other_code_has_stored_is_said(answer: Answer, stored: list[Path]) -> None:
+    code, errors = answer("record", "cifar10", "--missing", *THREE_DENSE[:-1], "4")
+    assert code == 0
+    assert f"Other code than the present made {len(stored)} of them" in errors
+
+
+def test_first_seeds_are_not_made_anew_beside_later_ones_that_stay(
+    answer: Answer, trained: list[Run], stored: list[Path]
+) -> None:
+    assert answer("record", "cifar10", "--missing", *THREE_DENSE[:-1], "5")[0] == 0
+    trained.clear()
+    code, errors = answer("record", "cifar10", *THREE_DENSE)
+    assert (code, trained) == (2, [])
+    assert "has references of seeds up to 4; those from 3 on would stay" in errors
+    assert answer("record", "cifar10", *THREE_DENSE[:-1], "5")[0] == 0
+    assert len(stored) == 3
+
+
+def test_one_run_with_two_results_is_taken_into_no_other_table(
+    answer: Answer, trained: list[Run], references: Path, stored: list[Path]
+) -> None:
+    body = json.loads(stored[0].read_text())
+    del body["seal"]
+    body["facts"]["loss_digest"] = "another"
+    other = references / "transfer/smoke/digits" / stored[0].name
+    other.parent.mkdir(parents=True)
+    other.write_text(json.dumps(body | {"seal": seal(body)}))
+    code, errors = answer("record", "nm", "--missing", *THREE_DENSE)
+    assert (code, trained) == (2, [])
+    assert "hold different numbers of one run" in errors
+    assert not list(references.glob("nm/smoke/digits/*.json"))
+
+
 def test_a_reference_of_before_a_setting_was_added_is_taken_over_as_it_is(
     answer: Answer, trained: list[Run], references: Path, stored: list[Path]
 ) -> None:
