@@ -1,15 +1,21 @@
 """``report``: everything that is known, on one page."""
 
+import dataclasses
+import functools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from bench.commands.place import Out, Place, ProfileName, find_table
 from bench.commands.table import Table
 from bench.errors import UsageError
 from bench.files import write_atomically
 from bench.runs.folder import RunFolder
+from bench.runs.record import Record
+
+if TYPE_CHECKING:
+    from bench.judging.judged_table import JudgedTable
 
 MOST_MAPS = 6  # pictures of gates on the page, of some hundred kilobytes each
 
@@ -34,7 +40,7 @@ class Report:
         from bench.report.whole import whole, whole_markdown
 
         asked = list(self._asked())
-        tables = [table.judged() for table in asked]
+        tables = [self._with_all_evidence(table, table.judged()) for table in asked]
         if not tables:
             raise UsageError("there is neither a run under --out nor a reference. `nox -s cifar10_table` makes runs.")
         maps = [found for table, judged in zip(asked, tables, strict=True) for found in table.gate_maps(judged)]
@@ -45,6 +51,25 @@ class Report:
             print(f"wrote {path}", file=sys.stderr)
         print(report.lead)
         return 0
+
+    def _with_all_evidence(self, asked: Table, judged: "JudgedTable") -> "JudgedTable":
+        """Return a table whose claims are judged by references and fresh runs together, as ``claims`` does it."""
+        from bench.judging import book
+        from bench.judging.claims import load_claims
+        from bench.judging.evidence import gathered
+        from bench.judging.references import load_references
+
+        spec = judged.spec
+        evidence = gathered(spec, load_references(spec.name, spec.profile, spec.data), self._fresh)
+        for line in evidence.left_out:
+            print(f"does not count for {asked.name} at {spec.profile} on {spec.data}: {line}", file=sys.stderr)
+        entries = book.entries(evidence, load_claims(spec.name), judged.tolerances)
+        return dataclasses.replace(judged, claims=tuple(entry.judged for entry in entries))
+
+    @functools.cached_property
+    def _fresh(self) -> tuple[Record, ...]:
+        """The finished runs under ``--out``."""
+        return tuple(folder.checked_record() for folder in RunFolder.recorded(self.place.runs_dir))
 
     def _asked(self) -> Iterator[Table]:
         """Give every table at every size and on every data set of which there is a run or a reference."""

@@ -254,11 +254,11 @@ class Table:
         """Return what lies under ``--out``; None, for the references themselves, where nothing does."""
         outcomes: list[Outcome] = []
         for run in spec.runs(self._fresh):
-            path = RunFolder.of(self.place.runs_dir, run).record
+            folder = RunFolder.of(self.place.runs_dir, run)
             reason = "nothing stored under --out, and --stored trains nothing"
             outcomes.append(
-                Record.load(path)
-                if path.exists()
+                folder.checked_record()
+                if folder.record.exists()
                 else NotRun(run_id=run.run_id, cell=run.cell, seed=run.seed, reason=reason)
             )
         records = [outcome for outcome in outcomes if isinstance(outcome, Record)]
