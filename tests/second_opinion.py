@@ -134,11 +134,14 @@ def opinions(
         claim["name"]: _p_values(claim, frames[claim["name"]], cells) if profile in claim["profiles"] else None
         for claim in document["claim"]
     }
-    others = [claim["name"] for claim in document["claim"] if not claim["is_primary"] and found[claim["name"]]]
-    corrected = {name: each for name, each in found.items() if each}
-    if others:
-        sides = [multipletests([corrected[name][side] for name in others], method="holm")[1] for side in (0, 1)]
-        corrected |= {name: (float(a), float(b)) for name, a, b in zip(others, *sides, strict=True)}
+    others = [each["name"] for each in document["claim"] if not each["is_primary"] and profile in each["profiles"]]
+    if others:  # those without runs take their place, with p = 1
+        raw = [found[name] or (1.0, 1.0) for name in others]
+        sides = [multipletests([each[side] for each in raw], method="holm")[1] for side in (0, 1)]
+        corrected = {name: (float(a), float(b)) for name, a, b in zip(others, *sides, strict=True)}
+    else:
+        corrected = {}
+    corrected = {name: corrected.get(name, each) for name, each in found.items() if each}
     alpha, verdicts = document["alpha"], {}
     for claim in document["claim"]:
         name = claim["name"]

@@ -1,6 +1,7 @@
 """``claims``: what the works claim, and what our own runs and a user's say of it."""
 
 import functools
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, get_args
@@ -98,6 +99,8 @@ class Claims:
         for profile, data in self._sizes(name, table):
             references = load_references(name, profile, data)
             evidence = gathered(table(profile, data), references, fresh)
+            for line in evidence.left_out:
+                print(f"does not count for {name} at {profile} on {data}: {line}", file=sys.stderr)
             yield from book.entries(evidence, claims, load_tolerances(name, profile, data))
 
     def _own_entries(self, name: str, table: "Table") -> "Iterator[Entry]":
@@ -122,6 +125,8 @@ class Claims:
             for profile, data in self._sizes(name, table):
                 references = load_references(name, profile, data)
                 evidence = evidence_at_equal_cost(table(profile, data), claims, references, fresh, matched)
+                for line in evidence.left_out:
+                    print(f"does not count for {name} at equal {match}: {line}", file=sys.stderr)
                 yield from book.entries(evidence, claims, load_tolerances(name, profile, data))
 
     def _sizes(self, name: str, table: "Table") -> Iterator[tuple[str, str]]:

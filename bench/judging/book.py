@@ -24,9 +24,10 @@ class Entry:
         judged: the claim with verdict, pairs and power.
         runs: the compared cells with seed 0, and the untrained ones below them; none where the profile cannot bear the
             claim, or has not all cells.
-        seeds: that all these cells have.
+        seeds: of which all these cells have a run that can bear a claim.
         stored: how many of these seeds are below those of a user's table.
         wanted: seeds that the cells shall have (``sample_size``); 0 where the profile cannot bear the claim.
+        states: of the code that made the runs of these cells, how many.
     """
 
     table: str
@@ -37,6 +38,7 @@ class Entry:
     seeds: int
     stored: int
     wanted: int
+    states: int = 0
 
     @property
     def half_width(self) -> float | None:
@@ -85,13 +87,14 @@ def entries(evidence: Evidence, claims: Claims, tolerances: Tolerances) -> tuple
     """Judge every claim about a table by everything that bears on it."""
     spec = evidence.spec
     judged = judge_claims(claims, spec.profile, evidence.values(tolerances), spec.names)
-    return tuple(_entry(item, evidence) for item in judged)
+    return tuple(_entry(item, evidence, tolerances) for item in judged)
 
 
-def _entry(judged: JudgedClaim, evidence: Evidence) -> Entry:
+def _entry(judged: JudgedClaim, evidence: Evidence, tolerances: Tolerances) -> Entry:
     spec = evidence.spec
     runs = compared(judged.claim, spec.cells) if spec.profile in judged.claim.profiles else ()
-    seeds = evidence.seeds([run.cell for run in runs])
+    cells = [run.cell for run in runs]
+    seeds = evidence.seeds(cells, tolerances)
     return Entry(
         table=spec.name,
         profile=spec.profile,
@@ -101,4 +104,5 @@ def _entry(judged: JudgedClaim, evidence: Evidence) -> Entry:
         seeds=len(seeds),
         stored=sum(seed < FIRST_USER_SEED for seed in seeds),
         wanted=sample_size.wanted(judged, len(seeds)) if runs else 0,
+        states=evidence.states(cells),
     )

@@ -98,7 +98,8 @@ def judge_claims(
     rather smaller: this errs towards INCONCLUSIVE.) Beside another framework, the variances of both add up, and the
     fewer degrees of freedom count. A claim holds if *every* pair exceeds the least gain
     (intersection-union test, Berger 1982: no correction among pairs) and deviates if *some* pair surely
-    falls short of it (corrected by the number of pairs). Holm corrects the claims that are not primary. A claim
+    falls short of it (corrected by the number of pairs). Holm corrects the claims of the profile that are not
+    primary, those without runs among them. A claim
     never holds by cells that lie below an encoder which took no step.
 
     Args:
@@ -108,7 +109,7 @@ def judge_claims(
         cells: of the whole table, run or not: a claim about all frameworks is not judged by some.
     """
     pairs = {claim.name: _pairs(claim, profile, values.get(claim.metric, {}), cells) for claim in claims.claims}
-    tests = _tests([claim for claim in claims.claims if pairs[claim.name]], pairs, claims.alpha)
+    tests = _tests([claim for claim in claims.claims if profile in claim.profiles], pairs, claims.alpha)
     return tuple(
         _judged(
             claim,
@@ -116,7 +117,7 @@ def judge_claims(
             beneath=_beneath(pairs[claim.name], values[claim.metric]),
             test=tests[claim.name],
         )
-        if claim.name in tests
+        if pairs[claim.name]
         else JudgedClaim(claim=claim, judgement=_not_judged(claim, profile))
         for claim in claims.claims
     )
@@ -133,10 +134,14 @@ class _Test:
 
 
 def _tests(judged: Sequence[Claim], pairs: Mapping[str, Sequence[Pair]], alpha: float) -> dict[str, _Test]:
-    """Return the tests of the judged claims by name."""
+    """Return the tests of the claims that a profile can bear, by name.
+
+    Holm corrects over all that are not primary, judged or not: a claim without runs takes its place with p = 1, so that
+    no verdict hangs on which of its sisters happen to have been run.
+    """
     others = [claim.name for claim in judged if not claim.is_primary]
-    holds = {claim.name: _holds_p(claim, pairs[claim.name]) for claim in judged}
-    fails = {claim.name: _fails_p(claim, pairs[claim.name]) for claim in judged}
+    holds = {claim.name: _holds_p(claim, pairs[claim.name]) if pairs[claim.name] else 1.0 for claim in judged}
+    fails = {claim.name: _fails_p(claim, pairs[claim.name]) if pairs[claim.name] else 1.0 for claim in judged}
     for p_values in (holds, fails):
         p_values.update(zip(others, holm([p_values[name] for name in others]), strict=True))
     return {

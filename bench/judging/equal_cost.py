@@ -6,7 +6,7 @@ Claims name rows as they are called before that.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bench.config.run import UNTRAINED, Run
 from bench.errors import UsageError
@@ -16,6 +16,7 @@ from bench.runs.record import Record
 from bench.tables.spec import TableSpec
 
 FACTS = ("macs_ratio", "training_macs_ratio", "optimizer_steps")
+EQUAL_WITHIN = 0.05  # relative; where counts per layer depend on the weights, a density is only foretold
 Costs = Mapping[str, Mapping[str, float]]  # cell -> fact -> mean over its runs
 Matched = Callable[[TableSpec, Costs, Sequence[str]], TableSpec]  # table, costs, cells to move
 
@@ -44,6 +45,7 @@ def evidence_at_equal_cost(
         matched: brings rows to the cost. Called only where some run may be of such a row: it takes an encoder.
     """
     records: dict[str, Mapping[int, Record]] = {}
+    left_out: list[str] = []
     if _may_hold_moved_rows(spec, fresh):
         known = costs(spec, references, fresh)
         for claim in claims.claims:
@@ -52,12 +54,36 @@ def evidence_at_equal_cost(
                 moved = matched(spec, known, moving)
             except UsageError:
                 continue  # what a row costs is not known yet: the table, which is told by the claim's command, says so
-            found = gathered(moved, references, fresh).records
+            evidence = gathered(moved, references, fresh)
+            off = dict(_off_cost(moved, evidence, known))
+            left_out += [*evidence.left_out, *off.values()]
+            found = {cell: of_cell for cell, of_cell in evidence.records.items() if cell not in off}
             # No other rows: those of another claim stay here at equal density.
             kept = {*moving, *(run.cell for run in spec.cells if run.sparsity.method == UNTRAINED)}
             pairs = [pair for pair in zip(spec.names, moved.names, strict=True) if pair[0] in kept]
             records |= {before: found[after] for before, after in pairs if after in found}
-    return Evidence(spec=spec, records=records)
+    return Evidence(spec=spec, records=records, left_out=tuple(dict.fromkeys(left_out)))
+
+
+def _off_cost(moved: TableSpec, evidence: Evidence, known: Costs) -> Iterator[tuple[str, str]]:
+    """Give the cells whose runs did not come to the cost that they were brought to, with what they cost."""
+    for cell, leader in moved.leaders:
+        of_cell = [
+            {name: float(str(item.facts[name])) for name in FACTS} for item in evidence.records.get(cell, {}).values()
+        ]
+        if not of_cell or leader not in known:
+            continue
+        own, aim = (
+            math.fsum(_cost(each, moved.match) for each in of_cell) / len(of_cell),
+            _cost(known[leader], moved.match),
+        )
+        if abs(own / aim - 1.0) > EQUAL_WITHIN:
+            yield cell, f"{cell} cost {own / aim:.2f} times what {leader} does: not at equal {moved.match}"
+
+
+def _cost(facts: Mapping[str, float], match: str) -> float:
+    """Return what a run costs: of inference as a share of dense, of training in dense steps."""
+    return facts["macs_ratio"] if match == "macs" else facts["training_macs_ratio"] * facts["optimizer_steps"]
 
 
 def _may_hold_moved_rows(spec: TableSpec, fresh: Sequence[Record]) -> bool:

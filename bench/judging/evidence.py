@@ -9,9 +9,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bench.config.run import DataSpec
+from bench.judging import exact
 from bench.judging.budget import bears_claims
 from bench.judging.tolerances import Tolerances
 from bench.runs.record import METRICS, Record, RecordError
+from bench.sources import states
 from bench.tables.spec import TableSpec
 
 
@@ -22,42 +25,92 @@ class Evidence:
     Attributes:
         spec: the whole table.
         records: cell -> seed -> run. Of a seed that was run twice, the stored reference counts.
+        left_out: why runs do not count whose exact facts are not those of their cell's references.
     """
 
     spec: TableSpec
     records: Mapping[str, Mapping[int, Record]]
+    left_out: tuple[str, ...] = ()
 
     def values(self, tolerances: Tolerances) -> dict[str, dict[str, dict[int, float]]]:
         """Return metric -> cell -> seed -> percent, of the runs that can bear a claim."""
+        bearing = self._bearing(tolerances)
         return {
-            metric: {
-                cell: {seed: item.metrics[metric] for seed, item in found.items() if bears_claims(item, tolerances)}
-                for cell, found in self.records.items()
-            }
+            metric: {cell: {seed: item.metrics[metric] for seed, item in of.items()} for cell, of in bearing.items()}
             for metric in METRICS
         }
 
-    def seeds(self, cells: Sequence[str]) -> frozenset[int]:
-        """Return the seeds that all of some cells have."""
-        found = [frozenset(self.records.get(cell, {})) for cell in cells]
+    def seeds(self, cells: Sequence[str], tolerances: Tolerances) -> frozenset[int]:
+        """Return the seeds of which all of some cells have a run that can bear a claim."""
+        bearing = self._bearing(tolerances)
+        found = [frozenset(bearing.get(cell, {})) for cell in cells]
         return frozenset.intersection(*found) if found else frozenset()
+
+    def states(self, cells: Sequence[str]) -> int:
+        """Return how many states of the code made the runs of some cells."""
+        found = [item.provenance for cell in cells for item in self.records.get(cell, {}).values()]
+        return len(states(found)) if found else 0
+
+    def _bearing(self, tolerances: Tolerances) -> dict[str, dict[int, Record]]:
+        return {
+            cell: {seed: item for seed, item in found.items() if bears_claims(item, tolerances)}
+            for cell, found in self.records.items()
+        }
 
 
 def gathered(spec: TableSpec, references: Sequence[Record], fresh: Sequence[Record]) -> Evidence:
     """Return the runs among some records that belong to a table, with its own settings.
 
+    A fresh run whose exact facts (images, counts, steps, MACs) are not those of its cell's references was made by other
+    code or on other images: it is left out, as the table calls its cell DEVIATES.
+
     Raises:
-        RecordError: two seeds of a cell have the same weights: one is a copy under another name.
+        RecordError: two seeds of a cell have the same weights: one is a copy under another name; or runs of one table
+            saw different images under one name.
     """
     owners = {run.run_id: run.cell for run in spec.cells}
-    records: defaultdict[str, dict[int, Record]] = defaultdict(dict)
-    for record in (*references, *fresh):
+    stored, made = _by_cell(owners, references), _by_cell(owners, fresh)
+    records, left_out = {cell: dict(found) for cell, found in stored.items()}, []
+    for cell, found in made.items():
+        of_cell = records.setdefault(cell, {})
+        kept = list(stored.get(cell, {}).values())
+        for seed, record in found.items():
+            _require_own_weights([*of_cell.values(), record] if seed not in of_cell else [])
+            if seed not in of_cell and (broken := exact.violations(record, kept)):
+                left_out.append(f"{record.run_id}: {broken[0]}")
+            else:
+                of_cell.setdefault(seed, record)
+    require_same_images([record for of_cell in records.values() for record in of_cell.values()])
+    return Evidence(spec=spec, records={cell: of for cell, of in records.items() if of}, left_out=tuple(left_out))
+
+
+def _by_cell(owners: Mapping[str, str], records: Sequence[Record]) -> dict[str, dict[int, Record]]:
+    found: defaultdict[str, dict[int, Record]] = defaultdict(dict)
+    for record in records:
         cell = owners.get(dataclasses.replace(record.run, seed=0).run_id)
         if cell is not None:
-            records[cell].setdefault(record.run.seed, record)
-    for of_cell in records.values():
+            found[cell].setdefault(record.run.seed, record)
+    for of_cell in found.values():
         _require_own_weights(list(of_cell.values()))
-    return Evidence(spec=spec, records=dict(records))
+    return dict(found)
+
+
+def require_same_images(records: Sequence[Record]) -> None:
+    """Demand that runs of one data set, and one part of it, saw the same images.
+
+    Raises:
+        RecordError: two did not.
+    """
+    first: dict[DataSpec, Record] = {}
+    for record in records:
+        known = first.setdefault(record.run.data, record)
+        one, other = (each.facts.get("data_fingerprint") for each in (known, record))
+        if one != other:
+            raise RecordError(
+                f"{known.run_id} and {record.run_id} were trained on different images, both called "
+                f"{record.run.data.name} (fingerprints {one} and {other}), and compare nothing. Find out which images "
+                "are meant, and move the runs on the others away."
+            )
 
 
 def _require_own_weights(records: Sequence[Record]) -> None:

@@ -12,6 +12,7 @@ from bench.judging.budget import bears_claims, has_missed
 from bench.judging.claim_judge import judge_claims
 from bench.judging.claims import Claims
 from bench.judging.contrast import DENSE, Contrast, base_of, contrast, half_width, spreads
+from bench.judging.evidence import require_same_images
 from bench.judging.judged_table import (
     COMPACT_SHARE,
     CONTAINMENT,
@@ -64,6 +65,7 @@ def assemble(
 
     Raises:
         ValueError: an outcome belongs to no cell of the table, or two to one run.
+        RecordError: fresh runs saw different images under one name.
     """
     by_cell = _by_cell(spec, outcomes or ())
     kept = _kept(spec, references)
@@ -77,7 +79,13 @@ def assemble(
     statistics = judge_together(design.comparisons, design.margins, alpha=design.alpha) if design else {}
     shown = kept if outcomes is None else fresh
     missed = {cell: [item for item in found if has_missed(item, tolerances)] for cell, found in shown.items()}
-    borne = {cell: [item for item in found if bears_claims(item, tolerances)] for cell, found in shown.items()}
+    made_here = [item for found in fresh.values() for item in found]
+    require_same_images(made_here)
+    broken = {item.run_id for cell, found in fresh.items() for item in found if exact.violations(item, kept[cell])}
+    borne = {
+        cell: [item for item in found if bears_claims(item, tolerances) and item.run_id not in broken]
+        for cell, found in shown.items()
+    }
     metric = tolerances.judged_metric
     seen = {cell: _sample(found, metric).values for cell, found in shown.items()}
     everything = {cell: {**_sample(kept[cell], metric).values, **_sample(fresh[cell], metric).values} for cell in kept}

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
+from bench.judging.equal_cost import EQUAL_WITHIN
 from bench.judging.judged_table import JudgedTable, Row
 
-_EQUAL_WITHIN = 0.05  # relative; where counts per layer depend on the weights, a density is only foretold
 FACTS = {"macs": "macs_ratio", "training-macs": "training_macs_ratio"}
 
 
@@ -46,11 +46,11 @@ def _unequal(table: JudgedTable) -> Iterable[str]:
         for cell, leader in table.spec.leaders
         if (own := costs.get(cell)) and (other := costs.get(leader))
     }
-    off = [f"{cell} ({ratio:.2f} times)" for cell, ratio in ratios.items() if abs(ratio - 1.0) > _EQUAL_WITHIN]
+    off = [f"{cell} ({ratio:.2f} times)" for cell, ratio in ratios.items() if abs(ratio - 1.0) > EQUAL_WITHIN]
     if off:
         yield f"NOT AT EQUAL COST, as measured against the row they were brought to: {', '.join(off)}."
     elif ratios:
-        yield f"All {len(ratios)} rows that were brought to another one's cost are within {_EQUAL_WITHIN:.0%} of it."
+        yield f"All {len(ratios)} rows that were brought to another one's cost are within {EQUAL_WITHIN:.0%} of it."
 
 
 def _gain(row: Row) -> str:

@@ -142,7 +142,7 @@ def _verdict(entry: Entry) -> Iterator[str]:
     yield f"  {entry.profile}, {entry.data}: {judged.judgement.verdict.value}: {judged.judgement.reason}"
     if judged.worst and power:
         pairs = f"the smallest of {len(judged.pairs)} pairs"
-        yield f"    gain {_effect(judged.worst)}, {pairs}; n = {judged.seeds} seeds{_width(entry)}"
+        yield f"    gain {_effect(judged.worst)}, {pairs}; n = {judged.seeds} seeds{_width(entry)}{_states(entry)}"
         yield (
             f"    power: {power.smallest_gain:.2f} points beyond what is claimed would be found with 80 %; a gain of "
             f"exactly what is claimed is called REPRODUCED with {power.false_reproduced:.1%}, DEVIATES with "
@@ -161,6 +161,11 @@ def _effect(pair: Pair) -> str:
 
 def _width(entry: Entry) -> str:
     return "" if entry.half_width is None else f", the widest interval +-{entry.half_width:.2f} points"
+
+
+def _states(entry: Entry) -> str:
+    """Say that not all runs were made by the same code."""
+    return f"; the runs were made by {entry.states} states of the code" if entry.states > 1 else ""
 
 
 def _hours(entry: Entry) -> str:
@@ -193,6 +198,7 @@ def _entry(entry: Entry) -> dict[str, object]:
         "power": None if power is None else dataclasses.asdict(power),
         "seeds": entry.seeds,
         "seeds_wanted": entry.wanted,
+        "code_states": entry.states,
         "seeds_to_settle": judged.settled_by,
         "half_width_points": entry.half_width,
         "gpu_hours_missing_estimate": None if hours is None or not entry.runs else entry.missing * hours,

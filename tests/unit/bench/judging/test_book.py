@@ -68,6 +68,43 @@ def test_a_reference_under_a_fresh_name_is_no_new_evidence() -> None:
         gathered(SPEC, _records(4, 0), [copied])
 
 
+def test_runs_of_other_facts_than_their_references_do_not_count_and_are_named() -> None:
+    changed: list[dict[str, object]] = [{"data_fingerprint": "dead"}, {"update_steps": [120]}, {"dense_macs": 1}]
+    for facts in changed:
+        wrong = made_up_record(dataclasses.replace(LEFT, seed=100), 99.0, facts=facts)
+        evidence = gathered(SPEC, _records(4, 0), [wrong])
+        assert set(evidence.records[LEFT.cell]) == {0, 1, 2, 3}
+        (line,) = evidence.left_out
+        assert line.startswith(f"{wrong.run_id}: {next(iter(facts))}: expected ")
+
+
+def test_runs_on_different_images_of_one_name_are_never_compared() -> None:
+    left = made_up_record(dataclasses.replace(LEFT, seed=100), 53.0)
+    right = made_up_record(dataclasses.replace(RIGHT, seed=100), 50.0, facts={"data_fingerprint": "dead"})
+    with pytest.raises(RecordError, match="trained on different images, both called cifar10"):
+        gathered(SPEC, [], [left, right])
+
+
+def test_seeds_count_that_bear_the_claim_and_no_others() -> None:
+    facts: dict[str, object] = {"reduction_asked": 2.0, "reduction_target": 1.0}
+    records = [record for record in _records(8, 0) if record.run.cell != LEFT.cell]
+    for seed in range(8):
+        own = {**facts, "reduction": 2.0 if seed < 3 else 1.5}
+        records.append(made_up_record(dataclasses.replace(LEFT, seed=seed), 53.0 + STORED[seed % 4], facts=own))
+    (entry,) = entries(gathered(SPEC, records, []), CLAIMS, made_up_tolerances())
+    assert (entry.judged.seeds, entry.seeds, entry.stored, entry.missing) == (3, 3, 3, LEAST - 3)
+
+
+def test_how_many_states_of_the_code_made_the_runs_is_known() -> None:
+    mixed = [
+        dataclasses.replace(record, provenance={**record.provenance, "source_digest": f"code-{record.run.seed // 4}"})
+        for record in _records(8, 0)
+    ]
+    for records, states in ((_records(8, 0), 1), (mixed, 2)):
+        (entry,) = entries(gathered(SPEC, records, []), CLAIMS, made_up_tolerances())
+        assert entry.states == states
+
+
 def test_a_claim_needs_its_cells_and_the_floor_below_them() -> None:
     assert compared(made_up_claim(), SPEC.cells) == (FLOOR, LEFT, RIGHT)
     assert compared(made_up_claim(), (FLOOR, LEFT)) == ()

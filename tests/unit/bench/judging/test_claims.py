@@ -166,6 +166,20 @@ def test_claims_that_are_not_primary_are_corrected_by_holm() -> None:
         assert [item.judgement.verdict for item in judged] == expected
 
 
+def test_a_verdict_does_not_hang_on_which_of_its_sisters_have_runs() -> None:
+    """Holm's family is what was declared, not what happens to have been run."""
+    set_ = "simclr/set/element/d0.10"
+    first = made_up_claim("first", is_primary=False)
+    sister = made_up_claim("sister", is_primary=False, right=("*/set/element/d0.10",))
+    for gain_over_sister in (None, 0.0):
+        cells = {LEFT: _cell(50.9), RIGHT: _cell(50)}
+        if gain_over_sister is not None:
+            cells[set_] = _cell(50.9 - gain_over_sister)
+        claims = made_up_claims(made_up_claim("main"), first, sister)
+        _, judged, _ = judge_claims(claims, "cpu", {LINEAR: cells}, [LEFT, RIGHT, set_])
+        assert judged.judgement.verdict is Verdict.INCONCLUSIVE
+
+
 def test_an_open_claim_names_the_seeds_that_would_settle_it() -> None:
     judgement = _judged({LEFT: _cell(50.86), RIGHT: _cell(50)}).judgement
     assert "about n = 4 seeds would settle it" in judgement.reason

@@ -8,9 +8,10 @@ from bench.judging.judged_table import JudgedTable
 from bench.judging.statistics import Spread
 from bench.judging.verdict import Verdict
 from bench.runs.outcomes import Failed, NotRun, Outcome
-from bench.runs.record import Record
+from bench.runs.record import Record, RecordError
 from tests.made_up_tables import (
     LINEAR,
+    made_up_claim,
     made_up_claims,
     made_up_record,
     made_up_records,
@@ -44,6 +45,26 @@ def test_an_unmoved_table_is_reproduced() -> None:
     assert table.exit_code() == table.exit_code(strict=True) == 0
     assert table.control_missed == ()
     assert table.rows[0].difference(LINEAR) == pytest.approx(0.1)
+
+
+def test_runs_whose_exact_facts_moved_bear_no_claim() -> None:
+    """Their cells DEVIATE: a claim that they decided would be about other code or other images."""
+    left = made_up_run("synchronized", density=0.1, gap=0.3)
+    spec = made_up_spec(DENSE, SPARSE, left, profile="cpu")
+    references = [*REFERENCES, *made_up_records(left, [47.0, 47.4, 46.6, 47.6, 46.4], first_seed=0)]
+    for facts, verdict in (({}, True), ({"update_steps": [120]}, False), ({"data_fingerprint": "dead"}, False)):
+        made = [made_up_records(run, [50.0, 50.4], first_seed=100) for run in (DENSE, SPARSE, left)]
+        runs = [dataclasses.replace(each, facts={**each.facts, **facts}) for found in made for each in found]
+        (claim,) = assemble(
+            spec, runs, references, made_up_tolerances(), made_up_claims(made_up_claim()), claimed=spec.names
+        ).claims
+        assert (claim.judgement.verdict is not Verdict.NOT_JUDGED) is verdict
+
+
+def test_fresh_runs_on_different_images_make_no_table() -> None:
+    other = made_up_record(SPARSE_NEW_RUN, 45.0, facts={"data_fingerprint": "dead"})
+    with pytest.raises(RecordError, match="were trained on different images"):
+        _assembled([*DENSE_NEW, other], [])
 
 
 def test_a_degraded_cell_deviates_and_fails() -> None:

@@ -13,6 +13,7 @@ from bench.commands.claimed import claimed
 from bench.commands.place import Place
 from bench.commands.table import Table
 from bench.errors import UsageError
+from bench.judging import references
 from bench.judging.claims import Claim, load_claims, load_own_claims
 from bench.judging.equal_cost import Costs, costs, evidence_at_equal_cost
 from bench.judging.settings import SettingsError
@@ -109,6 +110,21 @@ def test_runs_at_equal_cost_count_under_the_name_that_the_row_has_in_the_table()
     assert found.records[LEFT.cell] == {100: records[0]}
 
 
+def test_rows_that_did_not_come_to_their_leaders_cost_bear_nothing() -> None:
+    for share, counts in ((0.3, True), (0.31, True), (0.6, False)):
+        spec = dataclasses.replace(moved_to(0.3), match="macs", leaders=((moved_to(0.3).cells[1].cell, LEFT.cell),))
+        left, moved = (dataclasses.replace(run, seed=100) for run in spec.cells[:2])
+        records = [
+            made_up_record(left, 50, facts={"macs_ratio": 0.3}),
+            made_up_record(moved, 51, facts={"macs_ratio": share}),
+        ]
+        found = evidence_at_equal_cost(SPEC, CLAIMS, [], records, lambda *_, spec=spec: spec)
+        assert (RIGHT.cell in found.records) is counts
+        assert found.left_out == (
+            () if counts else (f"{spec.cells[1].cell} cost 2.00 times what {LEFT.cell} does: not at equal macs",)
+        )
+
+
 def test_without_a_run_of_a_moved_row_nothing_is_matched_and_what_is_unknown_is_left_open() -> None:
     def never(_spec: TableSpec, _known: Costs, _cells: Sequence[str]) -> TableSpec:
         raise AssertionError
@@ -143,6 +159,7 @@ def test_the_command_of_a_claim_makes_the_runs_that_judge_it(
         assert main() == 0
         return capsys.readouterr().out
 
+    monkeypatch.setattr(references, "load_references", lambda *_: ())  # made-up runs are not those of the stored ones
     before = told()
     command = f"python -m bench table cifar10 --profile cpu --data cifar10 --match training-macs --claim {ASYMMETRY}"
     assert f"0 of 8 seeds: {command} --seeds 8" in before
@@ -151,7 +168,7 @@ def test_the_command_of_a_claim_makes_the_runs_that_judge_it(
         save(made_up_record(dataclasses.replace(run, seed=100), 50.0))
     table = Table(profile="cpu", match="training-macs", claim=ASYMMETRY, place=Place(out=tmp_path))
     for run in table._spec("cifar10").runs(range(100, 104)):
-        save(made_up_record(run, 50.0 + run.seed % 2))
+        save(made_up_record(run, 50.0 + run.seed % 2, facts={"training_macs_ratio": 0.55}))
     body = json.loads(told("--json"))
     (entry,) = (item for item in body["ours"] if item["claim"]["name"] == ASYMMETRY)
     assert entry["verdict"] != "NOT_JUDGED"
