@@ -2,6 +2,8 @@
 
 A run has one framework, one method, one optimizer and one probe. What registers them names all, so the registries are
 followed to the run's own entries alone: a new method in a file of its own leaves the runs of others as they are.
+What probes other images is code of the runs that do so. ``bench.runs.job`` is none: it calls what is, in a fixed order,
+and writes what comes of it; a line more of provenance shall outdate no run.
 """
 
 import ast
@@ -15,7 +17,11 @@ from pathlib import Path
 from bench.files import ROOT
 
 PACKAGES = ("bench", "methods")
-ROOTS = ("bench.data.dataset", "bench.evaluation.scores", "bench.training.loop", "bench.training.parts")
+ROOTS = (
+    *("bench.data.dataset", "bench.evaluation.scored", "bench.runs.determinism"),
+    *("bench.training.loop", "bench.training.parts"),
+)
+OF_OTHER_IMAGES = "bench.evaluation.transfer"  # a root of the runs whose encoder is probed on other data sets
 # Modules that name every framework, every method, every optimizer and every probe in a dictionary.
 REGISTRIES = ("bench.frameworks", "methods", "bench.training.optimizers", "bench.evaluation.probes")
 # What these do cannot change a number that a run leaves: names, checks and messages, files, locks, and who made it.
@@ -76,6 +82,7 @@ def sources(
     *,
     optimizer: str | None = None,
     probe: str | None = None,
+    transfers: bool = True,
     root: Path = ROOT,
 ) -> Sources:
     """Return the code that a run of these parts is made by; of all parts of a kind, unless one is named.
@@ -85,17 +92,19 @@ def sources(
         method: a key of ``methods.METHODS`` or ``methods.GATES``.
         optimizer: a key of ``bench.training.optimizers.OPTIMIZERS``.
         probe: a key of ``bench.evaluation.probes.PROBES``.
+        transfers: whether it is probed on other data sets, too.
         root: holds the packages.
     """
-    return _sources((framework, method, optimizer, probe), root)
+    roots = (*ROOTS, OF_OTHER_IMAGES) if transfers else ROOTS
+    return _sources((framework, method, optimizer, probe), roots, root)
 
 
 @functools.cache
-def _sources(keys: tuple[str | None, ...], root: Path) -> Sources:
+def _sources(keys: tuple[str | None, ...], roots: tuple[str, ...], root: Path) -> Sources:
     modules = _modules(root)
     wanted = dict(zip(REGISTRIES, keys, strict=True))
     registries = {name: _Registry(_tree(modules[name])) for name in REGISTRIES}
-    todo, seen = [*ROOTS], set[str]()
+    todo, seen = [*roots], set[str]()
     files = dict(_versions())
     for name, registry in registries.items():
         entries = registry.entries(wanted[name])

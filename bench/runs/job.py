@@ -15,7 +15,8 @@ from bench import files, provenance
 from bench.config.code import code_of
 from bench.config.run import Run
 from bench.data import dataset as data_dataset
-from bench.evaluation.scores import probe_for, scores
+from bench.evaluation.scored import scored
+from bench.evaluation.scores import probe_for
 from bench.evaluation.transfer import data_of, transferred
 from bench.provenance import git_state
 from bench.runs.context import Context
@@ -60,12 +61,7 @@ def perform(run: Run, context: Context, tick: Tick) -> Record:
     dataset, trained, fabric = train(run, context, tick)
     trained_cpu = time.process_time()
     ended = exported(trained, dataset.test.seen, tick)
-    metrics, counts = scores(run, dataset, ended.encoder, ended.features, tick)
-    if ended.target is not None:
-        is_one = ended.target is ended.encoder
-        # Not by what it did beside the online encoder: a target that followed there decides by itself here.
-        of_target = metrics if is_one else scores(run, dataset, ended.target, None, tick)[0]
-        counts |= {f"{name}_target": percent for name, percent in of_target.items()}
+    metrics, counts = scored(run, dataset, ended, tick)
     counts |= transferred(ended.encoder, others, tick)
     masks = trained.masks | mask_file.packed("final", trained.framework) | mask_file.maps(ended.gates, dataset)
     packed = mask_file.written(masks)

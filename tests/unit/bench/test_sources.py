@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -47,6 +48,7 @@ INERT_EDITS = [
     ("methods/pruning/rigl.py", '"""', '"""Another docstring. '),
     ("methods/drop_and_grow.py", "import torch", "# a comment\nimport torch"),
     ("bench/report/markdown.py", "", CONSTANT),
+    ("bench/runs/job.py", "", CONSTANT),  # calls what decides, and writes
     ("bench/runs/pool.py", "", CONSTANT),
     ("bench/config/profiles.py", "", CONSTANT),
     ("bench/data/cifar.py", "", CONSTANT),  # the images have a fingerprint
@@ -63,8 +65,11 @@ LIVE_EDITS = (
     "bench/data/dataset.py",
     "bench/evaluation/knn.py",
     "bench/evaluation/lbfgs_probe.py",
+    "bench/evaluation/scored.py",
+    "bench/evaluation/transfer.py",
     "bench/frameworks/base.py",
     "bench/frameworks/simclr.py",
+    "bench/runs/determinism.py",
     "bench/training/loop.py",
     "bench/training/sgd.py",
     "bench/views/pillow.py",
@@ -115,6 +120,24 @@ def test_a_run_is_made_by_its_own_optimizer_and_probe() -> None:
         run = PROFILES[name].run("simclr", SparsitySpec(method="dense"), "digits")
         own = {f"bench/training/{run.optimizer.name}.py", f"bench/evaluation/{run.evaluation.probe}_probe.py"}
         assert files & code_of(run).files.keys() == own
+
+
+def test_what_probes_other_images_makes_the_runs_that_do_so_alone() -> None:
+    run = PROFILES["paper"].run("simclr", SparsitySpec(method="dense"), "digits")
+    assert run.evaluation.probe != "lbfgs"
+    elsewhere = dataclasses.replace(run, evaluation=dataclasses.replace(run.evaluation, transfer="cifar100"))
+    added = code_of(elsewhere).files.keys() - code_of(run).files.keys()
+    assert added == {f"bench/evaluation/{name}.py" for name in ("transfer", "lbfgs_probe", "logistic")}
+    assert code_of(run).files.items() <= code_of(elsewhere).files.items()
+
+
+def test_all_that_a_job_imports_is_code_of_its_run_or_known_to_decide_nothing() -> None:
+    """Three modules once lay under no root: numbers of runs that other code had made were believed."""
+    writes = {f"bench.runs.{name}" for name in ("context", "folder", "job", "record")} | {"bench.training.encoder_file"}
+    modules = {path: name for name, path in module._modules(ROOT).items()}
+    hashed = {modules[ROOT / path] for path in sources().files if (ROOT / path) in modules}
+    imported = {each.partition(":")[0] for each in module._imports("bench.runs.job", ROOT)} & {*modules.values()}
+    assert {each for each in imported if not module._is_inert(each)} <= hashed | writes
 
 
 def test_the_code_of_all_runs_holds_that_of_each() -> None:
