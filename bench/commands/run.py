@@ -100,7 +100,7 @@ class Run:
             for note in require_holds(context):
                 print(note, file=sys.stderr)
         images = dataset.load(run.data, context.data_dir, context.cache_dir)
-        made = perform_together(run, task_of(context, images.fingerprint), world)
+        made = perform_together(run, task_of([run], context, images), world)
         if made is None:
             return 0
         if isinstance(made, Record):

@@ -22,6 +22,7 @@ SAME_IF_STORED_SO = ("curves.", "kept_per_layer.", "kept_per_layer_target.", "ma
 COUNTS = frozenset({"kept_weights", "kept_weights_target"})
 WITHOUT_COUNTS = "_as_published"
 FEWEST_TO_AGREE = 3
+FINGERPRINT = "_fingerprint"  # how facts end that say which images these were: a run's own, and those of each transfer
 WEIGHTS = "weights_digest"
 _LONGEST = 60  # characters of a value in a message
 
@@ -29,11 +30,12 @@ _LONGEST = 60  # characters of a value in a message
 def violations(record: Record, references: Sequence[Record]) -> tuple[str, ...]:
     """Compare a fresh run with the references of its cell, exactly.
 
-    Counts, update steps and data must equal those of every reference. So must counts per layer, MACs and schedules
-    where all references, three at least, agree: there no seed decides them. A repetition (same seed, same
-    ``env_class``) must also show *every* fact and metric of its reference, bit for bit: masks, weights and losses by
-    digest. Another seed must have ended at other weights: else it is the reference under another name. Methods that do
-    as published code does meet their counts on average alone: of these, only a repetition has to show them.
+    Counts, update steps and data, those of every transfer too, must equal those of every reference. So must counts per
+    layer, MACs and schedules where all references, three at least, agree: there no seed decides them. A repetition
+    (same seed, same ``env_class``) must also show *every* fact and metric of its reference, bit for bit: masks, weights
+    and losses by digest. Another seed must have ended at other weights: else it is the reference under another name.
+    Methods that do as published code does meet their counts on average alone: of these, only a repetition has to show
+    them.
 
     Returns:
         One line per broken fact, with the first reference that it differs from.
@@ -50,8 +52,8 @@ def violations(record: Record, references: Sequence[Record]) -> tuple[str, ...]:
             seeds = f"seed {record.run.seed} ended at the weights of seed {reference.run.seed}, to the bit"
             lines.setdefault(WEIGHTS, f"{WEIGHTS}: {seeds} ({reference.run_id}): no run of its own ({record.run_id})")
         for name, expected in names.items():
-            actual = found.get(name, "nothing")
-            if (compares_all or name in fixed) and (actual != expected or actual == "nothing"):
+            actual, is_fixed = found.get(name, "nothing"), name in fixed or name.endswith(FINGERPRINT)
+            if (compares_all or is_fixed) and (actual != expected or actual == "nothing"):
                 line = f"{name}: expected {_short(expected)} ({reference.run_id}), found {_short(actual)}"
                 lines.setdefault(name, f"{line} ({record.run_id})")
     return tuple(lines[name] for name in sorted(lines))

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -20,6 +20,7 @@ from bench.ticks import Tick
 ContextT = TypeVar("ContextT")
 Job = Callable[[Run, ContextT, Tick], Record]
 
+OF_RUN = "data_fingerprint"  # the fact that says which images a run was made on
 CONTINUE = "run the same command again to continue it from its checkpoint"
 
 
@@ -33,14 +34,15 @@ class Task(Generic[ContextT]):
             is whole, and lets it pass.
         context: what every call of ``job`` is given.
         runs_dir: holds one folder per run.
-        data_fingerprint: of the images that the runs are to be made on.
+        fingerprints: name of a fact -> of the images that the runs are to be made on, and of those that some of them
+            are to be probed on.
         source_digest: of the code that the runs are to be made by.
     """
 
     job: Job[ContextT]
     context: ContextT
     runs_dir: Path
-    data_fingerprint: str
+    fingerprints: Mapping[str, str]
     source_digest: str
 
     def answer(self, home: RunFolder) -> Record | None:
@@ -53,8 +55,9 @@ class Task(Generic[ContextT]):
         return record if record is None or self.is_of_these_images(record) else None
 
     def is_of_these_images(self, record: Record) -> bool:
-        """Return whether a record was made on the images that are asked for."""
-        return record.facts["data_fingerprint"] == self.data_fingerprint
+        """Return whether a record was made, and its encoder probed, on the images that are asked for."""
+        compared = {OF_RUN, *(self.fingerprints.keys() & record.facts.keys())}  # a run may be probed on none
+        return all(record.facts.get(name) == self.fingerprints[name] for name in compared)
 
 
 def attempt(run: Run, task: Task[ContextT], heed: Callable[[], None]) -> Record | Failed | Taken:

@@ -8,11 +8,12 @@ from filelock import FileLock
 from bench import provenance
 from bench.config.code import code_of
 from bench.config.run import Run
-from bench.data.dataset import load
+from bench.data.dataset import Dataset, load
 from bench.errors import UsageError
+from bench.evaluation.transfer import data_of
 from bench.lanes.choice import Hire
 from bench.runs import estimate, job, lease
-from bench.runs.attempt import Task
+from bench.runs.attempt import OF_RUN, Task
 from bench.runs.context import Context
 from bench.runs.display import shown
 from bench.runs.folder import NO_LOCKS, RunFolder
@@ -52,7 +53,7 @@ def perform(
     holds = require_holds(context)
     dataset = load(runs[0].data, context.data_dir, context.cache_dir)  # also builds the cache, once
     images = len(dataset.train.images)
-    task = task_of(context, dataset.fingerprint)
+    task = task_of(runs, context, dataset)
     found, outdated, notes = _found(runs, task)
     if wants_gpu and not redo:
         outdated.refuse()
@@ -82,18 +83,25 @@ def perform(
     return [(found | made)[run.run_id] for run in runs], notes
 
 
-def task_of(context: Context, data_fingerprint: str) -> Task[Context]:
+def task_of(runs: Sequence[Run], context: Context, dataset: Dataset) -> Task[Context]:
     """Return what is done with each run, by the present code.
 
     Args:
+        runs: of one data set.
         context: what every worker is told.
-        data_fingerprint: of the images that the runs are to be made on.
+        dataset: the images that the runs are to be made on.
+
+    Raises:
+        DataError: images that a run's encoder is to be probed on are missing or damaged.
     """
+    others = {name: spec for run in runs for name, spec in data_of(run).items()}  # of one data set: one spec for a name
+    probed = {name: load(spec, context.data_dir, context.cache_dir).fingerprint for name, spec in others.items()}
     return Task(
         job=job.perform,
         context=context,
         runs_dir=context.runs_dir,
-        data_fingerprint=data_fingerprint,
+        fingerprints={OF_RUN: dataset.fingerprint}
+        | {f"transfer_{name}_fingerprint": images for name, images in probed.items()},
         source_digest=provenance.source_digest(),
     )
 
@@ -135,7 +143,7 @@ def _found(runs: Sequence[Run], task: Task[Context]) -> tuple[dict[str, Record],
                 outdated.changed |= {*code_of(run).changes(old.provenance.get("sources"))}
             else:
                 other_images += 1
-        begun.append(checkpoint.why_dropped(folder.checkpoint, run, task.data_fingerprint))
+        begun.append(checkpoint.why_dropped(folder.checkpoint, run, task.fingerprints[OF_RUN]))
     notes, outdated.begun = [], begun.count("code")
     if outdated.records:
         notes.append(

@@ -16,7 +16,7 @@ from bench.__main__ import main
 from bench.commands.images import stored_images
 from bench.commands.place import Place
 from bench.config import code as which_code
-from bench.config.run import Run
+from bench.config.run import EvaluationSpec, Run
 from bench.data import dataset
 from bench.errors import UsageError
 from bench.judging import references as references_module
@@ -27,6 +27,7 @@ from bench.runs.record import Record, seal
 from bench.sources import Sources
 from bench.tables import TABLES
 from bench.training import checkpoint
+from tests.images_on_disk import write_folder
 from tests.made_up_tables import made_up_record
 from tests.tiny import tiny_run
 
@@ -111,6 +112,22 @@ def test_records_on_other_images_are_made_again(place: Place, trained: list[Run]
     _, notes = perform.perform(runs, place.context, hire=place.hire, force=True)
     assert any(note.startswith("1 records were made on other images and were run again") for note in notes)
     assert runs[1] in trained
+
+
+def test_records_whose_encoders_were_probed_on_other_images_are_made_again(place: Place, trained: list[Run]) -> None:
+    write_folder(place.out / "mine", train=96)
+    plain = tiny_run("simclr", "dense")
+    runs = [dataclasses.replace(plain, evaluation=EvaluationSpec(transfer="mine"), seed=seed) for seed in range(2)]
+    images = perform.task_of(runs, place.context, dataset.load(plain.data, None, place.context.cache_dir)).fingerprints
+    assert images.keys() == {"data_fingerprint", "transfer_mine_fingerprint"}
+    own = {"data_fingerprint": images["data_fingerprint"]}
+    for run, facts in ((plain, own), (runs[0], images), (runs[1], own | {"transfer_mine_fingerprint": "others"})):
+        made_by = {"source_digest": which_code.code_of(run).digest}
+        path = RunFolder.of(place.context.runs_dir, run).record
+        made_up_record(run, 50.0, facts=dict(facts), provenance=made_by).save(path)
+    _, notes = perform.perform([plain, *runs], place.context, hire=place.hire, force=True)
+    assert any(note.startswith("1 records were made on other images and were run again") for note in notes)
+    assert trained == [runs[1]]
 
 
 @pytest.mark.parametrize(

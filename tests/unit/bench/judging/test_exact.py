@@ -17,6 +17,20 @@ def test_no_seed_may_change_a_count(fact: str) -> None:
     assert REFERENCE.run_id in line
 
 
+def test_no_seed_may_be_probed_on_other_images() -> None:
+    """Its percentages there would be compared with those of other images."""
+    stored, same, other = (
+        made_up_record(made_up_run(seed=seed), 50.0, facts={"transfer_digits_fingerprint": images})
+        for seed, images in ((0, "feed"), (100, "feed"), (100, "f00d"))
+    )
+    assert violations(same, [stored]) == ()
+    (line,) = violations(other, [stored])
+    assert line.startswith('transfer_digits_fingerprint: expected "feed"')
+    (line,) = violations(made_up_record(made_up_run(seed=100), 50.0), [stored])
+    assert "transfer_digits_fingerprint" in line
+    assert "found nothing" in line
+
+
 def test_every_reference_is_compared() -> None:
     other = made_up_record(made_up_run(seed=1), 50.0, facts={"optimizer_steps": 399})
     fresh = made_up_record(made_up_run(seed=100), 50.0)

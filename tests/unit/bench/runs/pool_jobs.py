@@ -38,7 +38,8 @@ IMAGES = "feed"  # the fingerprint of the images that all these runs are made on
 
 
 def a_task(folder: Path, job: Job[Path]) -> Task[Path]:
-    return Task(job=job, context=folder, runs_dir=folder, data_fingerprint=IMAGES, source_digest=source_digest())
+    images = {"data_fingerprint": IMAGES}
+    return Task(job=job, context=folder, runs_dir=folder, fingerprints=images, source_digest=source_digest())
 
 
 def a_run(seed: int, method: str = "dense") -> Run:
