@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from reading import read_json, structured
 
 SCHEMA = 1
 METRICS = ("linear_top1_percent", "knn_top1_percent")  # what every run is scored by, the one that is judged first
+_OF_TRANSFER = re.compile(r"(transfer_.+)_percent")  # facts of ``bench.evaluation.transfer``
 WAY_OUT = "Delete it; the run is then made again."
 # Facts and provenance that others compute with, where a record has them. The rest is shown or compared as it stands.
 _COUNTS = (
@@ -144,21 +146,27 @@ def _unreadable(message: str) -> RecordError:
 
 
 def _check_percentages(record: Record, path: Path) -> None:
-    """Demand that each metric is 100 x correct / total, of the counts beside it.
+    """Demand that each percentage, also on other images, is 100 x correct / total, of the counts beside it.
 
     Raises:
         RecordError: it is not, or there are no such counts.
     """
-    total = record.facts.get("test_images")
-    for name, percent in record.metrics.items():
-        counted = f"{name.removesuffix('_top1_percent')}_correct"
-        correct = record.facts.get(counted)
+    facts = record.facts
+    claimed: list[tuple[str, object, str, str]] = [
+        (f"metrics.{name}", percent, f"{name.removesuffix('_top1_percent')}_correct", "test_images")
+        for name, percent in record.metrics.items()
+    ]
+    claimed += [
+        (f"facts.{name}", facts[name], f"{match[1]}_correct", f"{match[1]}_images")
+        for name, match in ((name, _OF_TRANSFER.fullmatch(name)) for name in facts)
+        if match
+    ]
+    for name, percent, counted, of in claimed:
+        correct, total = facts.get(counted), facts.get(of)
         if not isinstance(correct, int) or not isinstance(total, int) or not 0 <= correct <= total or not total:
             raise RecordError(
-                f"{path}: metrics.{name} has no counts to bear it: facts.{counted} is {correct!r}, facts.test_images "
-                f"{total!r}. {WAY_OUT}"
+                f"{path}: {name} has no counts to bear it: facts.{counted} is {correct!r}, facts.{of} {total!r}. "
+                f"{WAY_OUT}"
             )
-        if not math.isclose(percent, 100 * correct / total, rel_tol=1e-12):
-            raise RecordError(
-                f"{path}: metrics.{name} is {percent}, but {counted} / test_images is {correct} / {total}. {WAY_OUT}"
-            )
+        if not isinstance(percent, int | float) or not math.isclose(percent, 100 * correct / total, rel_tol=1e-12):
+            raise RecordError(f"{path}: {name} is {percent!r}, but {counted} / {of} is {correct} / {total}. {WAY_OUT}")

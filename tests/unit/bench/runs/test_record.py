@@ -105,6 +105,33 @@ def test_a_broken_record_names_its_file_and_its_field(
     assert "Delete it; the run is then made again." in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"percent": 71.0}, "facts.transfer_mine_percent is 71.0, but .*_correct / transfer_mine_images is 180 / 360"),
+        ({"correct": 181}, "facts.transfer_mine_percent is 50.0, but .* 181 / 360"),
+        ({"images": 361}, "facts.transfer_mine_percent is 50.0, but .* 180 / 361"),
+        ({"percent": "50"}, "facts.transfer_mine_percent is '50', but"),
+        ({"correct": 361}, "facts.transfer_mine_percent has no counts to bear it: facts.transfer_mine_correct is 361"),
+        ({"images": None}, "facts.transfer_mine_percent has no counts .*, facts.transfer_mine_images None"),
+    ],
+)
+def test_a_percentage_on_other_images_is_that_of_its_counts(
+    tmp_path: Path, facts: dict[str, object], message: str
+) -> None:
+    """The seal tells a damaged one; who computes it anew could store any."""
+    whole = {"percent": 50.0, "correct": 180, "images": 360, "fingerprint": "feed"}
+    for entries, is_read in ((whole, True), (whole | facts, False)):
+        body = json.loads(RECORD.text)
+        body["facts"] |= {f"transfer_mine_{name}": value for name, value in entries.items()}
+        path = _written(tmp_path, body)
+        if is_read:
+            assert Record.load(path).facts["transfer_mine_percent"] == 50.0
+        else:
+            with pytest.raises(RecordError, match=message):
+                Record.load(path)
+
+
 def _read(path: Path) -> None:
     try:
         record = Record.load(path)
