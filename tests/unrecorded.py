@@ -4,13 +4,6 @@ import fnmatch
 
 # Whoever records a cell takes its pattern out.
 UNRECORDED: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(
-        (
-            *(f"{table}/smoke/cifar10" for table in ("gating", "structured", "transfer")),
-            *(f"{table}/smoke/cifar100" for table in ("cifar100", "gating")),
-        ),
-        ("moco/*",),
-    ),
     "cifar10/cpu/cifar10": (
         "*/dense/*",
         "*/dense_small_images/*",
