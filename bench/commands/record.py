@@ -118,24 +118,17 @@ class Record:
             RecordError: a reference that is stored cannot be trusted.
             UsageError: references of higher seeds would stay beside those that are made anew.
         """
-        from bench.judging.references import (
-            REFERENCES,
-            load_reference,
-            reference_path,
-            save_reference,
-            take_over,
-        )
+        from bench.judging.references import REFERENCES, save_reference, take_over
         from bench.runs.outcomes import Failed
         from bench.runs.perform import perform
         from bench.runs.record import Record as RunRecord
 
-        runs, place = spec.runs(range(self.seeds)), (spec.name, spec.profile)
+        runs = spec.runs(range(self.seeds))
         if self.missing:
             wanted = {run.run_id for run in runs}
             stored = take_over(REFERENCES, spec.name, spec.profile, spec.data, wanted)
             print(f"{spec.name} on {spec.data}: {len(stored)} of {len(wanted)} runs are stored.")
-            kept = [load_reference(reference_path(REFERENCES, *place, run_id, spec.data)) for run_id in sorted(stored)]
-            others = sum(item.provenance.get("source_digest") != code_of(item.run).digest for item in kept)
+            others = sum(kept.provenance.get("source_digest") != code_of(kept.run).digest for kept in stored.values())
             if others:
                 print(
                     f"Other code than the present made {others} of them; its numbers stay beside the new ones. "
@@ -174,8 +167,9 @@ def _refuse_mixtures(spec: "TableSpec", seeds: int) -> None:
     later = range(seeds, last + 1)
     left = [run for run in spec.runs(later) if run.run_id in stems] if later else []
     if left:
+        highest = max(run.seed for run in left)
         raise UsageError(
-            f"{left[0].cell} on {spec.data} has references of seeds up to {max(run.seed for run in left)}; those from "
-            f"{seeds} on would stay, of whatever code they are, beside the ones that are made anew. Give --seeds "
-            f"{max(run.seed for run in left) + 1}, or --missing to keep what is stored, or delete the later ones first."
+            f"{left[0].cell} on {spec.data} has references of seeds up to {highest}; those from {seeds} on would stay, "
+            f"of whatever code they are, beside the ones that are made anew. Give --seeds {highest + 1}, or --missing "
+            "to keep what is stored, or delete the later ones first."
         )

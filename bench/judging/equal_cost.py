@@ -56,7 +56,7 @@ def evidence_at_equal_cost(
                 continue  # what a row costs is not known yet: the table, which is told by the claim's command, says so
             evidence = gathered(moved, references, fresh)
             off = dict(_off_cost(moved, evidence, known))
-            left_out += [*evidence.left_out, *off.values()]
+            left_out += off.values()  # rows with references, which stay, are named with the claims of the works
             found = {cell: of_cell for cell, of_cell in evidence.records.items() if cell not in off}
             # No other rows: those of another claim stay here at equal density.
             kept = {*moving, *(run.cell for run in spec.cells if run.sparsity.method == UNTRAINED)}

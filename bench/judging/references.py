@@ -80,7 +80,7 @@ def load_references(table: str, profile: str, data: str, root: Path = REFERENCES
     return tuple(map(load_reference, sorted((root / table / profile / data).glob("*.json"))))
 
 
-def take_over(root: Path, table: str, profile: str, data: str, wanted: Collection[str]) -> set[str]:
+def take_over(root: Path, table: str, profile: str, data: str, wanted: Collection[str]) -> dict[str, Record]:
     """Store in a table what other tables of its size and data set have stored of the runs that it wants.
 
     The same run may stand in several tables. Files are copied as they are: written anew, one of before a setting was
@@ -94,7 +94,7 @@ def take_over(root: Path, table: str, profile: str, data: str, wanted: Collectio
         wanted: names of runs.
 
     Returns:
-        the names of those that are stored there now.
+        by name, those that are stored there now.
 
     Raises:
         RecordError: a reference that is wanted cannot be trusted, or has other numbers in another table.
@@ -113,4 +113,4 @@ def take_over(root: Path, table: str, profile: str, data: str, wanted: Collectio
         here = reference_path(root, table, profile, run_id, data)
         if not here.exists():
             write_atomically(here, path.read_bytes())
-    return set(stored)
+    return {run_id: record for run_id, (_, record) in stored.items()}

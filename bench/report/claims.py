@@ -48,8 +48,8 @@ class ModelledClaim:
 def lead(entries: Sequence[Entry]) -> str:
     """Say at which sizes how many claims were judged, with what outcome."""
     names = {(entry.table, entry.judged.claim.name) for entry in entries}
-    count = len({entry.judged.claim.work for entry in entries})
-    works = "one work" if count == 1 else f"{count} works"
+    authors = {entry.judged.claim.work for entry in entries}
+    works = "one work" if len(authors) == 1 else f"{len(authors)} works"
     said = []
     for size in dict.fromkeys(f"{entry.profile} on {entry.data}" for entry in entries):
         inside = [entry for entry in entries if f"{entry.profile} on {entry.data}" == size]

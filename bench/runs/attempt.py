@@ -20,7 +20,7 @@ from bench.ticks import Tick
 ContextT = TypeVar("ContextT")
 Job = Callable[[Run, ContextT, Tick], Record]
 
-OF_RUN = "data_fingerprint"  # the fact that says which images a run was made on
+TRAINED_ON = "data_fingerprint"  # the fact that names the images
 CONTINUE = "run the same command again to continue it from its checkpoint"
 
 
@@ -56,7 +56,7 @@ class Task(Generic[ContextT]):
 
     def is_of_these_images(self, record: Record) -> bool:
         """Return whether a record was made, and its encoder probed, on the images that are asked for."""
-        compared = {OF_RUN, *(self.fingerprints.keys() & record.facts.keys())}  # a run may be probed on none
+        compared = {TRAINED_ON, *(self.fingerprints.keys() & record.facts.keys())}  # a run may be probed on none
         return all(record.facts.get(name) == self.fingerprints[name] for name in compared)
 
 

@@ -13,7 +13,7 @@ from bench.errors import UsageError
 from bench.evaluation.transfer import data_of
 from bench.lanes.choice import Hire
 from bench.runs import estimate, job, lease
-from bench.runs.attempt import OF_RUN, Task
+from bench.runs.attempt import TRAINED_ON, Task
 from bench.runs.context import Context
 from bench.runs.display import shown
 from bench.runs.folder import NO_LOCKS, RunFolder
@@ -100,7 +100,7 @@ def task_of(runs: Sequence[Run], context: Context, dataset: Dataset) -> Task[Con
         job=job.perform,
         context=context,
         runs_dir=context.runs_dir,
-        fingerprints={OF_RUN: dataset.fingerprint}
+        fingerprints={TRAINED_ON: dataset.fingerprint}
         | {f"transfer_{name}_fingerprint": images for name, images in probed.items()},
         source_digest=provenance.source_digest(),
     )
@@ -143,7 +143,7 @@ def _found(runs: Sequence[Run], task: Task[Context]) -> tuple[dict[str, Record],
                 outdated.changed |= {*code_of(run).changes(old.provenance.get("sources"))}
             else:
                 other_images += 1
-        begun.append(checkpoint.why_dropped(folder.checkpoint, run, task.fingerprints[OF_RUN]))
+        begun.append(checkpoint.why_dropped(folder.checkpoint, run, task.fingerprints[TRAINED_ON]))
     notes, outdated.begun = [], begun.count("code")
     if outdated.records:
         notes.append(
