@@ -64,10 +64,10 @@ class Branches:
         Raises:
             ValueError: as ``masking.write``.
         """
-        before = self._acting()
+        before = None if optimizer is None else self._acting()
         masking.write(self.online, masks)
         masking.write(self.target, masks if target is None else target)
-        if optimizer is not None:
+        if optimizer is not None and before is not None:
             masking.settle(self.online, before, self._acting(), optimizer)
         if candidates == "active":
             masking.forget(self.online, self._acting())

@@ -131,10 +131,12 @@ def write(encoder: nn.Module, masks: Masks, optimizer: Optimizer | None = None) 
         )
     for path, mask in masks.items():
         _check(path, mask, modules[path].mask.shape)
-    before = read(encoder)
-    for path, module in modules.items():
-        module.mask.copy_(masks[path])
-    if optimizer is not None:
+    if not _is_binary(torch.cat([mask.reshape(-1) for mask in masks.values()])):  # of all at once: a wait, not one each
+        path = next(path for path, mask in masks.items() if not _is_binary(mask))
+        raise ValueError(f"{path}: a mask's entries are 0 or 1; NaN is neither.")
+    before = None if optimizer is None else read(encoder)
+    torch._foreach_copy_([module.mask for module in modules.values()], [masks[path] for path in modules])
+    if optimizer is not None and before is not None:
         settle(encoder, before, masks, optimizer)
 
 
@@ -256,9 +258,18 @@ def weights_digest(module: nn.Module) -> str:
 
 
 def _masked(encoder: nn.Module) -> dict[str, _Multiply]:
-    return {
-        name.removesuffix(_SUFFIX): module for name, module in encoder.named_modules() if isinstance(module, _Multiply)
-    }
+    found: dict[str, _Multiply] = {}
+
+    # Twice as fast as `named_modules`, whose generators cost a microsecond a module; methods ask in every step.
+    def visit(parent: nn.Module, path: str) -> None:
+        for name, module in parent._modules.items():  # noqa: SLF001 (public in all but name)
+            if isinstance(module, _Multiply):
+                found[f"{path}{name}".removesuffix(_SUFFIX)] = module
+            elif module is not None:
+                visit(module, f"{path}{name}.")
+
+    visit(encoder, "")
+    return found
 
 
 def _check(path: str, mask: Tensor, shape: torch.Size) -> None:
@@ -266,8 +277,10 @@ def _check(path: str, mask: Tensor, shape: torch.Size) -> None:
         raise ValueError(f"{path}: a mask of shape {tuple(mask.shape)} does not fit a weight of {tuple(shape)}.")
     if mask.dtype != torch.float32:
         raise ValueError(f"{path}: a mask is float32, not {mask.dtype}; convert it with `.float()`.")
-    if not bool(((mask == 0) | (mask == 1)).all()):
-        raise ValueError(f"{path}: a mask's entries are 0 or 1; NaN is neither.")
+
+
+def _is_binary(mask: Tensor) -> bool:
+    return bool(mask.count_nonzero() == (mask == 1).count_nonzero())  # NaN is not 0
 
 
 def _sha256(tensors: dict[str, Tensor]) -> str:

@@ -23,11 +23,12 @@ def lamp(strength: Tensor) -> Tensor:
     Args:
         strength: magnitudes, any shape; negative where a weight does not compete, which stays below all scores.
     """
-    flat = strength.detach().reshape(-1).double()
-    squares, order = flat.clamp_min(0.0).square().sort(descending=True, stable=True)
+    flat = strength.detach().reshape(-1)
+    ranked, order = flat.clamp_min(0.0).sort(descending=True, stable=True)
+    squares = ranked.double().square()
     above = squares.cumsum(0)
     ratios = torch.where(above > 0.0, squares / above.clamp_min(torch.finfo(above.dtype).tiny), 0.0)
-    scores = torch.empty_like(flat).scatter_(0, order, ratios)
+    scores = torch.empty_like(squares).scatter_(0, order, ratios)
     return torch.where(flat < 0.0, -1.0, scores).reshape(strength.shape)
 
 

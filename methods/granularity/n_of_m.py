@@ -1,6 +1,7 @@
 """N of every M consecutive input channels."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -84,10 +85,37 @@ class NofM(Granularity):
                 "Ask `attainable` for a reachable count."
             )
         check_finite(score)
-        grouped = self._grouped(score)
-        chosen = grouped.argsort(dim=1, descending=True, stable=True)[:, : self.n]
-        kept = self._ungrouped(torch.zeros_like(grouped, dtype=torch.bool).scatter_(1, chosen, value=True), score.shape)
+        kept = self._ungrouped(self._strongest(self._grouped(score)), score.shape)
         return kept | self.spread(highest(self.pooled(score), dense_groups), score.shape)
+
+    def strict(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return bool masks of several layers, without dense groups: what ``keep`` gives for the lowest count.
+
+        All layers are ranked together: methods whose masks follow the weights ask in every step, and small layers cost
+        by the call.
+
+        Raises:
+            ValueError: a shape does not fit, or a score is not finite.
+        """
+        if not scores:
+            return {}
+        parts = [self._grouped(score) for score in scores.values()]
+        together = torch.cat(parts)
+        check_finite(together)
+        kept = self._strongest(together).split([len(part) for part in parts])
+        return {
+            name: self._ungrouped(part, score.shape) for (name, score), part in zip(scores.items(), kept, strict=True)
+        }
+
+    def _strongest(self, grouped: Tensor) -> Tensor:
+        """Return where the ``n`` highest of each row are, (groups, m); ties to the first. Sorting takes longer."""
+        columns = grouped.T.contiguous()
+        ahead = torch.zeros(columns.shape, dtype=torch.int16, device=columns.device)  # how many others come before
+        for place in range(self.m - 1):
+            wins = columns[place] >= columns[place + 1 :]
+            ahead[place + 1 :] += wins
+            ahead[place] += wins.logical_not_().sum(0, dtype=torch.int16)
+        return (ahead < self.n).T
 
     def pooled(self, score: Tensor) -> Tensor:
         """Return the sum of each group, of shape (groups,), in float64."""

@@ -11,10 +11,14 @@ from methods.granularity.n_of_m import NofM
 
 def patterned(strength: Mapping[str, Tensor], pattern: NofM, *, transposable: bool) -> dict[str, Tensor]:
     """Return N:M masks of the highest scores; all ones where the pattern does not fit."""
-    masks = {name: torch.ones_like(score, memory_format=torch.contiguous_format) for name, score in strength.items()}
-    for name, score in strength.items():
-        if pattern.fits(score.shape):
-            count = pattern.attainable(score.shape, pattern.density(0.0))
-            kept = both_ways.keep(score, pattern.n, pattern.m) if transposable else pattern.keep(score, count)
-            masks[name] = kept.float()
-    return masks
+    fitting = {name: score for name, score in strength.items() if pattern.fits(score.shape)}
+    if transposable:
+        kept = {name: both_ways.keep(score, pattern.n, pattern.m) for name, score in fitting.items()}
+    else:
+        kept = pattern.strict(fitting)
+    return {
+        name: kept[name].float()
+        if name in kept
+        else torch.ones_like(score, dtype=torch.float32, memory_format=torch.contiguous_format)
+        for name, score in strength.items()
+    }

@@ -66,7 +66,8 @@ class SrSte(SparseMethod):
     def before_forward(self, step: int) -> None:
         """Take the masks from the weights, and watch the dense gradient."""
         before, masks = masking.read(self._branches.online), self._masks()
-        self._flips += sum(int((mask != before[name]).count_nonzero()) for name, mask in masks.items())
+        self._present = masks
+        self._flips += int(sum((mask != before[name]).count_nonzero() for name, mask in masks.items()))
         self._branches.write(masks)
         if step % self._every == 0:
             self.history.add(step, flipped=self._flips / (self._weights * (self._every if step else 1)))
@@ -76,11 +77,10 @@ class SrSte(SparseMethod):
     @torch.no_grad()
     def on_gradient(self, step: int, optimizer: Optimizer) -> bool:  # noqa: ARG002
         """Let the dense gradient through, and shrink what is pruned."""
-        masks = masking.read(self._branches.online)
         for name, gradient in self._branches.dense_gradient().items():
             latent = self._latents[name]
             assert latent.grad is not None  # a dense gradient has reached it
-            latent.grad.copy_(gradient).addcmul_(1.0 - masks[name], latent, value=self._decay)
+            latent.grad.copy_(gradient).addcmul_(1.0 - self._present[name], latent, value=self._decay)
         return True
 
     def state(self) -> dict[str, object]:

@@ -223,6 +223,17 @@ def test_strict_n_of_m_leaves_n_in_every_group(case: tuple[Tensor, NofM]) -> Non
     assert bool((groups.sum(dim=1) == granularity.n).all())
 
 
+@given(st.lists(grouped_scores(), min_size=1, max_size=3))
+def test_layers_ranked_together_get_the_masks_of_layers_ranked_alone(cases: list[tuple[Tensor, NofM]]) -> None:
+    granularity = cases[0][1]
+    scores = {str(i): score for i, (score, other) in enumerate(cases) if other == granularity}
+    for name, kept in granularity.strict(scores).items():
+        lowest = granularity.attainable(scores[name].shape, granularity.n / granularity.m)
+        assert torch.equal(kept, granularity.keep(scores[name], lowest))
+        assert kept.is_contiguous()
+    assert granularity.strict({}) == {}
+
+
 def test_n_of_m_groups_input_channels_of_linear_weights_too() -> None:
     score = torch.tensor([[1.0, 4.0, 3.0, 2.0], [5.0, 5.0, 5.0, 5.0]])
     assert NofM(2, 4).keep(score, 4).tolist() == [[False, True, True, False], [True, True, False, False]]
