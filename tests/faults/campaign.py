@@ -21,15 +21,18 @@ class Tally:
 
     Attributes:
         counts: (what was done, what came of it) -> how often.
+        kinds: of damage, or whom which signal struck -> how often.
         failures: of each a line: the round, what was done, and what was wrong.
     """
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """Return the summary, a line for each kind."""
-        return [f"{count:6,}  {done}: {came}" for (done, came), count in sorted(self.counts.items())]
+        """Return the summary: what came of what, and how often each kind was tried."""
+        came_of = [f"{count:6,}  {done}: {came}" for (done, came), count in sorted(self.counts.items())]
+        return [*came_of, "of these:", *(f"{count:6,}  {kind}" for kind, count in sorted(self.kinds.items()))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,8 @@ class Campaign:
 
     def _try(self, done: str, act: Callable[[], tuple[str, str]], number: int, tally: Tally) -> None:
         try:
-            came, _ = act()
+            came, kinds = act()
+            tally.kinds.update(kinds.split("; "))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what is looked for
             came = "FAILED"
             *_, last = traceback.extract_tb(error.__traceback__)

@@ -62,7 +62,7 @@ class Subject:
         return cls(folder, _essence(folder / "whole"), time.monotonic() - began)
 
     def killed(self, random: Random, name: str) -> str:
-        """Disturb the command once to three times, and then let it end."""
+        """Disturb the command once to three times, and then let it end; return whom which signal struck, by ``; ``."""
         out, told = self.folder / name, list[str]()
         for attempt in range(random.randint(1, 3)):
             target, number = random.choice(TARGETS), random.choice(SIGNALS)
@@ -83,7 +83,7 @@ class Subject:
             _, errors = command.communicate()
         _require(command.returncode, errors, {0, 1, 2})
         self._ends_as_ever(out)
-        return f"no file above {largest} bytes"
+        return "no room for large files"
 
     def beside_another(self, random: Random, name: str) -> str:
         """Start the command twice at once; one of them may be killed."""
