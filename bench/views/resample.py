@@ -13,6 +13,8 @@ import math
 import torch
 from torch import Tensor
 
+from bench.views import pillow
+
 PRECISION_BITS = 22
 MOST_EXACT_SIDE = 512  # of a power of two, in float32 and TF32
 
@@ -73,7 +75,7 @@ def taps(length: Tensor, mirrored: Tensor, side: int, out_side: int) -> tuple[Te
     lengths, flips = length.double()[:, None], mirrored.double()[:, None]
     position = torch.arange(out_side, device=length.device, dtype=torch.float64)
     forward = (1 - 2 * flips) * position + (out_side - 1) * flips
-    scale = lengths / out_side
+    scale = pillow.divided(lengths.clone(), out_side)
     support = scale.clamp(min=1)
     centre = (forward + 0.5) * scale
     first = (centre - support + 0.5).trunc_().clamp_(min=0)
