@@ -172,6 +172,12 @@ def bench_step(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="none", requires=["environment"])
+def gpu_check(session: nox.Session) -> None:
+    """Check what a GPU computes here and measure how fast: views, steps, short runs of all. Under ten minutes."""
+    python(session, "-m", "bench", "gpu-check", *session.posargs)
+
+
+@nox.session(venv_backend="none", requires=["environment"])
 def real_speed_table(session: nox.Session) -> None:
     """Measure what every kind of zeros buys here, in inference and in a training step, beside modelled. Minutes."""
     python(session, "-m", "bench", "real-speed", *session.posargs)

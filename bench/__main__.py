@@ -15,6 +15,7 @@ from bench.commands.data import Data
 from bench.commands.diff import Diff
 from bench.commands.export import Export
 from bench.commands.gate_speed import GateSpeed
+from bench.commands.gpu_check import GpuCheck
 from bench.commands.merge import Merge
 from bench.commands.methods import Methods
 from bench.commands.real_speed import RealSpeed
@@ -45,6 +46,7 @@ Command = (
     | Annotated[Methods, subcommand("methods")]
     | Annotated[GateSpeed, subcommand("gate-speed")]
     | Annotated[BenchStep, subcommand("bench-step")]
+    | Annotated[GpuCheck, subcommand("gpu-check")]
     | Annotated[RealSpeed, subcommand("real-speed")]
     | Annotated[Record, subcommand("record")]
     | Annotated[Regression, subcommand("regression")]

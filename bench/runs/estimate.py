@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from lightning_fabric import Fabric
 
 from bench.config.run import Run
 from bench.data import dataset
@@ -124,6 +125,20 @@ def announced(runs: Sequence[Run], train_images: int, context: Context, *, jobs:
 
 def step_seconds(run: Run, context: Context) -> float:
     """Return the median wall time of an optimizer step of a run on the context's device, views included."""
+    be_deterministic()
+    torch.set_num_threads(1)  # as a worker has
+    images = dataset.load(run.data, context.data_dir, context.cache_dir)
+    return median_step_seconds(run, images, parts.fabric_for(run, device=context.device))
+
+
+def median_step_seconds(run: Run, images: dataset.Dataset, fabric: Fabric) -> float:
+    """Return the median wall time of an optimizer step of a run: of so many, behind some that are not timed.
+
+    Args:
+        run: the run; if it is shorter, all its steps count.
+        images: that it is trained on.
+        fabric: the device.
+    """
     ended = list[float]()
 
     def tick(done: int, _total: int, _phase: str = "training", /) -> None:
@@ -131,10 +146,6 @@ def step_seconds(run: Run, context: Context) -> float:
         if done == WARM_UP_STEPS + TIMED_STEPS:
             raise _Enough
 
-    be_deterministic()
-    torch.set_num_threads(1)  # as a worker has
-    images = dataset.load(run.data, context.data_dir, context.cache_dir)
-    fabric = parts.fabric_for(run, device=context.device)
     with tempfile.TemporaryDirectory(prefix="sparse-ssl-timing-") as folder:
         path = Path(folder) / "checkpoint.pt"
         with contextlib.suppress(_Enough):

@@ -174,6 +174,11 @@ def _plain(run: Run) -> Framework:
     """Return a run's framework on an encoder that never had masks; with LARS, which asks for them, on one that has."""
     if run.optimizer.name == "lars":
         return parts.framework_for(run).to(memory_format=torch.channels_last)
+    return unmasked(run)
+
+
+def unmasked(run: Run) -> Framework:
+    """Return a run's framework on an encoder that never had masks."""
     torch.manual_seed(run.seed)
     encoder, features = encoders.build(run.encoder)
     framework = FRAMEWORKS[run.framework.name](encoder, features, run.framework, Wiring())

@@ -160,12 +160,12 @@ def _missed(value: float, *, most: float | None = None, least: float | None = No
 def _contestants(base: Run, names: Sequence[str], folder: Path, *, compiles: bool) -> Iterator[tuple[str, Contestant]]:
     runs = {name: _variant(base, name) for name in names if name != DENSE}
     for name, run in {DENSE: base, AGAIN: base, **runs}.items():
-        yield name, Loop(run, _noise(run), folder)
+        yield name, Loop(run, noise(run), folder)
     for name, run in {DENSE: base, **runs}.items() if compiles else ():
-        yield f"{name}{COMPILED}", Loop(run, _noise(run), folder, compiles=True)
-    yield VIEWS, ViewsAlone(base, _noise(base))
-    yield PASSES, Bare(base, _noise(base), has_optimizer=False)
-    yield BARE, Bare(base, _noise(base), has_optimizer=True)
+        yield f"{name}{COMPILED}", Loop(run, noise(run), folder, compiles=True)
+    yield VIEWS, ViewsAlone(base, noise(base))
+    yield PASSES, Bare(base, noise(base), has_optimizer=False)
+    yield BARE, Bare(base, noise(base), has_optimizer=True)
 
 
 def suited(base: Run, tell: Callable[[str], None]) -> list[str]:
@@ -220,10 +220,10 @@ def _with_steps(run: Run, steps: int) -> Run:
     return dataclasses.replace(run, optimizer=dataclasses.replace(run.optimizer, steps=steps))
 
 
-def _noise(run: Run) -> Dataset:
+def noise(run: Run) -> Dataset:
     """Return images of noise in the size of the run's."""
     held_out, batch = run.data.held_out_images, run.optimizer.batch_images * run.optimizer.accumulate_batches
-    splits = [_split(images) for images in (max(_IMAGES, batch), _SCORED, held_out)]
+    splits = [_split(images, run) for images in (max(_IMAGES, batch), _SCORED, held_out)]
     return Dataset(
         name=_DATA,
         classes=tuple("0123456789"),
@@ -236,11 +236,12 @@ def _noise(run: Run) -> Dataset:
     )
 
 
-def _split(images: int) -> Split:
-    generator = torch.Generator().manual_seed(images)
+def _split(images: int, run: Run) -> Split:
+    generator, side = torch.Generator().manual_seed(images), run.data.image_size or 32
     return Split(
-        images=torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8, generator=generator),
+        images=torch.randint(0, 256, (images, 3, side, side), dtype=torch.uint8, generator=generator),
         labels=torch.randint(0, 10, (images,), generator=generator),
+        crop_size=run.data.crop_size,
     )
 
 
