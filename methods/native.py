@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 COMPILERS = ("c++", "g++", "clang++")  # unless the environment names one: CXX
@@ -18,23 +18,34 @@ class NoKernelError(Exception):
     """There is no compiled kernel here; the message says why."""
 
 
-def loaded(*sources: Path) -> ctypes.CDLL:
+def loaded(*sources: Path, flags: Sequence[str] = ()) -> ctypes.CDLL:
     """Return the library of some sources, built if it was not yet.
 
     Args:
         sources: ``.cpp`` files, and the headers that they include; the library is named after the first.
+        flags: that the compiler is given beside ``FLAGS``.
 
     Raises:
         NoKernelError: there is no compiler, or it cannot build the kernel.
     """
-    named = os.environ.get("CXX")
-    compiler = next((found for name in ([named] if named else COMPILERS) if (found := shutil.which(name))), None)
-    if compiler is None:
-        raise NoKernelError(f"no C++ compiler: {named or ', '.join(COMPILERS)} not found (CXX may name one)")
+    found = compiler()
     try:
-        return ctypes.CDLL(str(_built(compiler, sources)))
+        return ctypes.CDLL(str(_built(found, sources, (*FLAGS, *flags))))
     except (OSError, subprocess.SubprocessError) as error:
-        raise NoKernelError(f"{compiler} gave no kernel that runs: {_reason(error)}") from error
+        raise NoKernelError(f"{found} gave no kernel that runs: {_reason(error)}") from error
+
+
+def compiler() -> str:
+    """Return the path of the C++ compiler.
+
+    Raises:
+        NoKernelError: there is none.
+    """
+    named = os.environ.get("CXX")
+    path = next((found for name in ([named] if named else COMPILERS) if (found := shutil.which(name))), None)
+    if path is None:
+        raise NoKernelError(f"no C++ compiler: {named or ', '.join(COMPILERS)} not found (CXX may name one)")
+    return path
 
 
 def missing(library: Callable[[], object]) -> str:
@@ -50,19 +61,19 @@ def missing(library: Callable[[], object]) -> str:
     return ""
 
 
-def _built(compiler: str, sources: tuple[Path, ...]) -> Path:
-    """Return the library of these sources, compiler and processor; it appears under its name when it is whole."""
+def _built(compiler: str, sources: tuple[Path, ...], flags: tuple[str, ...]) -> Path:
+    """Return the library that these, and the processor, give; it appears under its name when it is whole."""
     # All that the compiler predefines names its version and the instructions of the processor that it builds for.
-    known = _run(compiler, *FLAGS, "-E", "-dM", "-x", "c++", os.devnull)
+    known = _run(compiler, *flags, "-E", "-dM", "-x", "c++", os.devnull)
     texts = [path.read_bytes() for path in sources]
-    digest = hashlib.sha256(b"\0".join([*texts, " ".join(FLAGS).encode(), known])).hexdigest()
+    digest = hashlib.sha256(b"\0".join([*texts, " ".join(flags).encode(), known])).hexdigest()
     name = sources[0].stem
     path = _folder() / f"{name}-{digest[:20]}.so"
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             made = Path(folder, f"{name}.so")
-            _run(compiler, *FLAGS, *(str(each) for each in sources if each.suffix == ".cpp"), "-o", str(made))
+            _run(compiler, *flags, *(str(each) for each in sources if each.suffix == ".cpp"), "-o", str(made))
             made.replace(path)
     return path
 
@@ -85,4 +96,4 @@ def _reason(error: Exception) -> str:
     return next((line for line in lines if "error" in line), lines[0])
 
 
-__all__ = ["NoKernelError", "loaded", "missing"]
+__all__ = ["NoKernelError", "compiler", "loaded", "missing"]
