@@ -23,6 +23,7 @@ from bench.errors import RunError, UsageError, unknown
 from bench.speedup.contestants import Bare, Contestant, Loop, ViewsAlone
 from bench.speedup.turns import Ratio, one_thread
 from bench.training import parts
+from bench.views import recipes
 from methods import GATES, METHODS
 from methods.works import WORKS
 
@@ -46,11 +47,13 @@ class StepCosts:
         run: the dense run that all others are variants of.
         steps: optimizer steps of a round.
         seconds: contestant -> CPU seconds of a step, one entry a round.
+        views_by: what made the views, and why not the compiled kernel where it did not.
     """
 
     run: Run
     steps: int
     seconds: Mapping[str, Sequence[float]]
+    views_by: str
 
     @property
     def rounds(self) -> int:
@@ -110,7 +113,7 @@ def measured(
             for name in order:
                 seconds[name].append(contestants[name].take(turn))
             order = [*order[1:], order[0]]
-    return StepCosts(run=base, steps=turn, seconds=seconds)
+    return StepCosts(run=base, steps=turn, seconds=seconds, views_by=_views_by(base))
 
 
 def lines(costs: StepCosts) -> list[str]:
@@ -143,6 +146,7 @@ def lines(costs: StepCosts) -> list[str]:
         ]
     )
     found.append(f"With its views, {both.median:.3f} ({both.low:.3f} to {both.high:.3f}) of the loop is bare work.")
+    found.append(f"Views are made by {costs.views_by}.")
     found.append(f"At least {LEAST_OF_BARE:g} is wanted of '{BARE}': the loop then costs little beside it.")
     return found
 
@@ -218,6 +222,12 @@ def _points(name: str, dense: SparsitySpec) -> Iterator[SparsitySpec]:
 
 def _with_steps(run: Run, steps: int) -> Run:
     return dataclasses.replace(run, optimizer=dataclasses.replace(run.optimizer, steps=steps))
+
+
+def _views_by(run: Run) -> str:
+    images = noise(run).train.images
+    views = recipes.build(run.views, seed=run.seed, images=len(images), side=images.shape[-1])
+    return views.maker(images.device)
 
 
 def noise(run: Run) -> Dataset:

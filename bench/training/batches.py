@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn import functional
 
 from bench.config.run import Run
 from bench.data.dataset import Dataset
-from bench.views import recipes
+from bench.views import kernel, pixels, recipes
 from bench.views.base import HostViews
 
 RESIDENT_SHARE = 0.25  # of an accelerator's free memory: larger train splits stay on the host
@@ -68,7 +67,8 @@ class Batches:
         device = self._fabric.device
         if not isinstance(self._views, HostViews):
             samples, is_here = self._order[mine], self._images.device == device
-            images = self._images[there] if is_here else _sent(self._images[samples], device)
+            chosen = self._images.index_select(0, there if is_here else samples)
+            images = chosen if is_here else _sent(chosen, device)
             return self._views.views(images, samples, epoch)
         if place != self._next:
             workers = 0 if device.type == "cpu" else _workers(self._fabric.world_size)
@@ -103,10 +103,9 @@ class Batches:
         return torch.randperm(len(self._images), generator=generator)
 
 
-def reduced(views: Tensor, pixels: int) -> Tensor:
-    """Return views ``[B, 3, H, W]`` as ``[B, 3, pixels, pixels]``, each pixel the mean of the area it covers."""
-    small = functional.interpolate(views, size=(pixels, pixels), mode="area")
-    return small.contiguous(memory_format=torch.channels_last)
+def reduced(views: Tensor, side: int) -> Tensor:
+    """Return views ``[B, 3, H, W]`` as ``[B, 3, side, side]``, each pixel the mean of the area it covers."""
+    return kernel.reduced(views, side) if kernel.reduces(views, side) else pixels.reduced(views, side)
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:

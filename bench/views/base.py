@@ -4,6 +4,7 @@ import abc
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -52,6 +53,10 @@ class Views(abc.ABC):
             samples: ``[B]`` the images' places in the train split, on the CPU.
             epoch: from 0.
         """
+
+    @abc.abstractmethod
+    def maker(self, device: torch.device) -> str:
+        """Return in words what makes the views of images on a device; which of several does changes no bit."""
 
 
 class HostViews(Views):

@@ -29,6 +29,10 @@ class LightlyViews(HostViews):
         first, second = _stacked(pairs)
         return first.to(images.device), second.to(images.device)
 
+    def maker(self, device: torch.device) -> str:  # noqa: ARG002  # wherever they go to
+        """Return what makes the views."""
+        return "Lightly and Pillow, on the CPU"
+
     def ahead(
         self, images: Tensor, batches: Iterable[tuple[int, Tensor]], workers: int
     ) -> Iterator[tuple[Tensor, Tensor]]:

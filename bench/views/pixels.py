@@ -5,6 +5,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet: Lightly's default, on CIFAR too
 
@@ -21,6 +22,12 @@ def normalised(planes: Tensor) -> Tensor:
     planes.mul_(1 / 255).sub_(mean).div_(std)
     side = math.isqrt(planes.shape[2])
     return planes.permute(1, 2, 0).contiguous().view(planes.shape[1], side, side, 3).permute(0, 3, 1, 2)
+
+
+def reduced(views: Tensor, side: int) -> Tensor:
+    """Return views ``[B, 3, H, W]`` as ``[B, 3, side, side]`` channels-last, each pixel the mean of what it covers."""
+    small = functional.interpolate(views, size=(side, side), mode="area")
+    return small.contiguous(memory_format=torch.channels_last)
 
 
 @functools.cache

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from bench.__main__ import main
 from bench.config import profiles
@@ -13,6 +14,8 @@ from bench.speedup import step_cost
 from bench.speedup.contestants import Bare, Contestant, Loop, ViewsAlone
 from bench.speedup.step_cost import AGAIN, BARE, DENSE, MEASURED, PASSES, VIEWS, suited
 from bench.speedup.turns import Ratio
+from bench.views.batched import BatchedViews
+from bench.views.recipes import RECIPES
 from methods import METHODS
 from tests.tiny import FRAMEWORKS, tiny_run
 
@@ -47,6 +50,8 @@ def test_every_contestant_has_a_row_and_takes_its_turns(
     methods = ("rigl", "asp", "group_lasso", "dual_gate")  # single weights, a pattern, shapes, gates
     said = call(capsys, monkeypatch, "--methods", *methods, "--rounds", "2", "--steps", "3")
     assert "2 rounds of 3 steps" in said
+    maker = BatchedViews(RECIPES["simclr"], seed=0, images=1, side=32).maker(torch.device("cpu"))
+    assert f"\nViews are made by {maker}.\n" in said
     for name in (DENSE, AGAIN, *methods, VIEWS, PASSES, BARE):
         assert sum(line.startswith(f"{name}  ") for line in said.splitlines()) == 1, name
     contestants = len(methods) + 5

@@ -22,12 +22,15 @@ from bench.views.pixels import MEAN, STD
 
 IMAGES = 40
 PICTURES = torch.randint(0, 256, (IMAGES, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-PIPELINES = ("batched-v1", "lightly")
+BATCHED = ("batched-v1", "in PyTorch")  # by the kernel, where there is a compiler; and without it
+PIPELINES = (*BATCHED, "lightly")
 SMALL = sorted(name for name in recipes.RECIPES if not name.endswith("-imagenet"))
 LARGE = sorted(set(recipes.RECIPES) - set(SMALL))
 
 
 def built(pipeline: str, recipe: str = "byol", seed: int = 0) -> recipes.Views:
+    if pipeline == "in PyTorch":
+        return BatchedViews(recipes.RECIPES[recipe], seed=seed, images=IMAGES, side=32, compiled=False)
     known = {name: ViewSpec(pipeline=name, recipe=recipe) for name in ("batched-v1", "lightly")}
     return recipes.build(known[pipeline], seed=seed, images=IMAGES, side=32)
 
@@ -46,31 +49,34 @@ def test_no_batch_changes_a_view(pipeline: str, samples: list[int], epoch: int) 
         assert torch.equal(view, reference[chosen])
 
 
+@pytest.mark.parametrize("pipeline", BATCHED)
 @given(size=st.sampled_from([1, 2, 7, 63, 64, 65, 128, 200]))
 @settings(max_examples=8)
-def test_no_size_of_batch_changes_a_view(size: int) -> None:
+def test_no_size_of_batch_changes_a_view(pipeline: str, size: int) -> None:
     samples = torch.arange(200) % IMAGES
-    views = built("batched-v1")
+    views = built(pipeline)
     reference = views.views(PICTURES[samples], samples, 3)
     batches = [views.views(PICTURES[part], part, 3) for part in samples.split(size)]
     for place in range(2):
         assert torch.equal(torch.cat([batch[place] for batch in batches]), reference[place])
 
 
-def test_no_number_of_threads_changes_a_view() -> None:
-    alone = whole("batched-v1", "simclr")
+@pytest.mark.parametrize("pipeline", BATCHED)
+def test_no_number_of_threads_changes_a_view(pipeline: str) -> None:
+    alone = whole(pipeline, "simclr")
     torch.set_num_threads(2)
     try:
-        shared = whole("batched-v1", "simclr")
+        shared = whole(pipeline, "simclr")
     finally:
         torch.set_num_threads(1)
     assert all(torch.equal(one, two) for one, two in zip(alone, shared, strict=True))
 
 
-def test_no_memory_format_changes_a_view() -> None:
+@pytest.mark.parametrize("pipeline", BATCHED)
+def test_no_memory_format_changes_a_view(pipeline: str) -> None:
     shuffled = PICTURES.contiguous(memory_format=torch.channels_last)
-    views = built("batched-v1").views(shuffled, torch.arange(IMAGES), 0)
-    assert all(torch.equal(one, two) for one, two in zip(views, whole("batched-v1"), strict=True))
+    views = built(pipeline).views(shuffled, torch.arange(IMAGES), 0)
+    assert all(torch.equal(one, two) for one, two in zip(views, whole(pipeline), strict=True))
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
