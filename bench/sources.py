@@ -1,5 +1,6 @@
 """Which code can change a run's numbers: the modules that training and evaluation import, without their prose.
 
+The C++ sources that one of these has compiled come with it.
 A run has one framework, one method, one optimizer and one probe. What registers them names all, so the registries are
 followed to the run's own entries alone: a new method in a file of its own leaves the runs of others as they are.
 What probes other images is code of the runs that do so. ``bench.runs.job`` is none: it calls what is, in a fixed order,
@@ -10,6 +11,7 @@ import ast
 import functools
 import hashlib
 import importlib.metadata
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +122,7 @@ def _sources(keys: tuple[str | None, ...], roots: tuple[str, ...], root: Path) -
         elif module in modules and module not in seen and not _is_inert(module):
             seen.add(module)
             files[_relative(modules[module], root)] = _digest_of(modules[module])
+            files |= {_relative(path, root): _digest_of_compiled(path) for path in _compiled(modules[module])}
             todo += _imports(module, root)
     return Sources(files)
 
@@ -227,6 +230,19 @@ def _digest_of(path: Path) -> str:
 
 def _digest(tree: ast.AST) -> str:
     return hashlib.sha256(ast.dump(tree, annotate_fields=False).encode()).hexdigest()[:12]
+
+
+def _compiled(path: Path) -> Iterator[Path]:
+    """Yield the C++ sources that a module's constants name; they lie beside it."""
+    for statement in _tree(path).body:
+        for node in ast.walk(statement) if isinstance(statement, ast.Assign) else ():
+            if isinstance(node, ast.Constant) and str(node.value).endswith((".cpp", ".h")):
+                yield path.with_name(str(node.value))
+
+
+def _digest_of_compiled(path: Path) -> str:
+    text = re.sub(r"//.*", "", path.read_text(encoding="utf-8"))
+    return hashlib.sha256(" ".join(text.split()).encode()).hexdigest()[:12]
 
 
 def _relative(path: Path, root: Path) -> str:

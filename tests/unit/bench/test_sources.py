@@ -47,6 +47,7 @@ CONSTANT = "CONSTANT = 1\n"
 INERT_EDITS = [
     ("methods/pruning/rigl.py", '"""', '"""Another docstring. '),
     ("methods/drop_and_grow.py", "import torch", "# a comment\nimport torch"),
+    ("bench/views/views.cpp", "#include", "// a comment\n\n#include"),
     ("bench/report/markdown.py", "", CONSTANT),
     ("bench/runs/job.py", "", CONSTANT),  # calls what decides, and writes
     ("bench/runs/pool.py", "", CONSTANT),
@@ -73,6 +74,7 @@ LIVE_EDITS = (
     "bench/training/loop.py",
     "bench/training/sgd.py",
     "bench/views/pillow.py",
+    "bench/views/views.cpp",
     "methods/drop_and_grow.py",
     "methods/masking.py",
     "methods/options.py",
