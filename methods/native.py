@@ -31,7 +31,7 @@ def loaded(*sources: Path, flags: Sequence[str] = ()) -> ctypes.CDLL:
     found = compiler()
     try:
         return ctypes.CDLL(str(_built(found, sources, (*FLAGS, *flags))))
-    except (OSError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, subprocess.SubprocessError) as error:  # RuntimeError: the user has no home
         raise NoKernelError(f"{found} gave no kernel that runs: {_reason(error)}") from error
 
 

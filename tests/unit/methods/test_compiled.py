@@ -43,6 +43,18 @@ def test_a_library_that_does_not_load_is_no_kernel(tmp_path: Path, monkeypatch: 
     assert "gave no kernel that runs" in compiled.missing()
 
 
+def test_without_a_place_to_keep_them_there_are_no_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SPARSE_SSL_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def homeless(path: Path) -> Path:
+        raise RuntimeError(f"Could not determine home directory of {path}.")
+
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    monkeypatch.setenv("CXX", compiler(tmp_path, "exit 0"))
+    assert compiled.missing().endswith("gave no kernel that runs: Could not determine home directory of ~/.cache.")
+
+
 @pytest.mark.skipif(bool(compiled.missing()), reason=compiled.missing())
 def test_what_was_built_is_taken_again(tmp_path: Path) -> None:
     assert int(compiled.library().width()) in {16, 32}
