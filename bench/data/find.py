@@ -112,7 +112,8 @@ def download(name: str, data_dir: Path) -> Found:
     if name not in CIFAR_CLASSES:
         raise DataError(
             f"data set {name!r} cannot be downloaded, only {' and '.join(CIFAR_CLASSES)} can. "
-            f"Put it into the data directory as {name}/{{train,test}}/CLASS/*.png."
+            f"Put it into the data directory as {name}/{{train,test}}/CLASS/*.png, or as train and val and JPEGs, or "
+            "name a folder of images by its path: --data PATH."
         )
     spec: Any = CIFAR_CLASSES[name]
     try:

@@ -7,6 +7,7 @@ goes on from the last checkpoint.
 
 import dataclasses
 import signal
+import warnings
 
 from bench.config.run import Run
 from bench.runs.attempt import Task, attempt
@@ -37,7 +38,9 @@ def perform_together(run: Run, task: Task[Context], world: World) -> Record | Fa
     """
     context = task.context
     fabric = parts.fabric_for(run, device=context.device, devices=context.devices, nodes=context.nodes)
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, warnings.catch_warnings():
+        # Of a 1x1 kernel's gradient, whose strides along sides of 1 are any: the bytes lie as DDP wants them.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         if world.rank:
             if fabric.broadcast(False):  # what rank 0 says
                 train(run, context, _Together(silent, interrupts))

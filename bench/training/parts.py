@@ -95,8 +95,10 @@ def env_class_for(run: Run, fabric: Fabric, *, compiles: bool = False) -> str:
     """
     device = fabric.device
     if device.type == "cuda":
-        cudnn = torch.backends.cudnn.version()
-        processor = f"{torch.cuda.get_device_name(device)}/cuda{torch.version.cuda}/cudnn{cudnn}"
+        cudnn = f"cudnn{torch.backends.cudnn.version()}"
+        # PyTorch convolves float32 in TF32 unless it is told not to: ten bits behind the first.
+        convolves = "tf32" if torch.backends.cudnn.allow_tf32 else "float32"
+        processor = f"{torch.cuda.get_device_name(device)}/cuda{torch.version.cuda}/{cudnn}/{convolves}"
     else:
         processor = provenance.cpu(torch.backends.cpu.get_cpu_capability())
     return provenance.env_class(

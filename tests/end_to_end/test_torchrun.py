@@ -12,6 +12,8 @@ from tests.end_to_end.torchrun_ranks import CELLS, both
 def test_ranks_stop_together_and_resume_bit_by_bit(tmp_path: Path) -> None:
     """One test, because the ranks' start costs more than a run."""
     printed = forked.ranks(both, tmp_path, output=tmp_path / "output")
+    said = "".join(path.read_text() for path in (tmp_path / "output").rglob("stderr.log"))
+    assert "Warning" not in said  # DDP's, of strides that are any
     assert printed.count("simclr-dual_gate") == 4  # name and folder, twice: rank 0 alone prints
     made = {name: sorted((tmp_path / name / "runs").glob("*/record.json")) for name in ("whole", "resumed")}
     assert len(made["whole"]) == len(CELLS)

@@ -323,6 +323,19 @@ def test_a_run_goes_on_on_another_kind_of_machine_and_says_so(tmp_path: Path, mo
     assert made.provenance["env_class"] == f"{whole.provenance['env_class']} then another machine"
 
 
+def test_the_time_of_every_process_that_was_at_a_run_counts(tmp_path: Path) -> None:
+    run = tiny_run("simclr", "dense", epochs=1)
+    with pytest.raises(KeyboardInterrupt):
+        job.perform(run, a_context(tmp_path), stop_at(3))
+    path, images = tmp_path / "runs" / run.run_id / "checkpoint.pt", dataset_of(run, tmp_path / "cache")
+    state = checkpoint.load(path, run, images.fingerprint)
+    assert state is not None
+    checkpoint.save(path, run, images.fingerprint, "a machine", state | {"seconds": 7200.0, "cpu_seconds": 3600.0})
+    made = job.perform(run, a_context(tmp_path), silent).provenance
+    assert 7200 < float(str(made["train_seconds"])) < 7260
+    assert 3600 < float(str(made["train_cpu_seconds"])) < 3660
+
+
 def test_a_run_that_is_stopped_while_it_is_scored_is_trained_no_more(tmp_path: Path) -> None:
     run = tiny_run("simclr", "dense", epochs=1)
     whole = job.perform(run, a_context(tmp_path / "whole"), silent)

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 BUGS: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("bugs.toml").read_text())
 MUTANTS: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("mutants.toml").read_text())
 FINDINGS: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("findings.toml").read_text())
+SCALE: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("scale.toml").read_text())
 REQUIRED = [
     *(f"B{number}" for number in (*range(1, 21), *range(30, 39))),
     *(f"G{number}" for number in range(1, 8)),
@@ -39,6 +40,11 @@ def test_the_entry_names_a_test_that_exists_or_a_reason(bug: str) -> None:
 @pytest.mark.parametrize("number", range(1, 26))
 def test_every_finding_of_an_attack_on_the_suite_names_tests_that_exist(number: int) -> None:
     all_exist(FINDINGS[str(number)])
+
+
+@pytest.mark.parametrize("number", range(1, 24))
+def test_everything_that_kept_the_suite_from_gpus_and_clusters_names_tests_that_exist(number: int) -> None:
+    all_exist(SCALE[str(number)])
 
 
 def all_exist(entry: dict[str, Any]) -> None:

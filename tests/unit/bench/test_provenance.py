@@ -1,6 +1,8 @@
 import importlib.metadata
 import platform
+import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +10,8 @@ import torch
 from bench import provenance
 from bench.provenance import cpu, env_class, is_same_class
 from bench.sources import LIBRARIES
+from bench.training.parts import env_class_for
+from tests.tiny import tiny_run
 
 OLD = "x86_64/AMD EPYC/torch2.14.1/torchvision0.29.1/lightly1.6.0/t1/32-true"
 NEW = (
@@ -57,6 +61,31 @@ def test_what_changes_bits_is_another_class(monkeypatch: pytest.MonkeyPatch) -> 
     for other in others:
         assert not is_same_class(other, NEW)
     assert len({*others}) == len(others)
+
+
+def test_what_a_gpu_computes_with_is_in_its_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten bits of TF32 round otherwise than float32 in convolutions, and nothing else in a run's name tells them."""
+    run, classes = tiny_run("simclr", "dense"), list[str]()
+
+    def take(ranks: int = 1) -> None:
+        fabric: Any = types.SimpleNamespace(device=torch.device("cuda", 0), world_size=ranks)
+        classes.append(env_class_for(run, fabric))
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H100")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 92000)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    take()
+    assert "/NVIDIA H100/cuda13.0/cudnn92000/tf32/" in classes[0]
+    take(ranks=2)
+    monkeypatch.setattr(torch.version, "cuda", "13.1")
+    take()
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 92100)
+    take()
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H200")
+    take()
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        take()
+    assert len({*classes}) == 6
 
 
 def test_an_unknown_class_is_like_no_other() -> None:

@@ -1,4 +1,5 @@
 import hashlib
+import io
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,20 @@ def test_what_was_saved_is_loaded(path: Path) -> None:
     assert isinstance(weights, torch.Tensor)
     assert isinstance(saved, torch.Tensor)
     assert torch.equal(weights, saved)
+
+
+def test_a_checkpoint_is_read_into_the_hosts_memory_wherever_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All ranks loaded what the first GPU had written onto that GPU, and where there was none it seemed damaged."""
+    path = tmp_path / "checkpoint.pt"
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
+    checkpoint.save(path, RUN, "feed", "a machine", STATE)
+    with pytest.raises(RuntimeError, match="deserialize object on a CUDA device"):
+        torch.load(io.BytesIO(path.read_bytes().split(b"\n", 2)[2]), weights_only=True)
+    state = checkpoint.load(path, RUN, "feed")
+    assert state is not None
+    assert state["weights"].device.type == "cpu"  # type: ignore[attr-defined]
 
 
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
