@@ -107,7 +107,8 @@ def _makers(recipe: str, side: int, size: int, images: int, device: torch.device
     ours = BatchedViews(pair, seed=0, images=most, side=side, size=size)
     lightlys = LightlyViews(recipes.LIGHTLY[recipe](size), seed=0)
     theirs = torchvisions(pair[0], size)
-    places = {device: "the GPU", cpu: "one core"}  # where the device is the CPU, one place
+    by = ours.maker(cpu).partition(" (")[0]
+    places = {device: "the GPU", cpu: f"{by}, one core"}  # where the device is the CPU, one place
     return [
         *(
             _Maker(f"batched-v1, {name}", lambda some, which: ours.views(some, which, 0), most, place)
