@@ -36,7 +36,7 @@ class Record:
 
     Attributes:
         name: the table, e.g. cifar10, nm, structured or gating.
-        profile: size of the experiment: minutes on 2 cores, an hour a seed, a night on a GPU, or weeks on GPUs.
+        profile: size of the experiment: minutes on 2 cores, an hour a seed, a day on a GPU, or weeks on GPUs.
         cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern.
         claim: only the cells that one claim compares, and the untrained ones below them; `claims` lists names.
         seeds: runs per cell, at least 3.

@@ -25,7 +25,7 @@ class Regression:
 
     Attributes:
         name: the table, e.g. cifar10, nm, structured or gating.
-        profile: size of the experiment: minutes on 2 cores, an hour a seed, a night on a GPU, or weeks on GPUs.
+        profile: size of the experiment: minutes on 2 cores, an hour a seed, a day on a GPU, or weeks on GPUs.
         cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match one of these patterns.
         data: repeat the references of this data set; digits for the stand-in's.
         place: where to work.

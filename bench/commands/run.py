@@ -29,7 +29,7 @@ class Run:
 
     Attributes:
         cell: FRAMEWORK/METHOD/GRANULARITY/POINT, e.g. simclr/synchronized/element/d0.10+g0.30; `methods` lists names.
-        profile: size of the experiment: minutes on 2 cores, an hour a seed, a night on a GPU, or weeks on GPUs.
+        profile: size of the experiment: minutes on 2 cores, an hour a seed, a day on a GPU, or weeks on GPUs.
         seed: decides everything that is random.
         data: cifar10, cifar100, imagenet100, digits, an image folder's name under the data directory, or its path.
         vary: make a run for each of these values of a setting, e.g. optimizer.learning_rate=0.03,0.06,0.12 or

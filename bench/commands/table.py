@@ -40,7 +40,7 @@ class Table:
 
     Attributes:
         name: the table, e.g. cifar10, nm, structured or gating.
-        profile: size of the experiment: minutes on 2 cores, an hour a seed, a night on a GPU, or weeks on GPUs.
+        profile: size of the experiment: minutes on 2 cores, an hour a seed, a day on a GPU, or weeks on GPUs.
         cells: only cells FRAMEWORK/METHOD/GRANULARITY/POINT that match this pattern, e.g. 'simclr/*'.
         claim: only the cells that one claim compares, and the untrained ones below them; `claims` lists names.
         seeds: fresh runs per cell, with seeds from 100 on.

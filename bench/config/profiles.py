@@ -1,4 +1,4 @@
-"""Sizes of experiments: ``smoke`` (minutes on 2 cores), ``cpu`` (an hour a seed), ``gpu`` (a night), ``paper``."""
+"""Sizes of experiments: ``smoke`` (minutes on 2 cores), ``cpu`` (an hour a seed), ``gpu`` (a day), ``paper``."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -165,7 +165,8 @@ PROFILES: dict[str, Profile] = {
         ramp=(0.20, 0.50),
         without_gap=True,
     ),
-    # A night on one GPU: the paper's sizes in batches twice as large, for a fifth of the epochs, at two densities.
+    # A day on one GPU (results/gpu.md): the paper's sizes in batches twice as large, for a fifth of the epochs, at two
+    # densities.
     "gpu": Profile(
         encoder=EncoderSpec(name="resnet-18", width=1.0),
         train_images=0,

@@ -49,7 +49,7 @@ TARGET_DENSE = _synchronized((DENSITY, round(1.0 - DENSITY, 2)))
 COMPETITOR = (SparsitySpec(method="sdclr", granularity="element", density=1.0, gap=round(DENSITY - 1.0, 2)),)
 COMPETING = ("simclr", "barlow_twins")
 MIDDLE = _synchronized((DENSITY, 0.0), (DENSITY, 0.30), (_sum(0.30), -0.30))
-# The smoke table has eight minutes on two cores, and the GPU's a night: on a shared encoder every gap with the sparser
+# The smoke table has eight minutes on two cores, and the GPU's a day: on a shared encoder every gap with the sparser
 # online encoder, and the middle one on the other side; on an EMA target both sides of the middle one.
 FEW_ROWS = {
     "simclr": (*BASE, *MIDDLE[:1], *ONLINE_SPARSER, *TARGET_DENSE, *EQUAL[2:3], *MIDDLE[2:], *COMPETITOR, *STARTS),

@@ -58,7 +58,7 @@ CPU_SPARSE = {
         *("synchronized", "synchronized_erk", "dense_small_images"),
     ),
 }
-# A night on one GPU: a mask that never moves, and of the methods that go from dense to sparse one that never takes a
+# A day on one GPU: a mask that never moves, and of the methods that go from dense to sparse one that never takes a
 # weight back, the closest opponent, and the method of the table.
 HEADLINE_SPARSE = dict.fromkeys(FRAMEWORKS, ("static_erk", "gradual", "granet", "synchronized"))
 REGRESSION_CELLS = (
@@ -136,7 +136,7 @@ def laid_out(
 
 
 def _patterned(profile: str, framework: str) -> tuple[str, ...]:
-    """Return the methods of a framework's rows with the N:M pattern; a table of minutes or a night has none."""
+    """Return the methods of a framework's rows with the N:M pattern; a table of minutes or a day has none."""
     if profile == "paper":
         return (*PATTERN_SPARSE, AS_PUBLISHED[0])
     return PATTERN_SPARSE if profile == "cpu" and framework == "simclr" else ()

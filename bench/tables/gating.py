@@ -72,7 +72,7 @@ SIZES = {
         reductions=(1.50, 2.25),
         methods={"simclr": ALL},
     ),
-    # A night on one GPU: dual gating and its opponents, at the largest reduction alone.
+    # A day on one GPU: dual gating and its opponents, at the largest reduction alone.
     "gpu": Size(
         width=1.0,
         train_images=0,
