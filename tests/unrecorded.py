@@ -25,10 +25,6 @@ UNRECORDED: dict[str, tuple[str, ...]] = {
         "*/1:4/*",
         "*/srigl/*",
         "*_transposable/*",
-        "*/asp/*",
-        "*/static_uniform/*",
-        "*/gradual/*",
-        "*/synchronized/*",
     ),
     "structured/cpu/cifar10": ("*/dense/*", "*/element/*"),
 }
