@@ -7,7 +7,7 @@ UNRECORDED: dict[str, tuple[str, ...]] = {
     "cifar10/cpu/cifar10": (
         "*/dense/*",
         "*/dense_small_images/*",
-        "*/d0.02*",
+        "*/synchronized/element/d0.02",
         "*/2:4/*",
         "supervised/*",
         "*/gradual_erk/*",
