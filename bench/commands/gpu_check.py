@@ -14,7 +14,7 @@ from tyro.conf import arg
 from bench.commands.cell import run_of_cell
 from bench.config.run import STAND_IN
 from bench.data.cache_root import cache_root
-from bench.errors import RunError, unknown
+from bench.errors import RunError, UsageError, unknown
 from bench.files import write_atomically
 from bench.runs.context import Context
 
@@ -52,13 +52,14 @@ class GpuCheck:
     frameworks: Annotated[tuple[str, ...], arg(metavar="FRAMEWORK ...", help_behavior_hint="(default: all)")] = ()
 
     def act(self) -> int:
-        """Print what was found, part by part, and write it; return 1 where something was computed wrongly.
+        """Print what was found, part by part, and write it; return 1 where something is computed wrongly or fails.
 
         Raises:
-            UsageError: there is no such device.
+            UsageError: there is no such device, or the folder has runs of an earlier check.
             RunError: no such framework.
         """
         self._context("whole").require_device()
+        self._require_no_runs()
         found = list[str]()
         is_right = list[bool]()
         for lines, right in self._parts(*self._short_runs()):
@@ -93,7 +94,10 @@ class GpuCheck:
         for step in gpu_steps.steps(timed, self.device):
             print(step.line, file=sys.stderr)
             steps.append(step)
-        yield ["**Steps**, views included.", "", *gpu_steps.HEAD, *(step.line for step in steps)], True
+        yield (
+            ["**Steps**, views included.", "", *gpu_steps.HEAD, *(step.line for step in steps)],
+            not any(step.failed for step in steps),
+        )
         yield gpu_steps.hours(steps, *_TIMED), True
         runs = gpu_runs.made_thrice(short, self._context, jobs=self._jobs)
         ended = f"In all {time.monotonic() - began:.0f} s."
@@ -141,6 +145,17 @@ class GpuCheck:
                 else:
                     runs.append(run)
         return runs, left_out
+
+    def _require_no_runs(self) -> None:
+        """Refuse a folder with runs: those that are finished would be taken for made, and nothing would be checked."""
+        from bench.speedup.gpu_runs import FOLDERS
+
+        earlier = [runs for name in FOLDERS if (runs := self._context(name).runs_dir).exists()]
+        if earlier:
+            raise UsageError(
+                f"{earlier[0]} is of an earlier check, whose runs would not be made again. Give another --out, or "
+                f"delete {self.out}."
+            )
 
     def _context(self, name: str) -> Context:
         """Return what the workers of short runs are told: their folder has a name."""

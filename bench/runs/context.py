@@ -65,9 +65,9 @@ class Context:
             )
         if self.device == "cuda" and not _has_cuda():
             raise UsageError(
-                "--device cuda: torch finds no CUDA device here. Use --device cpu, or --device auto, which takes a GPU "
-                "where there is one. Where a GPU should be: `nvidia-smi` shows the driver, and the installed torch "
-                "must be a build for CUDA."
+                "--device cuda: torch finds no CUDA device here. Use --device cpu; where runs are made, --device auto "
+                "takes a GPU if there is one. Where a GPU should be: `nvidia-smi` shows the driver, and the installed "
+                "torch must be a build for CUDA."
             )
 
 

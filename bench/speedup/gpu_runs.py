@@ -19,10 +19,11 @@ from bench.runs.pool import execute
 from bench.runs.record import Record
 from bench.ticks import Phase, Tick
 
+FOLDERS = ("whole", "again", "resumed")  # of the three times that runs are made
 Made = Mapping[str, Record | Failed]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ShortRuns:
     """Runs that were made three times.
 
@@ -59,12 +60,10 @@ class ShortRuns:
         accuracies = [made.metrics["linear_top1_percent"] for made in self.whole.values() if isinstance(made, Record)]
         span = f"; linear accuracy {min(accuracies):.1f} to {max(accuracies):.1f} %" if accuracies else ""
         again, resumed = (runs - len(self.apart(other)) for other in (self.again, self.resumed))
-        same = (
-            f"{again} came out the same when they were made again in another folder, to the digests of weights, masks"
-        )
         found = [
             f"**Runs.** {len(accuracies)} of {runs} were made{span}.",
-            f"{same} and losses; {resumed} when they were stopped half way and resumed.",
+            f"{again} came out the same when they were made again in another folder, to the digests of weights, masks",
+            f"and losses; {resumed} when they were stopped half way and resumed.",
         ]
         for what, other in (("again", self.again), ("resumed", self.resumed)):
             found += [f"- not the same {what}: {run_id}" for run_id in self.apart(other)]
@@ -79,10 +78,9 @@ def made_thrice(runs: Sequence[Run], context: Callable[[str], Context], *, jobs:
         context: what every worker is told, for a name: each has another folder of runs.
         jobs: at once; they share the GPUs.
     """
-    whole, again = (_made(runs, context(name), job.perform, jobs=jobs) for name in ("whole", "again"))
-    return ShortRuns(
-        runs=runs, whole=whole, again=again, resumed=_made(runs, context("resumed"), stopped_half_way, jobs=jobs)
-    )
+    acts = (job.perform, job.perform, stopped_half_way)
+    made = (_made(runs, context(name), act, jobs=jobs) for name, act in zip(FOLDERS, acts, strict=True))
+    return ShortRuns(runs, *made)
 
 
 class _HalfWay(KeyboardInterrupt):

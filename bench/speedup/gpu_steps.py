@@ -118,7 +118,7 @@ def _bare_seconds(run: Run, images: Dataset, fabric: Fabric) -> float:
 
 
 def hours(found: Sequence[Step], dense: str, masked: str, gated: str) -> list[str]:
-    """Return as Markdown how many GPU-hours the tables take by steps that were measured.
+    """Return as Markdown how many GPU-hours the tables take by steps that were measured, or why that is not known.
 
     Args:
         found: the steps.
@@ -133,8 +133,9 @@ def hours(found: Sequence[Step], dense: str, masked: str, gated: str) -> list[st
             for step in found
             if step.precision == precision and not step.failed
         }
-        if not {dense, masked, gated} <= scaled.keys():
-            return []
+        unknown = [what for what in (dense, masked, gated) if what not in scaled]
+        if unknown:
+            return [f"GPU-hours of tables are not known: no step of {', '.join(unknown)} was timed in {precision}."]
         cost = Milliseconds(dense=scaled[dense], masked=scaled[masked], gated=scaled[gated])
         said += table_hours(profile, cost)
     return said

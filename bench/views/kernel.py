@@ -21,24 +21,12 @@ from methods import native
 SOURCE = Path(__file__).with_name("views.cpp")
 # A product that is fused with a sum is rounded once, and PyTorch's is twice. The others let loops be vectorised; they
 # are about exceptions, NaN, infinity and the sign of zero, none of which there is.
-FLAGS = (
-    "-ffp-contract=off",
-    *("-fno-trapping-math", "-fno-math-errno", "-ffinite-math-only", "-fno-signed-zeros"),
-)
+FLAGS = ("-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno", "-ffinite-math-only", "-fno-signed-zeros")
 _LAST = torch.channels_last
 _STEPS = (2, 4)  # pixels, along a side, that become one
 _IMAGES, _MOST_SIDE = 12, 64  # that the check is of: larger sides take the same instructions as this one
 # Every operation, often, at its extremes.
-_ALL = View(
-    min_scale=0.01,
-    jitter=0.9,
-    brightness=0.9,
-    contrast=0.9,
-    saturation=0.9,
-    hue=0.5,
-    solarise=0.3,
-    blur=0.3,
-)
+_ALL = View(min_scale=0.01, jitter=0.9, brightness=0.9, contrast=0.9, saturation=0.9, hue=0.5, solarise=0.3, blur=0.3)
 
 
 class _Batch(ctypes.Structure):

@@ -29,7 +29,7 @@ class LightlyViews(HostViews):
         first, second = _stacked(pairs)
         return first.to(images.device), second.to(images.device)
 
-    def maker(self, device: torch.device) -> str:  # noqa: ARG002  # wherever they go to
+    def maker(self, device: torch.device) -> str:  # noqa: ARG002 (wherever they go)
         """Return what makes the views."""
         return "Lightly and Pillow, on the CPU"
 

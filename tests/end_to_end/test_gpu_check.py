@@ -91,6 +91,9 @@ def test_everything_is_checked_and_measured_and_the_table_can_be_pasted(answer: 
     assert "3 came out the same when they were made again in another folder" in said
     assert "3 when they were stopped half way and resumed" in said
     assert len([*(tmp_path / "out").glob("*/*/record.json")]) == 9
+    code, _, errors = answer("--device", "cpu")  # finished runs would be taken for made
+    assert code == 2
+    assert "is of an earlier check" in errors
 
 
 def test_a_framework_that_is_unknown_and_a_device_that_is_not_there_are_refused(answer: Answer) -> None:
@@ -145,7 +148,7 @@ def test_views_are_compared_and_timed_on_a_device(monkeypatch: pytest.MonkeyPatc
     """On the virtual one: what mixes places would fail there; what rounds as on CUDA is the same, too."""
     waits = list[bool]()
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append(True))
-    with CudaRounding(), virtual_cuda():  # type: ignore[no-untyped-call]
+    with CudaRounding(), virtual_cuda():
         found = gpu_views.differences(CUDA, images=4)
         (first, *_) = gpu_views.rates(CUDA, images=8, least_seconds=0.0)
     assert {each.apart for each in found} == {0}
@@ -183,7 +186,8 @@ def test_a_step_that_fails_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> No
     bare, *others = gpu_steps.steps({"a": tiny_run("simclr", "dense")}, "cpu")
     assert "| 250.0 | - |" in bare.line
     assert "| CUDA out of memory | - |" in others[0].line
-    assert gpu_steps.hours([bare, *others], "a", "a", "a") == []
+    (why,) = gpu_steps.hours([bare, *others], "a", "a", "b")
+    assert why == "GPU-hours of tables are not known: no step of a, a, b was timed in bf16-mixed."
 
 
 def test_the_hours_of_a_table_are_those_of_its_runs() -> None:

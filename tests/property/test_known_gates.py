@@ -21,6 +21,7 @@ from methods.gating.layer import gated
 from methods.gating.measure import decisions
 from methods.gating.pixels import CHUNK
 from methods.gating.windows import are_mostly
+from tests.compiler import needs_a_compiler
 from tests.strategies import convolutions, tiny_encoder
 
 SETTINGS = settings(max_examples=30)
@@ -29,8 +30,7 @@ CONVS = convolutions(inputs=20, outputs=20)
 SIZES = st.tuples(st.integers(1, 4), st.integers(5, 9), st.integers(5, 9))  # images, height, width
 
 # A compiler is no dependency of the suite: without one, the same laws hold for "plain", and these are skipped by name.
-HAS_KERNEL = pytest.mark.skipif(bool(compiled.missing()), reason=compiled.missing())
-BOTH = pytest.mark.parametrize("dtype", [pytest.param(torch.float32, marks=HAS_KERNEL), torch.float64])
+BOTH = pytest.mark.parametrize("dtype", [pytest.param(torch.float32, marks=needs_a_compiler), torch.float64])
 """The compiled kernels compute in single precision, PyTorch in any."""
 
 
@@ -138,7 +138,7 @@ def fixture_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@HAS_KERNEL
+@needs_a_compiler
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("images", [1, 2, 5])
 def test_threads_share_the_images(images: int) -> None:

@@ -17,6 +17,7 @@ from methods.compaction import compacted, folded, fused, one_call
 from methods.compaction.kernel import CHUNKS, Panels
 from methods.compaction.lowering import lowered
 from methods.compaction.one_call import Fused
+from tests.compiler import needs_a_compiler
 from tests.property.test_compaction import (
     DENSITIES,
     PARTS,
@@ -32,14 +33,13 @@ from tests.property.test_compaction import (
 from tests.strategies import tiny_encoder
 
 LAYOUTS = st.sampled_from([torch.channels_last, torch.contiguous_format])
-NEEDS_KERNEL = pytest.mark.skipif(bool(one_call.missing()), reason=one_call.missing())
 
 
 def seen(seed: int, count: int, high: int = 16, wide: int = 16) -> Tensor:
     return torch.randn(count, 3, high, wide, generator=torch.Generator().manual_seed(seed))
 
 
-@NEEDS_KERNEL
+@needs_a_compiler
 @SETTINGS
 @given(SPECS, PARTS, DENSITIES, SEEDS, st.integers(1, 5), st.sampled_from([(16, 16), (9, 24)]), LAYOUTS)
 @torch.no_grad()
@@ -61,7 +61,7 @@ def test_one_call_computes_what_the_layers_do_compacted_or_not(
         assert_same(quick(images.flip(0)), expected.flip(0))  # nothing is left of the call before
 
 
-@NEEDS_KERNEL
+@needs_a_compiler
 @SETTINGS
 @given(st.sampled_from(["bias", "no bias"]), st.sampled_from([0, 4]), PARTS, DENSITIES, SEEDS)
 @torch.no_grad()
@@ -97,7 +97,7 @@ def thin(seed: int, channels: tuple[int, int, int], kernel: int, dilation: int) 
     return Thin().eval()
 
 
-@NEEDS_KERNEL
+@needs_a_compiler
 @SETTINGS
 @given(SEEDS, st.tuples(*3 * [st.integers(1, 36)]), st.sampled_from([1, 3]), st.sampled_from([1, 2]), LAYOUTS)
 @torch.no_grad()
@@ -116,7 +116,7 @@ def test_outputs_have_as_many_lanes_as_fill_vectors() -> None:
     assert groups(8) == [8, 2, 1, 1, 1]
 
 
-@NEEDS_KERNEL
+@needs_a_compiler
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
 @torch.no_grad()
 def test_channels_are_put_in_their_places_in_whatever_order(order: list[int]) -> None:
@@ -129,7 +129,7 @@ def test_channels_are_put_in_their_places_in_whatever_order(order: list[int]) ->
     assert_same(fused(encoder)(seen(0, 2)), encoder(seen(0, 2)))
 
 
-@NEEDS_KERNEL
+@needs_a_compiler
 @torch.no_grad()
 def test_images_are_shared_among_threads_and_any_number_goes_through() -> None:
     quick = fused(compacted(built(EncoderSpec(name="resnet-9", width=0.1), "filter", 0.5, 0)))
@@ -146,7 +146,7 @@ def test_images_are_shared_among_threads_and_any_number_goes_through() -> None:
     assert quick(images[:, :, :8].double().float()).shape == expected.shape  # another size
 
 
-@NEEDS_KERNEL
+@needs_a_compiler
 @torch.no_grad()
 def test_it_follows_what_is_loaded_moved_copied_and_exported() -> None:
     encoder = compacted(pruned(chain(bias=True), "filter", 0.5, 1))
@@ -162,7 +162,7 @@ def test_it_follows_what_is_loaded_moved_copied_and_exported() -> None:
     assert_same(quick.double()(images.double()).float(), quick.float()(images))
 
 
-@NEEDS_KERNEL
+@needs_a_compiler
 def test_what_it_cannot_compute_is_refused() -> None:
     grouped: nn.Module = tiny_encoder(0)
     with pytest.raises(ValueError, match="convolutions of one group with zero padding"):

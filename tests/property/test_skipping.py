@@ -22,6 +22,7 @@ from methods.gating.masked import MaskedConv2d
 from methods.gating.open_conv import OpenConv
 from methods.gating.pixels import CHUNK, PixelConv
 from methods.gating.skipping import Skipping, SkippingMasked, skipping
+from tests.compiler import needs_a_compiler
 from tests.strategies import convolutions, tiny_encoder
 
 SETTINGS = settings(max_examples=40)
@@ -33,8 +34,7 @@ SIZES = st.tuples(st.integers(1, 4), st.integers(5, 8), st.integers(5, 8))  # im
 
 
 # A compiler is no dependency of the suite: without one, the same laws hold for "plain", and these are skipped by name.
-HAS_KERNEL = pytest.mark.skipif(bool(compiled.missing()), reason=compiled.missing())
-BOTH = pytest.mark.parametrize("way", [pytest.param("compiled", marks=HAS_KERNEL), "plain"])
+BOTH = pytest.mark.parametrize("way", [pytest.param("compiled", marks=needs_a_compiler), "plain"])
 
 
 @contextlib.contextmanager
@@ -74,7 +74,7 @@ def test_open_pixels_get_the_convolution_and_others_stay(
     torch.testing.assert_close(found, expected)
 
 
-@HAS_KERNEL
+@needs_a_compiler
 @SETTINGS
 @given(CONVS, SIZES, st.integers(1, 3), RATES, LAYOUTS, st.booleans(), st.integers(0, 10_000))
 @torch.no_grad()
@@ -102,7 +102,7 @@ def test_the_kernel_gives_open_slices_of_pixels_the_convolution(
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-@HAS_KERNEL
+@needs_a_compiler
 def test_threads_share_the_pixels() -> None:
     conv, maps, threads = nn.Conv2d(3, 5, 3, padding=1), torch.randn(3, 3, 17, 19), torch.get_num_threads()
     quick, is_open = OpenConv(conv), torch.rand(3, 1, 17, 19) < 0.7
@@ -116,7 +116,7 @@ def test_threads_share_the_pixels() -> None:
     torch.testing.assert_close(once, conv(maps) * is_open)
 
 
-@HAS_KERNEL
+@needs_a_compiler
 def test_the_kernel_refuses_what_it_would_misread() -> None:
     quick, maps = OpenConv(nn.Conv2d(3, 4, 3)), torch.randn(2, 3, 5, 5)
     output, on = quick.output(maps), torch.ones(2, 1, 3, 3, dtype=torch.bool)
@@ -253,7 +253,7 @@ def test_a_skipping_encoder_is_a_copy_that_computes_the_same(method: str, way: s
     assert torch.equal(encoder(maps), before)
 
 
-@HAS_KERNEL
+@needs_a_compiler
 @pytest.mark.parametrize("method", ["dual_gate", "spatial_gate"])
 def test_what_is_never_gated_stays_dense(method: str) -> None:
     maps, encoder = torch.randn(2, 3, 8, 8), gated_encoder(method, 1.0)

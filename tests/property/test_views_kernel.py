@@ -13,11 +13,9 @@ from bench.training.batches import reduced
 from bench.views import blur, kernel, pillow, pixels, planned, recipes
 from bench.views.batched import BatchedViews
 from bench.views.parameters import HUE_SLOT, NO_JITTER
-from methods import native
 from methods.native import NoKernelError
+from tests.compiler import needs_a_compiler
 
-WHY_NOT = native.missing(kernel.library)
-needs_a_compiler = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 CPU = torch.device("cpu")
 BRIGHTNESS, CONTRAST, SATURATION = range(3)
 

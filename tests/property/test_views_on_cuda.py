@@ -29,6 +29,9 @@ class CudaRounding(TorchDispatchMode):
     what that one computes.
     """
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # PyTorch's has no types
+
     def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in _BY_A_NUMBER and isinstance(args[1], int | float) and args[0].is_floating_point():
@@ -65,7 +68,7 @@ def test_rounding_as_on_cuda_changes_no_bit_of_a_view(recipe: str, side: int, si
     pictures, samples = _pictures(side), torch.arange(_COUNT)
     maker = BatchedViews(recipes.RECIPES[recipe], seed=0, images=_COUNT, side=side, size=size)
     here = maker.views(pictures, samples, 0)
-    with CudaRounding(), virtual_cuda():  # type: ignore[no-untyped-call]
+    with CudaRounding(), virtual_cuda():
         there = maker.views(pictures.to(CUDA), samples, 0)
     for one, other in zip(here, there, strict=True):
         assert isinstance(other, OnDevice)
@@ -77,7 +80,7 @@ def test_the_hue_of_every_colour_turns_as_on_the_cpu() -> None:
     colours = torch.cartesian_prod(levels, levels, levels).t().reshape(3, 1, -1).contiguous()
     here, there, shift = colours.clone(), colours.clone(), torch.full((1, 1), 3.0)
     pillow.turn_hue(here, shift)
-    with CudaRounding():  # type: ignore[no-untyped-call]
+    with CudaRounding():
         pillow.turn_hue(there, shift)
     assert torch.equal(here, there)
 
@@ -85,7 +88,7 @@ def test_the_hue_of_every_colour_turns_as_on_the_cpu() -> None:
 def test_a_mean_grey_between_two_levels_is_rounded_up_as_on_the_cpu() -> None:
     """At 112 pixels a rounded reciprocal makes 154 sums another level; at powers of two none."""
     levels = torch.arange(0.0, 255.0)[:, None].expand(-1, 112 * 112 // 2)
-    with CudaRounding():  # type: ignore[no-untyped-call]
+    with CudaRounding():
         means = pillow.mean_grey(torch.cat([levels, levels + 1], 1))
     assert torch.equal(means[:, 0], torch.arange(1.0, 256.0))
 
@@ -94,7 +97,7 @@ def test_a_mean_grey_between_two_levels_is_rounded_up_as_on_the_cpu() -> None:
 def test_resampling_weights_are_those_of_the_cpu(side: int, size: int) -> None:
     lengths, mirrored = torch.arange(1.0, side + 1), torch.zeros(side)
     here = resample.taps(lengths, mirrored, side, size)
-    with CudaRounding():  # type: ignore[no-untyped-call]
+    with CudaRounding():
         there = resample.taps(lengths, mirrored, side, size)
     assert all(torch.equal(one, other) for one, other in zip(here, there, strict=True))
 
@@ -103,7 +106,7 @@ def test_the_emulation_rounds_where_cuda_does() -> None:
     """So that the tests above see what they are for."""
     numbers, others = torch.rand(2, 10_000, generator=torch.Generator().manual_seed(0))
     plain = numbers / 6, numbers.add(others, alpha=1 / 0.7), torch.addcmul(numbers, others, others)
-    with CudaRounding():  # type: ignore[no-untyped-call]
+    with CudaRounding():
         found = numbers / 6, numbers.add(others, alpha=1 / 0.7), torch.addcmul(numbers, others, others)
         assert torch.equal(pillow.divided(numbers.clone(), 6), plain[0])
         assert float(torch.mm(torch.tensor([[1 + 2**-12]]), torch.ones(1, 1))) == 1.0

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from methods.gating import compiled
+from tests.compiler import needs_a_compiler
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +56,7 @@ def test_without_a_place_to_keep_them_there_are_no_kernels(tmp_path: Path, monke
     assert compiled.missing().endswith("gave no kernel that runs: Could not determine home directory of ~/.cache.")
 
 
-@pytest.mark.skipif(bool(compiled.missing()), reason=compiled.missing())
+@needs_a_compiler
 def test_what_was_built_is_taken_again(tmp_path: Path) -> None:
     assert int(compiled.library().width()) in {16, 32}
     (built,) = (tmp_path / "cache/compiled").iterdir()

@@ -46,7 +46,9 @@ def test_a_checkpoint_is_read_into_the_hosts_memory_wherever_it_was_written(
         torch.load(io.BytesIO(path.read_bytes().split(b"\n", 2)[2]), weights_only=True)
     state = checkpoint.load(path, RUN, "feed")
     assert state is not None
-    assert state["weights"].device.type == "cpu"  # type: ignore[attr-defined]
+    weights = state["weights"]
+    assert isinstance(weights, torch.Tensor)
+    assert weights.device.type == "cpu"
 
 
 @given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
