@@ -61,14 +61,15 @@ class SrSte(SparseMethod):
         self._latents = masking.latent(branches.online)
         self._every = max(1, int(total_steps * self._setting.period_fraction + 1e-6))
         self._weights = sum(weight.numel() for weight in self._latents.values())
-        branches.write(self._masks())
+        self._present = self._masks()  # those of the last forward pass
+        branches.write(self._present)
 
     def before_forward(self, step: int) -> None:
         """Take the masks from the weights, and watch the dense gradient."""
         before, masks = masking.read(self._branches.online), self._masks()
-        self._present = masks
         self._flips += int(sum((mask != before[name]).count_nonzero() for name, mask in masks.items()))
         self._branches.write(masks)
+        self._present = masks
         if step % self._every == 0:
             self.history.add(step, flipped=self._flips / (self._weights * (self._every if step else 1)))
             self._flips = 0
