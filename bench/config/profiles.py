@@ -145,7 +145,7 @@ PROFILES: dict[str, Profile] = {
         small_pixels=16,
         small_fraction=0.85,
         control_pixels=8,
-        control_shares={0.02: 0.9475},
+        control_shares={0.02: 0.868333},
         ramp=(0.20, 0.50),
     ),
     # All images twice, in under three CPU-minutes (results/pilot.md). An encoder of twice the width takes ten on the

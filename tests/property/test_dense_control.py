@@ -52,7 +52,7 @@ def cost_of_gradual_erk(size: Profile, run: Run, total_steps: int) -> Fraction:
     level = Cubic.over(total_steps, *size.ramp, run.sparsity.period_fraction, initial=1.0, final=run.sparsity.density)
     ends = [0, *(step + 1 for step in level.due_steps), total_steps]
     levels = [1.0, *map(level.value, level.due_steps)]
-    small_steps = round(size.small_fraction * total_steps)
+    small_steps = round(run.views.small_fraction * total_steps)
     parts_of_run = {16: range(small_steps), 32: range(small_steps, total_steps)}
     spent = whole = 0
     for (first, last), kept in zip(itertools.pairwise(ends), levels, strict=True):
