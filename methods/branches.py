@@ -65,8 +65,11 @@ class Branches:
             ValueError: as ``masking.write``.
         """
         before = None if optimizer is None else self._acting()
-        masking.write(self.online, masks)
-        masking.write(self.target, masks if target is None else target)
+        if target is None:
+            masking.write_alike((self.online, self.target), masks)
+        else:
+            masking.write(self.online, masks)
+            masking.write(self.target, target)
         if optimizer is not None and before is not None:
             masking.settle(self.online, before, self._acting(), optimizer)
         if candidates == "active":

@@ -20,7 +20,7 @@ ranks the masked gradient for growth and leaves the optimizer's state behind.
 
 import copy
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
 import torch.distributed
@@ -44,21 +44,37 @@ class _Multiply(nn.Module):
         super().__init__()
         self.register_buffer("mask", torch.ones_like(weight, dtype=torch.float32, requires_grad=False))
         self.is_watched = False
-        self.gradient: Tensor | None = None
+        self._probe: Tensor | None = None
 
     def forward(self, latent: Tensor) -> Tensor:
-        product = latent * self.mask
-        if self.is_watched and product.requires_grad:
-            product.register_hook(self._add)
-        return product
+        if not (self.is_watched and latent.requires_grad and torch.is_grad_enabled()):
+            return latent * self.mask
+        # The gradient of a summand is that of the sum: autograd adds it up by itself, which a hook on the product would
+        # do at ten times the cost. And -0 + x is x, with its bits, for every x; 0 + x is not for -0.
+        return torch.addcmul(self._probe_for(latent), latent, self.mask)
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """Let ``module.weight = value`` set the latent, as initialisers do."""
         return weight
 
-    def _add(self, gradient: Tensor) -> None:
-        # Out of place: autograd still owns the tensor it hands over.
-        self.gradient = gradient.clone() if self.gradient is None else self.gradient + gradient
+    def watch(self, *, enabled: bool) -> None:
+        """Start summing anew; or stop, and forget the sum. What it is summed with stays, for the next time."""
+        self.is_watched = enabled
+        if self._probe is not None:
+            self._probe.grad = None
+
+    def _probe_for(self, latent: Tensor) -> Tensor:
+        probe, like = self._probe, (latent.shape, latent.dtype, latent.device)
+        if (
+            probe is None or (probe.shape, probe.dtype, probe.device) != like
+        ):  # the module has moved since the last time
+            self._probe = probe = torch.full_like(latent, -0.0, requires_grad=True)
+        return probe
+
+    @property
+    def gradient(self) -> Tensor | None:
+        """The sum; ``None`` if nothing has arrived."""
+        return None if self._probe is None else self._probe.grad
 
 
 def prunable(encoder: nn.Module) -> tuple[str, ...]:
@@ -123,21 +139,32 @@ def write(encoder: nn.Module, masks: Masks, optimizer: Optimizer | None = None) 
     Raises:
         ValueError: if names, shapes or dtype are wrong, or an entry is neither 0 nor 1.
     """
-    modules = _masked(encoder)
-    if masks.keys() != modules.keys():
-        raise ValueError(
-            f"masks and encoder name different layers: {sorted(masks.keys() ^ modules.keys())}. "
-            "Write all masks of an encoder at once; `read` gives the present ones."
-        )
-    for path, mask in masks.items():
-        _check(path, mask, modules[path].mask.shape)
+    before = None if optimizer is None else read(encoder)
+    write_alike((encoder,), masks)
+    if optimizer is not None and before is not None:
+        settle(encoder, before, masks, optimizer)
+
+
+def write_alike(encoders: Sequence[nn.Module], masks: Masks) -> None:
+    """Replace the masks of several encoders by the same ones, which are looked at once.
+
+    Raises:
+        ValueError: as ``write``; then no mask of any encoder has changed.
+    """
+    parts = [_masked(encoder) for encoder in encoders]
+    for modules in parts:
+        if masks.keys() != modules.keys():
+            raise ValueError(
+                f"masks and encoder name different layers: {sorted(masks.keys() ^ modules.keys())}. "
+                "Write all masks of an encoder at once; `read` gives the present ones."
+            )
+        for path, mask in masks.items():
+            _check(path, mask, modules[path].mask.shape)
     if not _is_binary(torch.cat([mask.reshape(-1) for mask in masks.values()])):  # of all at once: a wait, not one each
         path = next(path for path, mask in masks.items() if not _is_binary(mask))
         raise ValueError(f"{path}: a mask's entries are 0 or 1; NaN is neither.")
-    before = None if optimizer is None else read(encoder)
-    torch._foreach_copy_([module.mask for module in modules.values()], [masks[path] for path in modules])
-    if optimizer is not None and before is not None:
-        settle(encoder, before, masks, optimizer)
+    for modules in parts:
+        torch._foreach_copy_([module.mask for module in modules.values()], [masks[path] for path in modules])
 
 
 @torch.no_grad()
@@ -180,8 +207,7 @@ def latent(encoder: nn.Module) -> dict[str, nn.Parameter]:
 def watch(encoder: nn.Module, *, enabled: bool) -> None:
     """Start summing dL/d(effective weight) over all backward passes; or stop, and forget the sum."""
     for module in _masked(encoder).values():
-        module.is_watched = enabled
-        module.gradient = None
+        module.watch(enabled=enabled)
 
 
 def is_watched(encoder: nn.Module) -> bool:
@@ -201,15 +227,10 @@ def dense_gradient(*encoders: nn.Module) -> dict[str, Tensor]:
     Raises:
         RuntimeError: if a layer was not watched, or no gradient has reached it.
     """
-    total: dict[str, Tensor] = {}
-    for encoder in encoders:
-        for path, module in _masked(encoder).items():
-            if module.gradient is None:
-                raise RuntimeError(
-                    f"{path}: no dense gradient. Call watch(encoder, enabled=True) before the forward pass, "
-                    "and ask after the backward pass."
-                )
-            total[path] = total[path] + module.gradient if path in total else module.gradient.clone()
+    first, *others = ({path: _arrived(path, module) for path, module in _masked(each).items()} for each in encoders)
+    total = {path: gradient.clone() for path, gradient in first.items()}
+    for other in others:
+        torch._foreach_add_([*total.values()], [other[path] for path in total])
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         for gradient in total.values():
             torch.distributed.all_reduce(gradient)
@@ -272,6 +293,16 @@ def _masked(encoder: nn.Module) -> dict[str, _Multiply]:
     return found
 
 
+def _arrived(path: str, module: _Multiply) -> Tensor:
+    gradient = module.gradient
+    if gradient is None:
+        raise RuntimeError(
+            f"{path}: no dense gradient. Call watch(encoder, enabled=True) before the forward pass, "
+            "and ask after the backward pass."
+        )
+    return gradient
+
+
 def _check(path: str, mask: Tensor, shape: torch.Size) -> None:
     if mask.shape != shape:
         raise ValueError(f"{path}: a mask of shape {tuple(mask.shape)} does not fit a weight of {tuple(shape)}.")
@@ -280,7 +311,7 @@ def _check(path: str, mask: Tensor, shape: torch.Size) -> None:
 
 
 def _is_binary(mask: Tensor) -> bool:
-    return bool(mask.count_nonzero() == (mask == 1).count_nonzero())  # NaN is not 0
+    return torch.equal(mask.bool().to(mask.dtype), mask)  # NaN equals nothing; counting floats takes four times as long
 
 
 def _sha256(tensors: dict[str, Tensor]) -> str:

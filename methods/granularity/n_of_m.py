@@ -1,5 +1,6 @@
 """N of every M consecutive input channels."""
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -109,13 +110,13 @@ class NofM(Granularity):
 
     def _strongest(self, grouped: Tensor) -> Tensor:
         """Return where the ``n`` highest of each row are, (groups, m); ties to the first. Sorting takes longer."""
-        columns = grouped.T.contiguous()
-        ahead = torch.zeros(columns.shape, dtype=torch.int16, device=columns.device)  # how many others come before
-        for place in range(self.m - 1):
-            wins = columns[place] >= columns[place + 1 :]
-            ahead[place + 1 :] += wins
-            ahead[place] += wins.logical_not_().sum(0, dtype=torch.int16)
-        return (ahead < self.n).T
+        places = grouped.unbind(1)
+        ahead = [torch.zeros(len(grouped), dtype=torch.int16, device=grouped.device) for _ in places]
+        for first, second in itertools.combinations(range(self.m), 2):  # how many others come before
+            wins = places[first] >= places[second]
+            ahead[second] += wins
+            ahead[first] += wins.logical_not_()
+        return torch.stack(ahead, 1) < self.n
 
     def pooled(self, score: Tensor) -> Tensor:
         """Return the sum of each group, of shape (groups,), in float64."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
 
 from methods import masking, scores
@@ -66,8 +67,8 @@ class SrSte(SparseMethod):
 
     def before_forward(self, step: int) -> None:
         """Take the masks from the weights, and watch the dense gradient."""
-        before, masks = masking.read(self._branches.online), self._masks()
-        self._flips += int(sum((mask != before[name]).count_nonzero() for name, mask in masks.items()))
+        before, masks = self._present, self._masks()
+        self._flips += int((_flat(masks) != _flat(before)).count_nonzero())
         self._branches.write(masks)
         self._present = masks
         if step % self._every == 0:
@@ -78,10 +79,12 @@ class SrSte(SparseMethod):
     @torch.no_grad()
     def on_gradient(self, step: int, optimizer: Optimizer) -> bool:  # noqa: ARG002
         """Let the dense gradient through, and shrink what is pruned."""
-        for name, gradient in self._branches.dense_gradient().items():
-            latent = self._latents[name]
-            assert latent.grad is not None  # a dense gradient has reached it
-            latent.grad.copy_(gradient).addcmul_(1.0 - self._present[name], latent, value=self._decay)
+        dense = self._branches.dense_gradient()
+        gradients = [latent.grad for latent in self._latents.values() if latent.grad is not None]
+        assert len(gradients) == len(dense)  # a dense gradient has reached each
+        torch._foreach_copy_(gradients, list(dense.values()))
+        minus_pruned = [mask - 1.0 for mask in self._present.values()]
+        torch._foreach_addcmul_(gradients, minus_pruned, list(self._latents.values()), value=-self._decay)
         return True
 
     def state(self) -> dict[str, object]:
@@ -89,8 +92,13 @@ class SrSte(SparseMethod):
         return {"flips": self._flips}
 
     def restore(self, state: Mapping[str, int]) -> None:
-        """Restore what was counted."""
+        """Restore what was counted, and take the masks from the modules."""
         self._flips = state["flips"]
+        self._present = masking.read(self._branches.online)
 
     def _masks(self) -> Masks:
         return patterned(scores.magnitude(self._latents), self._pattern, transposable=self._transposable)
+
+
+def _flat(masks: Masks) -> Tensor:
+    return torch.cat([mask.reshape(-1) for mask in masks.values()])

@@ -1,5 +1,6 @@
 """Laws of prune-and-regrow: I28, I30 to I36."""
 
+import copy
 import math
 
 import pytest
@@ -117,6 +118,52 @@ def test_dense_gradient_is_the_finite_difference_also_off_the_mask(channels_last
                     weight[position] = 0.0
             slope = (moved[0] - moved[1]) / 2e-5
             assert slope == pytest.approx(float(growth[name][position]), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_watching_changes_no_bit(layout: torch.memory_format) -> None:
+    generator = torch.Generator().manual_seed(8)
+    plain = masked_encoder().to(memory_format=layout)
+    masks = random_masks(plain, 0.3, generator)
+    masking.write(plain, masks)
+    watched = copy.deepcopy(plain)
+    masking.watch(watched, enabled=True)
+    views = images(generator, 8)
+    for encoder in (plain, watched):
+        for path in masks:
+            layer = encoder.get_submodule(path)
+            latent = layer.get_parameter("parametrizations.weight.original")
+            product = layer.weight
+            assert isinstance(product, Tensor)
+            assert bool((product.signbit() & (product == 0)).any())  # a product of 0 with what is negative is -0
+            assert torch.equal(product.signbit(), latent.signbit())
+        encoder(views).square().sum().backward()
+    for path, latent in masking.latent(plain).items():
+        gradient, other = latent.grad, masking.latent(watched)[path].grad
+        assert gradient is not None
+        assert other is not None
+        assert torch.equal(gradient, other)
+        assert torch.equal(gradient.signbit(), other.signbit())
+        assert gradient.stride() == other.stride()
+
+
+def test_watching_goes_on_where_the_module_moves_and_counts_no_step_twice() -> None:
+    encoder = masked_encoder()
+    views = images(torch.Generator().manual_seed(3), 8)
+    found = []
+    for kind in (torch.float32, torch.float32, torch.float64):
+        encoder.to(kind)
+        masking.watch(encoder, enabled=True)
+        encoder.eval()(views.to(kind)).square().sum().backward()
+        with torch.no_grad():
+            encoder(views.to(kind))  # of which there is no gradient
+        found.append(masking.dense_gradient(encoder))
+        masking.watch(encoder, enabled=False)
+        encoder(views.to(kind)).square().sum().backward()
+    for path, gradient in found[0].items():
+        assert torch.equal(gradient, found[1][path])
+        assert found[2][path].dtype == torch.float64
+        assert torch.allclose(found[2][path], gradient.double(), rtol=1e-3, atol=1e-5)
 
 
 def test_dense_gradient_sums_micro_batches_and_both_modules_of_a_pair() -> None:
