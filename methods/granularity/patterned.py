@@ -12,10 +12,7 @@ from methods.granularity.n_of_m import NofM
 def patterned(strength: Mapping[str, Tensor], pattern: NofM, *, transposable: bool) -> dict[str, Tensor]:
     """Return N:M masks of the highest scores; all ones where the pattern does not fit."""
     fitting = {name: score for name, score in strength.items() if pattern.fits(score.shape)}
-    if transposable:
-        kept = {name: both_ways.keep(score, pattern.n, pattern.m) for name, score in fitting.items()}
-    else:
-        kept = pattern.strict(fitting)
+    kept = both_ways.keep_all(fitting, pattern.n, pattern.m) if transposable else pattern.strict(fitting)
     return {
         name: kept[name].float()
         if name in kept
