@@ -1,5 +1,7 @@
 """Group lasso: weak blocks or filters are pulled to 0 as a whole; the density that gives is projected to the budget."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -7,6 +9,7 @@ from torch.optim import Optimizer
 from methods import masking, scores
 from methods.allocation import fitting, ranked
 from methods.branches import Branches
+from methods.granularity.base import WholeUnits, highest
 from methods.granularity.select import select
 from methods.masking import Masks
 from methods.method import SparseMethod
@@ -73,20 +76,26 @@ class GroupLasso(SparseMethod):
     def penalty(self) -> Tensor:
         """Return the norms of the groups that are to go, weighted; 0 behind the projection.
 
-        The norm of a group is written as ``w . u`` with its present direction ``u``, which has the same gradient; a
-        group of zeros has none, instead of one that is not a number.
+        Its gradient pulls each of these groups along its own direction, and a group of zeros not at all, where the
+        formula has no number.
         """
         total = torch.zeros((), device=next(iter(self._latents.values())).device)
         if self._step > self._due:
             return total
-        for name, mask in self._kept().items():
-            latent = self._latents[name]
-            if not bool(mask.all()):
-                granularity = self._setting.granularity
-                norms = granularity.pooled(latent.square()).sqrt()
-                directions = granularity.spread(torch.where(norms > 0.0, 1.0 / norms, 0.0), latent.shape)
-                total = total + (latent * (latent.detach() * directions.to(latent.dtype) * (1.0 - mask))).sum()
-        return self._penalty * total
+        granularity, magnitudes = self._setting.granularity, scores.magnitude(self._latents)
+        assert isinstance(granularity, WholeUnits)  # as `require_units` has asked
+        ones = ranked(magnitudes, self._setting.density, granularity).ones
+        pulls: dict[str, Tensor] = {}
+        for name, magnitude in magnitudes.items():
+            if ones[name] == magnitude.numel():  # so where the groups do not fit
+                continue
+            norms = granularity.pooled(magnitude.square()).sqrt()
+            stays = highest(granularity.pooled(magnitude), ones[name] // granularity.size(magnitude.shape))
+            total = total + norms.masked_fill(stays, 0.0).sum()
+            inverse = norms.reciprocal().masked_fill(stays | (norms == 0.0), 0.0)
+            pulls[name] = self._latents[name].detach() * granularity.spread(inverse.to(magnitude), magnitude.shape)
+        pulled: Tensor = _Pulled.apply(total.float(), list(pulls.values()), *(self._latents[name] for name in pulls))
+        return self._penalty * pulled
 
     def on_gradient(self, step: int, optimizer: Optimizer) -> bool:
         """Project, when due."""
@@ -118,3 +127,16 @@ class GroupLasso(SparseMethod):
             else:
                 left += magnitude.numel()
         return left / sum(weight.numel() for weight in self._latents.values())
+
+
+class _Pulled(torch.autograd.Function):
+    """A value with a gradient that is known: for all weights at once, as small layers cost by the call."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, pulls: list[Tensor], *weights: Tensor) -> Tensor:  # noqa: ARG004
+        ctx.pulls = pulls
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, None, *(gradients[0] * pull for pull in ctx.pulls))
