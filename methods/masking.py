@@ -64,12 +64,9 @@ class _Multiply(nn.Module):
             self._probe.grad = None
 
     def _probe_for(self, latent: Tensor) -> Tensor:
-        probe, like = self._probe, (latent.shape, latent.dtype, latent.device)
-        if (
-            probe is None or (probe.shape, probe.dtype, probe.device) != like
-        ):  # the module has moved since the last time
-            self._probe = probe = torch.full_like(latent, -0.0, requires_grad=True)
-        return probe
+        if self._probe is None or _form(self._probe) != _form(latent):  # the module has moved since it was made
+            self._probe = torch.full_like(latent, -0.0, requires_grad=True)
+        return self._probe
 
     @property
     def gradient(self) -> Tensor | None:
@@ -291,6 +288,10 @@ def _masked(encoder: nn.Module) -> dict[str, _Multiply]:
 
     visit(encoder, "")
     return found
+
+
+def _form(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device
 
 
 def _arrived(path: str, module: _Multiply) -> Tensor:

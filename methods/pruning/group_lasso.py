@@ -79,7 +79,8 @@ class GroupLasso(SparseMethod):
         Its gradient pulls each of these groups along its own direction, and a group of zeros not at all, where the
         formula has no number.
         """
-        total = torch.zeros((), device=next(iter(self._latents.values())).device)
+        like = next(iter(self._latents.values()))
+        total = like.new_zeros(())
         if self._step > self._due:
             return total
         granularity, magnitudes = self._setting.granularity, scores.magnitude(self._latents)
@@ -94,7 +95,7 @@ class GroupLasso(SparseMethod):
             total = total + norms.masked_fill(stays, 0.0).sum()
             inverse = norms.reciprocal().masked_fill(stays | (norms == 0.0), 0.0)
             pulls[name] = self._latents[name].detach() * granularity.spread(inverse.to(magnitude), magnitude.shape)
-        pulled: Tensor = _Pulled.apply(total.float(), list(pulls.values()), *(self._latents[name] for name in pulls))
+        pulled: Tensor = _Pulled.apply(total.to(like), list(pulls.values()), *(self._latents[name] for name in pulls))
         return self._penalty * pulled
 
     def on_gradient(self, step: int, optimizer: Optimizer) -> bool:
@@ -134,9 +135,9 @@ class _Pulled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, pulls: list[Tensor], *weights: Tensor) -> Tensor:  # noqa: ARG004
-        ctx.pulls = pulls
+        ctx.save_for_backward(*pulls)
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        return (None, None, *(gradients[0] * pull for pull in ctx.pulls))
+        return (None, None, *(gradients[0] * pull for pull in ctx.saved_tensors))

@@ -67,7 +67,7 @@ class SrSte(SparseMethod):
 
     def before_forward(self, step: int) -> None:
         """Take the masks from the weights, and watch the dense gradient."""
-        before, masks = self._present, self._masks()
+        before, masks = masking.read(self._branches.online), self._masks()
         self._flips += int((_flat(masks) != _flat(before)).count_nonzero())
         self._branches.write(masks)
         self._present = masks
@@ -92,9 +92,8 @@ class SrSte(SparseMethod):
         return {"flips": self._flips}
 
     def restore(self, state: Mapping[str, int]) -> None:
-        """Restore what was counted, and take the masks from the modules."""
+        """Restore what was counted."""
         self._flips = state["flips"]
-        self._present = masking.read(self._branches.online)
 
     def _masks(self) -> Masks:
         return patterned(scores.magnitude(self._latents), self._pattern, transposable=self._transposable)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods import masking
 from methods.exchange import exchange
@@ -151,17 +151,20 @@ def test_watching_goes_on_where_the_module_moves_and_counts_no_step_twice() -> N
     encoder = masked_encoder()
     views = images(torch.Generator().manual_seed(3), 8)
     found = []
-    for kind in (torch.float32, torch.float32, torch.float64):
-        encoder.to(kind)
+    layouts = (torch.channels_last, torch.contiguous_format, torch.contiguous_format)
+    for kind, layout in zip((torch.float32, torch.float32, torch.float64), layouts, strict=True):
+        encoder.to(kind).to(memory_format=layout)
         masking.watch(encoder, enabled=True)
         encoder.eval()(views.to(kind)).square().sum().backward()
         with torch.no_grad():
             encoder(views.to(kind))  # of which there is no gradient
         found.append(masking.dense_gradient(encoder))
+        strides = _strides(encoder)
         masking.watch(encoder, enabled=False)
+        assert strides == _strides(encoder)
         encoder(views.to(kind)).square().sum().backward()
     for path, gradient in found[0].items():
-        assert torch.equal(gradient, found[1][path])
+        assert torch.allclose(gradient, found[1][path], rtol=1e-4, atol=1e-6)
         assert found[2][path].dtype == torch.float64
         assert torch.allclose(found[2][path], gradient.double(), rtol=1e-3, atol=1e-5)
 
@@ -191,6 +194,19 @@ def test_dense_gradient_sums_micro_batches_and_both_modules_of_a_pair() -> None:
         assert torch.equal(gradient_magnitude(together)[name], gradient.abs())
 
 
+def test_on_the_mask_the_dense_gradient_is_the_latents_bit_for_bit_over_views_and_micro_batches() -> None:
+    encoder, generator = masked_encoder(), torch.Generator().manual_seed(6)
+    masking.write(encoder, masks := random_masks(encoder, 0.4, generator))
+    masking.watch(encoder, enabled=True)
+    for _ in range(3):
+        views = [images(generator, 8) for _ in range(2)]
+        sum((encoder(view).square().sum() for view in views), torch.zeros(())).backward()
+    for path, gradient in masking.dense_gradient(encoder).items():
+        of_latent = masking.latent(encoder)[path].grad
+        assert of_latent is not None
+        assert torch.equal(gradient * masks[path], of_latent)
+
+
 def test_dense_gradient_without_watching_raises() -> None:
     encoder = masked_encoder()
     encoder(images(torch.Generator())).sum().backward()
@@ -206,3 +222,8 @@ def test_dense_gradient_without_watching_raises() -> None:
     assert not masking.is_watched(encoder)
     with pytest.raises(RuntimeError, match="no dense gradient"):
         masking.dense_gradient(encoder)
+
+
+def _strides(encoder: nn.Module) -> list[tuple[int, ...]]:
+    weights = [encoder.get_submodule(path).weight for path in masking.latent(encoder)]
+    return [weight.stride() for weight in weights if isinstance(weight, Tensor)]
