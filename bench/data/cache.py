@@ -78,6 +78,7 @@ def _write(folder: Path, files: ImageFiles) -> None:
             for kind in _KINDS:
                 _save(partial / f"{split}-{kind}.npy", getattr(images, kind))
         header = {
+            "key": folder.name,
             "classes": decoded.classes,
             "verified": decoded.verified,
             "note": decoded.note,
@@ -121,7 +122,8 @@ def damaged(folder: Path, *, largest: int | None = None) -> tuple[str, ...]:
     try:
         sealed = json.loads((folder / header).read_text(encoding="utf-8"))
         arrays = sealed["header"]["arrays"]
-        if sealed["sha256"] != _seal(sealed["header"]) or set(arrays) != set(_ARRAYS):
+        is_of_here = sealed["header"]["key"] == folder.name  # not the cache of other files, copied
+        if sealed["sha256"] != _seal(sealed["header"]) or not is_of_here or set(arrays) != set(_ARRAYS):
             return (header,)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing, cut short or scribbled over
         return (header,)

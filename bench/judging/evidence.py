@@ -62,7 +62,8 @@ def gathered(spec: TableSpec, references: Sequence[Record], fresh: Sequence[Reco
     """Return the runs among some records that belong to a table, with its own settings.
 
     A fresh run whose exact facts (images, counts, steps, MACs) are not those of its cell's references was made by other
-    code or on other images: it is left out, as the table calls its cell DEVIATES.
+    code or on other images: it is left out, as the table calls its cell DEVIATES. Where a cell has no references, its
+    runs are held to the one of the lowest seed: runs that contradict one another bear nothing together.
 
     Raises:
         RecordError: two seeds of a cell have the same weights: one is a copy under another name; or runs of one table
@@ -73,10 +74,10 @@ def gathered(spec: TableSpec, references: Sequence[Record], fresh: Sequence[Reco
     records, left_out = {cell: dict(found) for cell, found in stored.items()}, []
     for cell, found in made.items():
         of_cell = records.setdefault(cell, {})
-        kept = list(stored.get(cell, {}).values())
+        kept = list(stored.get(cell, {}).values()) or [found[min(found)]]  # without references: runs are held to one
         for seed, record in found.items():
             _require_own_weights([*of_cell.values(), record] if seed not in of_cell else [])
-            if seed not in of_cell and (broken := exact.violations(record, kept)):
+            if broken := exact.violations(record, kept):
                 left_out.append(f"{record.run_id}: {broken[0]}")
             else:
                 of_cell.setdefault(seed, record)

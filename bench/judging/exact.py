@@ -7,22 +7,21 @@ from bench.provenance import is_same_class
 from bench.runs.record import Record
 
 SAME_WITH_EVERY_SEED = (
-    "data_fingerprint",
-    "dense_macs",
-    "kept_weights",
-    "kept_weights_target",
-    "optimizer_steps",
-    "prunable_weights",
-    "samples_seen",
-    "update_steps",
+    *("data_fingerprint", "train_images", "test_images", "samples_seen", "optimizer_steps", "update_steps"),
+    *("dense_macs", "kept_weights", "kept_weights_target", "prunable_weights"),
+    *("linear_protocol", "knn_protocol", "output_features"),
 )
 # The same with every seed for some methods only (static masks, schedules of counts): where all references agree.
-SAME_IF_STORED_SO = ("curves.", "kept_per_layer.", "kept_per_layer_target.", "macs_ratio", "training_macs_ratio")
+SAME_IF_STORED_SO = (
+    *("curves.", "kept_per_layer.", "kept_per_layer_target.", "macs_ratio", "training_macs_ratio"),
+    *("density_prunable", "density_encoder", "layers_left_dense"),
+)
 # Exact for every method but those that do as published code does: these compare with thresholds, and draw by chance.
 COUNTS = frozenset({"kept_weights", "kept_weights_target"})
 WITHOUT_COUNTS = "_as_published"
 FEWEST_TO_AGREE = 3
-FINGERPRINT = "_fingerprint"  # how facts end that say which images these were: a run's own, and those of each transfer
+# How facts end that say which images these were, and how many: a run's own, and those of each transfer.
+OF_IMAGES = ("_fingerprint", "_images")
 WEIGHTS = "weights_digest"
 _LONGEST = 60  # characters of a value in a message
 
@@ -30,10 +29,11 @@ _LONGEST = 60  # characters of a value in a message
 def violations(record: Record, references: Sequence[Record]) -> tuple[str, ...]:
     """Compare a fresh run with the references of its cell, exactly.
 
-    Counts, update steps and data, those of every transfer too, must equal those of every reference. So must counts per
-    layer, MACs and schedules where all references, three at least, agree: there no seed decides them. A repetition
-    (same seed, same ``env_class``) must also show *every* fact and metric of its reference, bit for bit: masks, weights
-    and losses by digest. Another seed must have ended at other weights: else it is the reference under another name.
+    Counts, update steps, data, those of every transfer too, and how runs are scored must equal those of every
+    reference. So must counts per layer, densities, MACs and schedules where all references, three at least, agree:
+    there no seed decides them. A repetition (same seed, same ``env_class``) must also show *every* fact and metric of
+    its reference, bit for bit: masks, weights and losses by digest. Another seed must have ended at other weights: else
+    it is the reference under another name.
     Methods that do as published code does meet their counts on average alone: of these, only a repetition has to show
     them.
 
@@ -52,7 +52,7 @@ def violations(record: Record, references: Sequence[Record]) -> tuple[str, ...]:
             seeds = f"seed {record.run.seed} ended at the weights of seed {reference.run.seed}, to the bit"
             lines.setdefault(WEIGHTS, f"{WEIGHTS}: {seeds} ({reference.run_id}): no run of its own ({record.run_id})")
         for name, expected in names.items():
-            actual, is_fixed = found.get(name, "nothing"), name in fixed or name.endswith(FINGERPRINT)
+            actual, is_fixed = found.get(name, "nothing"), name in fixed or name.endswith(OF_IMAGES)
             if (compares_all or is_fixed) and (actual != expected or actual == "nothing"):
                 line = f"{name}: expected {_short(expected)} ({reference.run_id}), found {_short(actual)}"
                 lines.setdefault(name, f"{line} ({record.run_id})")

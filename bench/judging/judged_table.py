@@ -23,7 +23,7 @@ TRANSFER_FACTS = tuple(f"transfer_{name}_percent" for name in TRANSFERS)
 # Of the final masks, where the branches have two: how alike they are beyond chance, and which share of the sparser one
 # lies in the other.
 OVERLAP, CONTAINMENT = "branch_overlap", "branch_containment"
-HEALTH_FACTS = ("constant_features", "effective_rank", "emptiest_layer_weights", "layers_emptied")
+HEALTH_FACTS = ("constant_features", "effective_rank", "emptiest_layer_weights", "emptied_layers")
 COMPACT_SHARE = "compact_macs_ratio"  # MACs of the smaller network that training went on in
 STEP_SHARE = "compact_step_share"  # CPU time of a step in it, as a fraction of a step with masks of the same run
 TRAIN_SECONDS = "train_cpu_seconds"

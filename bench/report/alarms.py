@@ -60,7 +60,7 @@ def _gain(row: Row) -> str:
 
 def _ills(row: Row) -> Iterable[str]:
     """Name what is unhealthy about a row's encoders, as far as its records say anything."""
-    constant, rank, emptied = (row.facts[name] for name in ("constant_features", "effective_rank", "layers_emptied"))
+    constant, rank, emptied = (row.facts[name] for name in ("constant_features", "effective_rank", "emptied_layers"))
     if constant:
         yield f"{constant:.1f} constant output features" + ("" if rank is None else f" (effective rank {rank:.1f})")
     if emptied:

@@ -52,7 +52,7 @@ def result_columns(table: JudgedTable) -> Iterable[Column[Row]]:
     yield _fact("constant features", "constant_features", rank=ALWAYS_WIDE, digits=1)
     yield _fact("effective rank", "effective_rank", rank=ALWAYS_WIDE, digits=1)
     yield _fact("weights in the emptiest layer", "emptiest_layer_weights", rank=ALWAYS_WIDE, digits=1)
-    yield _fact("emptied layers", "layers_emptied", rank=ALWAYS_WIDE, digits=1)
+    yield _fact("emptied layers", "emptied_layers", rank=ALWAYS_WIDE, digits=1)
     yield Column(title="repeat it", show=table.command, rank=HTML_ONLY, is_command=True)
 
 

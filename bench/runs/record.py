@@ -54,6 +54,15 @@ def seal(body: Mapping[str, object]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def unsealed(body: Mapping[str, object]) -> str:
+    """Return what is wrong with a record's seal; nothing if it is that of the content."""
+    if "seal" not in body:
+        return "it has no seal, so nothing tells whether it was edited or damaged after it was written"
+    if body["seal"] != seal(body):
+        return "its content does not match its seal, so it was edited or damaged after it was written"
+    return ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """One finished run.
@@ -93,7 +102,7 @@ class Record:
 
         Raises:
             RecordError: the file is missing, is no record, or contradicts itself: its name is not that of its
-                settings, a percentage not that of its counts, or its content not that of its seal.
+                settings, a percentage not that of its counts, or its content not that of its seal, which it must have.
         """
         try:
             body = read_json(path)
@@ -120,17 +129,15 @@ class Record:
                 f"{path}: its settings are those of {record.run_id}, but it says {file.run_id}. {WAY_OUT}"
             )
         _check_percentages(record, path)
-        if file.seal not in (None, seal(body)):
-            raise RecordError(
-                f"{path}: its content does not match its seal, so it was edited or damaged after it was written. "
-                f"{WAY_OUT}"
-            )
+        broken = unsealed(body)
+        if broken:
+            raise RecordError(f"{path}: {broken}. {WAY_OUT}")
         return record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _File:
-    """The layout of a record's file; those of earlier versions have no seal."""
+    """The layout of a record's file."""
 
     schema: int
     run_id: str
@@ -152,6 +159,8 @@ def _check_percentages(record: Record, path: Path) -> None:
         RecordError: it is not, or there are no such counts.
     """
     facts = record.facts
+    if unscored := [name for name in METRICS if name not in record.metrics]:
+        raise RecordError(f"{path}: metrics.{unscored[0]} is missing: every run is scored by it. {WAY_OUT}")
     claimed: list[tuple[str, object, str, str]] = [
         (f"metrics.{name}", percent, f"{name.removesuffix('_top1_percent')}_correct", "test_images")
         for name, percent in record.metrics.items()

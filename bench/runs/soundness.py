@@ -1,6 +1,7 @@
 """What a run left, checked against its sums and against itself: nothing is repaired, every fault is named."""
 
 import hashlib
+import math
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -8,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.config.run import Run
 from bench.data.known import known_content
 from bench.errors import UserError
-from bench.runs.record import Record, seal
+from bench.runs.record import Record, unsealed
 from bench.training import checkpoint, encoders, parts
 from bench.training.encoder_file import unpacked
+from bench.training.facts import emptied, overlaps
 from methods import macs, masking
+from methods.gating.control import TOLERANCE
+from methods.gating.measure import Activity, Budget
+from methods.masking import Masks
 from reading import read_json
 
 Fault = tuple[Path, str]
@@ -33,7 +37,7 @@ def faults(folder: Path) -> Iterator[Fault]:
 
 
 def sealed(path: Path) -> Iterator[str]:
-    """Give what is wrong with a record's file as a file; records of earlier versions have no seal to break."""
+    """Give what is wrong with a record's file as a file."""
     try:
         body = read_json(path)
     except ValueError as error:
@@ -41,8 +45,8 @@ def sealed(path: Path) -> Iterator[str]:
         return
     if not isinstance(body, dict):
         yield "not a record"
-    elif body.get("seal") not in (None, seal(body)):
-        yield "its content does not match its seal: it was edited or damaged after it was written"
+    elif broken := unsealed(body):
+        yield broken
 
 
 def _of_checkpoint(path: Path) -> Iterator[Fault]:
@@ -68,10 +72,11 @@ def _of_record(path: Path) -> Iterator[Fault]:
         return
     if record.run_id != path.parent.name:
         yield path, f"is the record of {record.run_id}, not of the run whose folder it lies in"
-    yield from ((path, fault) for fault in _counts(record.facts))
+    yield from ((path, fault) for fault in (*_counts(record.facts), *_settings(record), *_gates(record)))
     why = path.name.removeprefix("record").removesuffix(".json")
-    yield from _of_masks(path.with_name(f"masks{why}.npz"), record)
-    yield from _of_encoder(path.with_name(f"encoder{why}.safetensors"), record)
+    masks: Masks = {}  # of the online encoder, unless something is wrong with them
+    yield from _of_masks(path.with_name(f"masks{why}.npz"), record, masks)
+    yield from _of_encoder(path.with_name(f"encoder{why}.safetensors"), record, masks)
 
 
 def _counts(facts: Mapping[str, object]) -> Iterator[str]:
@@ -82,8 +87,39 @@ def _counts(facts: Mapping[str, object]) -> Iterator[str]:
             yield f"kept_weights{end} is {total}, but its layers keep {sum(kept.values())}"
 
 
-def _of_masks(path: Path, record: Record) -> Iterator[Fault]:
-    """Check a file of masks against its sum, and the record's counts, digests and budgets against the masks."""
+def _settings(record: Record) -> Iterator[str]:
+    """Give counts of a record that its settings contradict."""
+    facts, spec = record.facts, record.run.optimizer
+    seen = int(str(facts["optimizer_steps"])) * spec.batch_images * spec.accumulate_batches
+    if facts["samples_seen"] != seen:
+        yield f"samples_seen is {facts['samples_seen']}, but {facts['optimizer_steps']} steps see {seen}"
+    steps = record.run.total_steps(int(str(facts["train_images"])))
+    if facts["optimizer_steps"] != steps:
+        yield f"optimizer_steps is {facts['optimizer_steps']}, but its settings ask for {steps}"
+
+
+def _gates(record: Record) -> Iterator[str]:
+    """Give measurements of gates that contradict one another; of a run without gates there are none."""
+    facts, asked = record.facts, record.run.sparsity.reduction
+    if not asked:
+        return
+    reduction, ratio = float(str(facts["reduction"])), float(str(facts["macs_ratio"]))
+    if not math.isclose(ratio * reduction, 1.0, rel_tol=1e-12):
+        yield f"macs_ratio is {ratio}, but the reduction {reduction}"
+    if facts["reduction_asked"] != asked:
+        yield f"reduction_asked is {facts['reduction_asked']}, but its settings ask for {asked}"
+    if facts["reduction_is_met"] != (abs(reduction / asked - 1) <= TOLERANCE):
+        yield f"reduction_is_met is {facts['reduction_is_met']}, but it is {reduction} of {asked}"
+
+
+def _of_masks(path: Path, record: Record, online: Masks) -> Iterator[Fault]:
+    """Check a file of masks against its sum, and the record's counts, digests and budgets against the masks.
+
+    Args:
+        path: of the file.
+        record: of the run.
+        online: gets the final masks of the online encoder, if the file has them.
+    """
     if not path.exists():
         yield path, "is missing, and its record is there"
         return
@@ -91,16 +127,21 @@ def _of_masks(path: Path, record: Record) -> Iterator[Fault]:
     if sum_ is not None and hashlib.sha256(path.read_bytes()).hexdigest() != sum_:
         yield path, "its SHA-256 is not the record's"
         return
-    encoder = _masked(record)
+    encoder, masks = _masked(record), dict[str, Masks]()
     for branch, end in reversed(_BRANCHES.items()):  # the online masks last: the budgets are theirs
         try:
-            masking.write(encoder, _unpacked(path, branch, encoder))
+            masking.write(encoder, masks.setdefault(branch, _unpacked(path, branch, encoder)))
         except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
             yield path, f"holds no masks of the {branch} branch ({error})"
             return
-        found = {f"kept_per_layer{end}": masking.counts(encoder), f"mask_digest{end}": masking.digest(encoder)}
-        yield from ((path, fault) for fault in _differences(found, record.facts))
-    yield from ((path, fault) for fault in _differences(_budgets(encoder, record.run), record.facts))
+        of_branch = {f"kept_per_layer{end}": masking.counts(encoder), f"mask_digest{end}": masking.digest(encoder)}
+        yield from ((path, fault) for fault in _differences(of_branch, record.facts))
+    if not record.run.sparsity.reduction:  # gates mask no weight, and wrap the layers
+        online |= masks["online"]
+    found = _budgets(encoder, record) | emptied(encoder)
+    if not record.run.sparsity.reduction and parts.method_for(record.run).splits_branches:
+        found |= overlaps(masks["online"], masks["target"])
+    yield from ((path, fault) for fault in _differences(found, record.facts))
 
 
 def _masked(record: Record) -> torch.nn.Module:
@@ -115,7 +156,7 @@ def _masked(record: Record) -> torch.nn.Module:
         return framework.online
 
 
-def _unpacked(path: Path, branch: str, encoder: torch.nn.Module) -> dict[str, torch.Tensor]:
+def _unpacked(path: Path, branch: str, encoder: torch.nn.Module) -> Masks:
     """Return a branch's final masks; every array of the file is read, so that its own sum is checked."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
@@ -127,32 +168,42 @@ def _unpacked(path: Path, branch: str, encoder: torch.nn.Module) -> dict[str, to
     }
 
 
-def _budgets(encoder: torch.nn.Module, run: Run) -> dict[str, object]:
-    """Return the budgets that masks decide; of gates, which have budgets of their own, only the count of weights."""
+def _budgets(encoder: torch.nn.Module, record: Record) -> dict[str, object]:
+    """Return the budgets that masks decide, and, of gates, how often they are on by the rates of the layers."""
     weights = sum(weight.numel() for weight in masking.latent(encoder).values())
-    found: dict[str, object] = {"prunable_weights": weights}
-    if run.sparsity.reduction:
+    found: dict[str, object] = {
+        "prunable_weights": weights,
+        "density_prunable": macs.density_prunable(encoder),
+        "density_encoder": macs.density_encoder(encoder),
+    }
+    data = record.run.data
+    known = known_content(data.name)
+    pixels = data.crop_size or data.image_size or (known.pixels if known else 0)
+    shape = (3, pixels, pixels)
+    if not pixels:
         return found
-    found |= {"density_prunable": macs.density_prunable(encoder), "density_encoder": macs.density_encoder(encoder)}
-    known = known_content(run.data.name)
-    pixels = run.data.image_size or (known.pixels if known else 0)
-    if pixels:
-        shape = (3, pixels, pixels)
-        found |= {
+    if not record.run.sparsity.reduction:
+        return found | {
             "dense_macs": sum(macs.inference_macs(encoder, shape).values()),
             "macs_ratio": macs.macs_ratio(encoder, shape),
         }
-    return found
+    budget = Budget.of(encoder, shape)
+    for end in _BRANCHES.values():
+        rates = record.facts[f"gate_rate_per_layer{end}"]
+        assert isinstance(rates, Mapping)  # as the record was read
+        if rates.keys() == budget.layers.keys():
+            found[f"gate_rate{end}"] = Activity(rates=rates, shares={}, overhead_macs=0).rate(budget)
+    return found | {"dense_macs": budget.dense}
 
 
 def _differences(found: Mapping[str, object], facts: Mapping[str, object]) -> Iterator[str]:
     for name, value in found.items():
-        if name in facts and facts[name] != value:
-            yield f"{name} of the record is {_short(facts[name])}, that of the masks {_short(value)}"
+        if facts.get(name) != value:
+            yield f"{name} of the record is {_short(facts.get(name, 'missing'))}, that of the masks {_short(value)}"
 
 
-def _of_encoder(path: Path, record: Record) -> Iterator[Fault]:
-    """Check a kept encoder against its sum, and its weights against the digest in the record."""
+def _of_encoder(path: Path, record: Record, masks: Masks) -> Iterator[Fault]:
+    """Check a kept encoder against its sum, and its weights against the digest in the record and the final masks."""
     sum_ = record.provenance.get("encoder_sha256")
     if sum_ is None:
         return
@@ -165,6 +216,9 @@ def _of_encoder(path: Path, record: Record) -> Iterator[Fault]:
         yield path, f"is the encoder of {encoder.run_id}"
     if masking.weights_digest(encoder.network) != record.facts.get("weights_digest"):
         yield path, "its weights do not have the digest in the record"
+    for layer, mask in masks.items():
+        if encoder.network.get_submodule(layer).get_parameter("weight")[mask == 0].any():
+            yield path, f"{layer} has weights where its mask has none"
 
 
 def _without(path: Path, error: Exception) -> str:

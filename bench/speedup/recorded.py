@@ -5,6 +5,7 @@ Of runs with gates, the rate of each layer and branch on all test images, from t
 
 import dataclasses
 import fnmatch
+import hashlib
 import zipfile
 from collections.abc import Iterator
 from functools import cache
@@ -141,12 +142,15 @@ def _gated(encoder: torch.nn.Module, record: Record, fact: str) -> States:
 
 
 def check(record: Record, path: Path, encoder: torch.nn.Module) -> None:
-    """Demand that the final masks of both branches are those that the record speaks of.
+    """Demand that the file of masks, of every point of the schedule, is the one that the record speaks of.
 
     Raises:
         RecordError: the file is missing or is not the record's.
     """
     way_out = "Restore the file, or delete the folder and make the run again."
+    expected = record.provenance.get("masks_sha256")
+    if expected is not None and path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        raise RecordError(f"{path}: its SHA-256 is not that in {record.run_id}'s record. {way_out}")
     for branch, fact in (("online", "mask_digest"), ("target", "mask_digest_target")):
         try:
             with np.load(path) as file:

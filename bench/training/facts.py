@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+from torch import nn
 
 from bench.config.run import Run
 from bench.data.dataset import Dataset
@@ -13,6 +14,7 @@ from bench.training.state import Training
 from methods import macs, masking
 from methods.compaction.training import CompactForward
 from methods.granularity import element, parse
+from methods.masking import Masks
 from methods.method import GateFacts
 from methods.overlap import overlap
 
@@ -46,7 +48,7 @@ def facts(run: Run, dataset: Dataset, training: Training, made: Exported) -> dic
         "kept_per_layer_target": target,
         "kept_weights": sum(online.values()),
         "kept_weights_target": sum(target.values()),
-        **_emptied(framework),
+        **emptied(framework.online),
         **_overlap(run, training),
         "density_prunable": macs.density_prunable(framework.online),
         "density_encoder": macs.density_encoder(framework.online),
@@ -83,13 +85,13 @@ def _compacted(run: Run, dataset: Dataset, training: Training) -> dict[str, obje
     return {"compact_from_step": start, "compact_macs_ratio": left / sum(dense.values())}
 
 
-def _emptied(framework: Framework) -> dict[str, object]:
+def emptied(encoder: nn.Module) -> dict[str, object]:
     """Say what the emptiest layer keeps, and which layers keep less than ``EMPTIED`` of an equal share.
 
     A layer that keeps a single weight passes no information on, though it is not empty: counting zeros would miss it.
     """
-    kept = masking.counts(framework.online)
-    sizes = {path: weight.numel() for path, weight in masking.latent(framework.online).items()}
+    kept = masking.counts(encoder)
+    sizes = {path: weight.numel() for path, weight in masking.latent(encoder).items()}
     density = sum(kept.values()) / sum(sizes.values())
     return {
         "emptiest_layer_weights": min(kept.values()),
@@ -98,11 +100,15 @@ def _emptied(framework: Framework) -> dict[str, object]:
 
 
 def _overlap(run: Run, training: Training) -> dict[str, object]:
-    """Say how alike the final masks of the branches are, where a method keeps two; 0: as alike as chance makes them."""
     framework = training.framework
     if run.sparsity.reduction or not training.method.splits_branches:
         return {}
-    found = overlap(masking.read(framework.online), masking.read(framework.target))
+    return overlaps(masking.read(framework.online), masking.read(framework.target))
+
+
+def overlaps(online: Masks, target: Masks) -> dict[str, object]:
+    """Say how alike the final masks of the branches are, where a method keeps two; 0: as alike as chance makes them."""
+    found = overlap(online, target)
     return {"branch_overlap": found.chance_corrected, "branch_containment": found.containment}
 
 

@@ -131,6 +131,29 @@ def spoiled(
     return tmp_path
 
 
+def without_sums(folder: Path) -> None:
+    """Write the record anew as if it had none of the masks' file, as those of early versions."""
+    path = folder / "runs" / RUN.run_id / "record.json"
+    record = Record.load(path)
+    rest = {name: value for name, value in record.provenance.items() if name != "masks_sha256"}
+    replace(record, provenance=rest).save(path)
+
+
+@pytest.mark.parametrize("point", ["point2", "final"])
+def test_masks_of_no_point_of_the_schedule_are_believed_if_the_file_is_not_the_records(
+    point: str, out: Path, tmp_path: Path
+) -> None:
+    """Found by a review: masks before the final ones, which decide the average step, were any."""
+    name = f"{point}/online/layer1.0.conv1"
+    with np.load(out / "runs" / RUN.run_id / "masks.npz") as file:
+        other = file[name] & 1
+    folder = spoiled(out, tmp_path, name, other)
+    with pytest.raises(
+        RecordError, match=r"masks\.npz: its SHA-256 is not that in byol-synchronized.*Restore the file"
+    ):
+        list(recorded.courses(folder / "runs", "*"))
+
+
 @pytest.mark.parametrize("branch", ["online", "target"])
 def test_masks_that_are_not_the_records_are_refused(
     branch: str, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -140,6 +163,7 @@ def test_masks_that_are_not_the_records_are_refused(
         other = file[name].copy()
     other[0] ^= 128
     folder = spoiled(out, tmp_path, name, other)
+    without_sums(folder)
     assert call(monkeypatch, "accelerator", "--out", str(folder), "--no-draws") == 2
     error = capsys.readouterr().err
     assert f"{RUN.run_id}/masks.npz: the final masks of the {branch} branch do not have the digest" in error
@@ -148,6 +172,7 @@ def test_masks_that_are_not_the_records_are_refused(
 
 def test_masks_of_another_network_are_refused(out: Path, tmp_path: Path) -> None:
     folder = spoiled(out, tmp_path, "final/online/layer1.0.conv1", None)
+    without_sums(folder)
     with pytest.raises(RecordError, match=r"These are not the masks of byol-synchronized.*Restore the file"):
         list(recorded.courses(folder / "runs", "*"))
 

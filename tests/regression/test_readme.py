@@ -1,11 +1,14 @@
 """The README shows the stored table, column for column, and names commands that exist."""
 
 import re
+import statistics
 import tomllib
 from pathlib import Path
 
 import pytest
 
+from bench.judging.references import load_references
+from bench.judging.verdict import MINIMUM_REFERENCES
 from bench.tables import TABLES
 from tests.unrecorded import is_unrecorded
 
@@ -48,6 +51,21 @@ def test_a_stored_table_has_the_rows_of_the_table_that_have_references(path: Pat
     cells = [line.strip("|").split("|")[0].strip() for line in section.splitlines()[2:]]
     names = TABLES[name](profile, data).names
     assert cells == [cell for cell in names if not is_unrecorded((name, profile, data), cell)]
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+def test_a_stored_table_shows_the_means_of_the_stored_references(path: Path) -> None:
+    """Found by a review: the table of a former recipe, and any number typed into it, passed."""
+    name, profile, data = path.stem.split("-")
+    runs = load_references(name, profile, data)
+    (section,) = re.findall(r"^## Results.*?\n\n(.*?)\n\n", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    head, _, *lines = ([entry.strip() for entry in line.strip("|").split("|")] for line in section.splitlines())
+    place = head.index("linear, references")
+    for line in lines:
+        cell = line[0].replace("\\", "")
+        found = [item.metrics["linear_top1_percent"] for item in runs if item.run.cell == cell]
+        assert len(found) >= MINIMUM_REFERENCES, f"{cell} has no references: make the table again"
+        assert line[place] == f"{statistics.fmean(found):.2f} ± {statistics.stdev(found):.2f} ({len(found)})", cell
 
 
 def test_every_session_the_readme_names_exists() -> None:

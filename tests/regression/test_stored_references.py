@@ -15,7 +15,7 @@ from bench.judging import exact
 from bench.judging.claims import Claims, load_claims
 from bench.judging.exact import violations
 from bench.judging.judge import assemble
-from bench.judging.judged_table import JudgedTable
+from bench.judging.judged_table import CONTAINMENT, GATE_FACTS, HEALTH_FACTS, OVERLAP, SHOWN_FACTS, JudgedTable
 from bench.judging.references import FIRST_USER_SEED, REFERENCES, load_references, places
 from bench.judging.tolerances import Tolerances, load_tolerances
 from bench.judging.verdict import MINIMUM_REFERENCES, Verdict
@@ -48,6 +48,12 @@ def compared_once() -> Iterator[None]:
 
     with patch.object(exact, "violations", remembered):
         yield
+
+
+def test_tables_show_no_fact_that_no_run_has() -> None:
+    """One was called by another name than in records, so that emptied layers were never told."""
+    known = set().union(*(record.facts for place in PLACES for record in load_references(*place)))
+    assert known >= {*SHOWN_FACTS, *GATE_FACTS, *HEALTH_FACTS, OVERLAP, CONTAINMENT}
 
 
 def _of_cell(run: Run, references: Sequence[Record]) -> list[Record]:

@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import resource
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -197,6 +198,19 @@ def test_pixels_changed_behind_size_and_time_are_seen(tmp_path: Path, decodings:
     os.utime(other.with_suffix(".tmp"), ns=(other.stat().st_atime_ns, other.stat().st_mtime_ns))
     other.with_suffix(".tmp").rename(other)
     loaded(tmp_path)
+    assert len(decodings) == 3
+
+
+def test_the_cache_of_other_images_under_this_name_is_not_believed(tmp_path: Path, decodings: list[Path]) -> None:
+    """Found by a review: a folder's cache vouched for itself, wherever it was copied to."""
+    write_folder(tmp_path / "mine")
+    loaded(tmp_path)
+    copied = shutil.copytree(cached(tmp_path), tmp_path / "copied")
+    Image.fromarray(pixels_of(1, seed=9)[0]).save(tmp_path / "mine/train/ant/0000.png")
+    changed, place = loaded(tmp_path).fingerprint, cached(tmp_path)
+    shutil.rmtree(place)
+    shutil.copytree(copied, place)
+    assert loaded(tmp_path).fingerprint == changed
     assert len(decodings) == 3
 
 

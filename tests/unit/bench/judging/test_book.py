@@ -78,6 +78,26 @@ def test_runs_of_other_facts_than_their_references_do_not_count_and_are_named() 
         assert line.startswith(f"{wrong.run_id}: {next(iter(facts))}: expected ")
 
 
+def test_a_repetition_that_contradicts_its_reference_is_named() -> None:
+    """Found by a review: the reference counted, and nobody heard of the other one."""
+    again = made_up_record(dataclasses.replace(LEFT, seed=1), 99.0)
+    evidence = gathered(SPEC, _records(4, 0), [again])
+    assert evidence.records[LEFT.cell][1].metrics[LINEAR] == 52.5
+    (line,) = evidence.left_out
+    assert line.startswith(f"{again.run_id}: ")
+
+
+def test_runs_that_contradict_one_another_bear_no_claim_together_though_there_are_no_references() -> None:
+    """Found by a review: where nothing was stored, runs of any counts, steps and images were averaged."""
+    sound, odd = (
+        [made_up_record(dataclasses.replace(LEFT, seed=seed), 50.0, facts=facts) for seed in (first, first + 2)]
+        for first, facts in ((100, {}), (101, {"optimizer_steps": 99_999}))
+    )
+    evidence = gathered(SPEC, [], [*odd, *sound])
+    assert set(evidence.records[LEFT.cell]) == {100, 102}
+    assert [line.split(": ")[:2] for line in evidence.left_out] == [[each.run_id, "optimizer_steps"] for each in odd]
+
+
 def test_runs_on_different_images_of_one_name_are_never_compared() -> None:
     left = made_up_record(dataclasses.replace(LEFT, seed=100), 53.0)
     right = made_up_record(dataclasses.replace(RIGHT, seed=100), 50.0, facts={"data_fingerprint": "dead"})

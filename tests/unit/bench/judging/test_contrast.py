@@ -109,11 +109,11 @@ def test_a_row_that_is_not_surely_above_untrained_is_named_below_the_table(mean:
 
 
 def test_unhealthy_rows_are_named_below_the_table() -> None:
-    ills: dict[str, object] = {"constant_features": 53, "effective_rank": 3.9, "layers_emptied": ["layer4.0.conv2"]}
+    ills: dict[str, object] = {"constant_features": 53, "effective_rank": 3.9, "emptied_layers": ["layer4.0.conv2"]}
     (_, line) = page(_table(38.0, fresh=(38.0,), facts=ills)).alarms
     assert line == (
         f"{SPARSE.cell}: 53.0 constant output features (effective rank 3.9), 1.0 layers that the allocation emptied "
         "(means over its runs)."
     )
-    healthy: dict[str, object] = {"constant_features": 0, "effective_rank": 27.5, "layers_emptied": []}
+    healthy: dict[str, object] = {"constant_features": 0, "effective_rank": 27.5, "emptied_layers": []}
     assert len(page(_table(38.0, fresh=(38.0,), facts=healthy)).alarms) == 1

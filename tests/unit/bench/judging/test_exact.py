@@ -74,6 +74,7 @@ def test_a_reference_under_another_seed_is_no_fresh_run() -> None:
     [
         ({"kept_per_layer": {"conv1": 251, "conv2": 749}}, "kept_per_layer.conv1"),
         ({"macs_ratio": 0.3}, "macs_ratio"),
+        ({"density_encoder": 0.3}, "density_encoder"),
         ({"training_macs_ratio": 0.77}, "training_macs_ratio"),
         ({"curves": {"density": [1.0, 0.5], "overlap_iou": [0.1]}}, "curves.density"),
     ],

@@ -39,7 +39,7 @@ FACTS = {
     "constant_features": 5,
     "effective_rank": 27.5,
     "emptiest_layer_weights": 3,
-    "layers_emptied": ["a", "b"],
+    "emptied_layers": ["a", "b"],
     "reduction_asked": 2.0,
     "reduction": 2.01,
     "reduction_target": 2.02,

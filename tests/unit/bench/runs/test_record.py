@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench.judging.references import REFERENCES
-from bench.runs.record import KINDS, Record, RecordError
+from bench.runs.record import KINDS, Record, RecordError, seal
 from tests.made_up_tables import made_up_record, made_up_run
 
 RUN = made_up_run("gradual", density=0.125, seed=100)
@@ -30,7 +30,7 @@ def _body(path: Path) -> Any:
 
 def _written(folder: Path, body: object) -> Path:
     path = folder / "record.json"
-    path.write_text(json.dumps(body))
+    path.write_text(json.dumps(body | {"seal": seal(body)} if isinstance(body, dict) else body))
     return path
 
 
@@ -53,6 +53,10 @@ def test_an_old_record_is_read_and_its_young_knobs_are_off(path: Path) -> None:
             }
         else:
             assert value == entries
+
+
+def _without_a_metric(body: Any) -> None:
+    del body["metrics"]["knn_top1_percent"]
 
 
 def _drop(body: Any) -> None:
@@ -91,6 +95,7 @@ def _set(*keys: str, to: object) -> Callable[[Any], None]:
         (_set("facts", to=[]), r"facts is \[\]; it must be a table"),
         (_set("provenance", "env_class", to=7), "provenance.env_class: it is 7; it must be a text"),
         (_set("schema", to=2), "not a record of schema 1"),
+        (_without_a_metric, "metrics.knn_top1_percent is missing: every run is scored by it"),
         (_set("colour", to=2), "unknown entries colour"),
     ],
 )
@@ -176,12 +181,27 @@ def test_a_record_that_was_edited_by_hand_is_refused(tmp_path: Path) -> None:
         Record.load(path)
 
 
+def test_a_record_without_a_seal_is_refused(tmp_path: Path) -> None:
+    """Found by a review: who deleted the line could store any number, and `verify` found nothing."""
+    path = tmp_path / "record.json"
+    RECORD.save(path)
+    body = json.loads(path.read_text())
+    del body["seal"]
+    path.write_text(json.dumps(body))
+    with pytest.raises(RecordError, match=r"record.json: it has no seal, .* Delete it; the run is then made again"):
+        Record.load(path)
+
+
 @anything
 @given(place=st.floats(0.0, 1.0), patch=st.binary(max_size=3))
 def test_any_patched_or_truncated_record_is_a_record_or_refused(tmp_path: Path, place: float, patch: bytes) -> None:
     payload = RECORD.text.encode()
     at = round(place * len(payload))
-    (tmp_path / "record.json").write_bytes(payload[:at] + patch + (payload[at + len(patch) :] if patch else b""))
+    patched = payload[:at] + patch + (payload[at + len(patch) :] if patch else b"")
+    try:
+        _written(tmp_path, json.loads(patched))  # sealed anew: what is left is whether its content is one
+    except ValueError:
+        (tmp_path / "record.json").write_bytes(patched)
     _read(tmp_path / "record.json")
 
 

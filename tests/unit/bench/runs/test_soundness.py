@@ -1,6 +1,7 @@
 """Whatever is damaged under a folder of results is found, file by file, or is the same as before."""
 
 import dataclasses
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -23,10 +24,13 @@ from bench.runs.record import Record
 from bench.runs.soundness import faults
 from bench.ticks import silent
 from bench.training import checkpoint
+from bench.training.encoder_file import packed, unpacked
+from methods import masking
 from tests.images_on_disk import write_folder
 from tests.tiny import gated_run, tiny_run
 
 RUN = tiny_run("moco", "synchronized", density=0.2, gap=0.3)
+GATED = gated_run("simclr", "dual_gate", 1.5)
 Verify = Callable[..., tuple[int, str]]
 
 
@@ -34,7 +38,7 @@ Verify = Callable[..., tuple[int, str]]
 def home(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """Return what a run left, with a checkpoint beside it, as if it had been killed between its last two moments."""
     out = tmp_path_factory.mktemp("out")
-    for run in (RUN, gated_run("simclr", "dual_gate", 1.5)):
+    for run in (RUN, GATED):
         perform(run, Context(runs_dir=out / "runs", data_dir=out / "data", cache_dir=out / "cache"), silent)
     folder = RunFolder.of(out / "runs", RUN)
     checkpoint.save(folder.checkpoint, RUN, "feed", "cpu", {"step": 3, "weights": torch.arange(6.0)})
@@ -123,12 +127,72 @@ def test_a_file_that_was_cut_is_found(home: RunFolder, data: st.DataObject) -> N
         ("prunable_weights", 1),
         ("mask_digest", "feed"),
         ("mask_digest_target", "feed"),
+        ("branch_overlap", 0.99),
+        ("branch_containment", 0.99),
+        ("emptiest_layer_weights", 0),
+        ("emptied_layers", ["layer1.0.conv1"]),
+        ("samples_seen", 1),
+        ("optimizer_steps", 7),
     ],
 )
-def test_a_number_that_the_masks_contradict_is_found(kept: RunFolder, fact: str, value: object) -> None:
+def test_a_number_that_the_masks_or_the_settings_contradict_is_found(kept: RunFolder, fact: str, value: object) -> None:
     _edit(kept, facts={fact: value})
     found = _found(kept)
     assert any(fact in fault for fault in found.values()), found
+
+
+@pytest.mark.parametrize(
+    ("fact", "value"),
+    [
+        ("dense_macs", 5),
+        ("density_prunable", 0.5),
+        ("gate_rate", 0.5),
+        ("gate_rate_target", 0.5),
+        ("reduction", 3.0),
+        ("macs_ratio", 0.5),
+        ("reduction_asked", 1.0),
+        ("reduction_is_met", "perhaps"),
+    ],
+)
+def test_a_number_of_gates_that_others_contradict_is_found(home: RunFolder, fact: str, value: object) -> None:
+    gated = RunFolder.of(home.path.parent, GATED)
+    content = gated.record.read_bytes()
+    try:
+        _edit(gated, facts={fact: value})
+        assert any(fact in fault for fault in _found(gated).values())
+    finally:
+        gated.record.write_bytes(content)
+
+
+def test_a_fact_that_masks_decide_must_be_there(kept: RunFolder) -> None:
+    record = Record.load(kept.record)
+    for name in ("kept_per_layer", "branch_overlap", "density_encoder"):
+        facts_ = {key: value for key, value in record.facts.items() if key != name}
+        dataclasses.replace(record, facts=facts_).save(kept.record)
+        assert any(f"{name} of the record is missing" in fault for _, fault in faults(kept.path))
+
+
+def test_weights_where_the_mask_has_none_are_found_though_all_sums_fit(kept: RunFolder) -> None:
+    """Found by a review: a dense encoder passed beside the masks of a sparse one."""
+    encoder = unpacked(kept.encoder)
+    network = encoder.network
+    for weight in network.parameters():
+        weight.data.add_(0.01)
+    payload = packed(Record.load(kept.record).run, network, pixels=encoder.pixels)
+    kept.encoder.write_bytes(payload)
+    _edit(
+        kept,
+        facts={"weights_digest": masking.weights_digest(network)},
+        provenance={"encoder_sha256": hashlib.sha256(payload).hexdigest()},
+    )
+    assert "has weights where its mask has none" in _found(kept)["encoder.safetensors"]
+
+
+def test_masks_are_counted_at_the_side_that_crops_have(tmp_path: Path) -> None:
+    """Found by a review: runs on crops of larger images, as those of ImageNet-100, were all called damaged."""
+    run = dataclasses.replace(RUN, data=dataclasses.replace(RUN.data, crop_size=24))
+    perform(run, Context(runs_dir=tmp_path / "runs", data_dir=tmp_path, cache_dir=tmp_path / "cache"), silent)
+    assert [*faults(RunFolder.of(tmp_path / "runs", run).path)] == []
 
 
 def test_masks_of_another_run_are_found_though_their_sum_fits(kept: RunFolder) -> None:
