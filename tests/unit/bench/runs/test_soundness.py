@@ -195,6 +195,13 @@ def test_masks_are_counted_at_the_side_that_crops_have(tmp_path: Path) -> None:
     assert [*faults(RunFolder.of(tmp_path / "runs", run).path)] == []
 
 
+def test_a_record_without_its_seal_is_found(kept: RunFolder) -> None:
+    body = json.loads(kept.record.read_text())
+    del body["seal"]
+    kept.record.write_text(json.dumps(body))
+    assert "it has no seal" in _found(kept)["record.json"]
+
+
 def test_masks_of_another_run_are_found_though_their_sum_fits(kept: RunFolder) -> None:
     with np.load(kept.masks) as file:
         arrays = {name: file[name] for name in file.files}
