@@ -10,7 +10,7 @@ from bench.training.exported import Exported
 def scored(
     run: Run, dataset: Dataset, ended: Exported, tick: Tick = silent
 ) -> tuple[dict[str, float], dict[str, object]]:
-    """Return the percentages of the online encoder, and the counts behind them with the target's percentages.
+    """Return the percentages of the online encoder; and the counts behind them, the target's percentages and theirs.
 
     Args:
         run: whose encoders they are.
@@ -26,6 +26,7 @@ def scored(
     if ended.target is not None:
         is_one = ended.target is ended.encoder
         # Not by what it did beside the online encoder: a target that followed there decides by itself here.
-        of_target = metrics if is_one else scores(run, dataset, ended.target, None, tick)[0]
-        counts |= {f"{name}_target": percent for name, percent in of_target.items()}
+        of_target, behind = (metrics, counts) if is_one else scores(run, dataset, ended.target, None, tick)
+        correct = {name: behind[name] for name in behind if name.endswith("_correct")}
+        counts = counts | {f"{name}_target": number for name, number in (of_target | correct).items()}
     return metrics, counts

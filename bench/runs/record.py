@@ -21,7 +21,8 @@ _OF_TRANSFER = re.compile(r"(transfer_.+)_percent")  # facts of ``bench.evaluati
 WAY_OUT = "Delete it; the run is then made again."
 # Facts and provenance that others compute with, where a record has them. The rest is shown or compared as it stands.
 _COUNTS = (
-    *("dense_macs", "gate_overhead_macs", "kept_weights", "kept_weights_target", "knn_correct", "linear_correct"),
+    *("dense_macs", "gate_overhead_macs", "kept_weights", "kept_weights_target"),
+    *("knn_correct", "linear_correct", "knn_correct_target", "linear_correct_target"),
     *("optimizer_steps", "prunable_weights", "samples_seen", "test_images", "train_images"),
 )
 _NUMBERS = (
@@ -153,7 +154,7 @@ def _unreadable(message: str) -> RecordError:
 
 
 def _check_percentages(record: Record, path: Path) -> None:
-    """Demand that each percentage, also on other images, is 100 x correct / total, of the counts beside it.
+    """Demand that each percentage, of a target and on other images too, is 100 x correct / total, by its counts.
 
     Raises:
         RecordError: it is not, or there are no such counts.
@@ -169,6 +170,11 @@ def _check_percentages(record: Record, path: Path) -> None:
         (f"facts.{name}", facts[name], f"{match[1]}_correct", f"{match[1]}_images")
         for name, match in ((name, _OF_TRANSFER.fullmatch(name)) for name in facts)
         if match
+    ]
+    claimed += [  # of gates' targets; records of before 2026-11-27 have no such counts
+        (f"facts.{name}_top1_percent_target", facts.get(f"{name}_top1_percent_target"), counted, "test_images")
+        for name, counted in (("linear", "linear_correct_target"), ("knn", "knn_correct_target"))
+        if counted in facts
     ]
     for name, percent, counted, of in claimed:
         correct, total = facts.get(counted), facts.get(of)

@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import functools
 import json
@@ -28,9 +29,11 @@ def _body(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def _written(folder: Path, body: object) -> Path:
+def _written(folder: Path, body: Any) -> Path:
     path = folder / "record.json"
-    path.write_text(json.dumps(body | {"seal": seal(body)} if isinstance(body, dict) else body))
+    with contextlib.suppress(ValueError, TypeError, AttributeError):  # of an infinity, and of what is no record
+        body = body | {"seal": seal(body)}
+    path.write_text(json.dumps(body))
     return path
 
 

@@ -152,6 +152,8 @@ def test_a_number_that_the_masks_or_the_settings_contradict_is_found(kept: RunFo
         ("macs_ratio", 0.5),
         ("reduction_asked", 1.0),
         ("reduction_is_met", "perhaps"),
+        ("linear_top1_percent_target", 99.0),
+        ("knn_correct_target", 0),
     ],
 )
 def test_a_number_of_gates_that_others_contradict_is_found(home: RunFolder, fact: str, value: object) -> None:
