@@ -1,5 +1,6 @@
 """The finished runs of several folders in one: what machines without a shared folder put together in the end."""
 
+import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -44,7 +45,7 @@ def merge(sources: Sequence[Path], target: Path) -> Merged:
         target: gets them; made if it is not there.
 
     Raises:
-        MergeError: a run lies in two folders with different numbers.
+        MergeError: a run lies in two folders with different numbers, or its masks or encoder are not its record's.
         RecordError: a record is unreadable or another run's.
     """
     chosen: dict[str, tuple[RunFolder, Record]] = {}
@@ -57,6 +58,8 @@ def merge(sources: Sequence[Path], target: Path) -> Merged:
                 _require_same_numbers(known, (folder, record))
                 repeated[record.run_id] = None
     new = {run_id: folder for run_id, (folder, _) in chosen.items() if folder.path.parent != target}
+    for run_id, folder in new.items():
+        _require_whole(folder, chosen[run_id][1])
     for run_id, folder in new.items():
         _copy(folder, RunFolder(target / run_id))
     begun = {path.name for runs_dir in sources for path in runs_dir.iterdir() if path.is_dir()}
@@ -80,6 +83,22 @@ def _require_same_numbers(first: tuple[RunFolder, Record], second: tuple[RunFold
             "was copied. Other code, images or machines made one of them: decide which one counts, and move the other "
             "one away."
         )
+
+
+def _require_whole(folder: RunFolder, record: Record) -> None:
+    """Demand that masks and encoder are those that the record speaks of, before damage spreads.
+
+    Raises:
+        MergeError: they are not.
+    """
+    for path, name in ((folder.masks, "masks_sha256"), (folder.encoder, "encoder_sha256")):
+        expected = record.provenance.get(name)
+        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else "missing"
+        if expected not in (None, found):
+            raise MergeError(
+                f"{path}: is not the file that its record speaks of ({name}). Nothing was copied. Delete its folder: "
+                "the run is then made again."
+            )
 
 
 def _copy(source: RunFolder, target: RunFolder) -> None:

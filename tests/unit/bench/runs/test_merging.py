@@ -1,3 +1,5 @@
+import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,3 +48,24 @@ def test_a_folder_keeps_its_own_of_two_equal_runs(tmp_path: Path) -> None:
     done = merge([first], second)
     assert (done.repeated, len(done.source_digests)) == ((a_run(1).run_id,), 2)
     assert Record.load(RunFolder.of(second, a_run(1)).record).provenance["source_digest"] == "0123456789abcdef"
+
+
+@pytest.mark.parametrize("damage", ["other", "gone"])
+def test_a_run_whose_masks_are_not_its_records_is_refused_and_nothing_is_copied(tmp_path: Path, damage: str) -> None:
+    """Found by a review: damage in one folder spread to the one that all were put together in."""
+    first, second, into = folders(tmp_path)
+    folder = RunFolder.of(first, a_run(1))
+    folder.masks.write_bytes(b"masks")
+    record = Record.load(folder.record)
+    sums = {"masks_sha256": hashlib.sha256(b"masks").hexdigest()}
+    replace(record, provenance={**record.provenance, **sums}).save(folder.record)
+    assert len(merge([first], tmp_path / "sound").copied) == 2
+    if damage == "gone":
+        folder.masks.unlink()
+    else:
+        folder.masks.write_bytes(b"masts")
+    with pytest.raises(
+        MergeError, match=r"masks\.npz: is not the file that its record speaks of .* Nothing was copied"
+    ):
+        merge([first, second], into)
+    assert not into.exists()

@@ -58,10 +58,6 @@ def test_an_old_record_is_read_and_its_young_knobs_are_off(path: Path) -> None:
             assert value == entries
 
 
-def _without_a_metric(body: Any) -> None:
-    del body["metrics"]["knn_top1_percent"]
-
-
 def _drop(body: Any) -> None:
     del body["run"]["seed"]
 
@@ -98,7 +94,6 @@ def _set(*keys: str, to: object) -> Callable[[Any], None]:
         (_set("facts", to=[]), r"facts is \[\]; it must be a table"),
         (_set("provenance", "env_class", to=7), "provenance.env_class: it is 7; it must be a text"),
         (_set("schema", to=2), "not a record of schema 1"),
-        (_without_a_metric, "metrics.knn_top1_percent is missing: every run is scored by it"),
         (_set("colour", to=2), "unknown entries colour"),
     ],
 )
