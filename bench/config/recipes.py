@@ -139,7 +139,7 @@ def first_lessons() -> dict[str, Recipe]:
 
 
 def smoke() -> dict[str, Recipe]:
-    """Return the recipes of the smoke tables on CIFAR: what can be learnt in 20 to 30 CPU-seconds, BYOL in 70.
+    """Return the recipes of the smoke tables on CIFAR: what can be learnt in some 20 CPU-seconds, BYOL in 85.
 
     Those of ``first_lessons``, but for three with as many steps as they need to leave their start behind, nearly all on
     smaller images, and for BYOL with a larger learning rate: chosen on validation images as well (results/pilot.md).
