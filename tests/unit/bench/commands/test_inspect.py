@@ -78,7 +78,7 @@ def test_show_tells_all_of_a_run_and_draws_its_loss(answer: Answer, out: Path) -
     facts = json.loads((out / "runs" / name / "record.json").read_text())["facts"]
     assert f"simclr/synchronized/element/d0.02+g0.30, seed 0: {name}" in shown
     assert "optimizer.learning_rate       0.06" in shown
-    assert f"at step 0 to {facts['loss_curve'][-1]:.4g} at step {8 * (len(facts['loss_curve']) - 1)}" in shown
+    assert f"at step 0 to {facts['loss_curve'][-1]:.4g} at step {12 * (len(facts['loss_curve']) - 1)}" in shown
     kept, kept_target = (facts[name]["layer4.0.conv2"] for name in ("kept_per_layer", "kept_per_layer_target"))
     layer = next(line for line in shown.splitlines() if "layer4.0.conv2" in line)
     assert layer.split()[1:] == [f"{kept / 36864:.4f}", f"{kept_target / 36864:.4f}", "36,864"]
@@ -195,7 +195,7 @@ def test_diff_of_folders_names_what_only_one_has(
     assert code == 1
     assert found.splitlines() == [
         f"{gated.name}: only in the first",
-        f"{path.parent.name}: fact optimizer_steps: 400 -> 399 (-1)",
+        f"{path.parent.name}: fact optimizer_steps: 600 -> 399 (-201)",
     ]
 
 
