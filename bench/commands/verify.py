@@ -1,5 +1,6 @@
 """``verify``: is everything under a folder what was written there, and does it agree with itself?"""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from bench.errors import UsageError, UserError
+
+_REFERENCE = re.compile(r".+-s\d+-[0-9a-f]{12}\.json")  # a run's name; not that of a table of the size smoke
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,8 @@ class Verify:
                 if not folder.name.endswith(".partial"):  # somebody is at it, or was killed: it counts as nothing
                     yield "cache", folder
             else:
-                yield from (("reference", path) for path in sorted(folder.glob("*-s*-*.json")))
+                named = (path for path in sorted(folder.glob("*.json")) if _REFERENCE.fullmatch(path.name))
+                yield from (("reference", path) for path in named)
 
 
 def _faults(kind: str, path: Path) -> Iterator[tuple[Path, str]]:

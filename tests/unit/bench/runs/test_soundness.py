@@ -262,6 +262,9 @@ def test_a_damaged_cache_and_a_damaged_reference_are_found(tmp_path: Path, kept:
     reference = tmp_path / "references" / "digits" / f"{RUN.run_id}.json"
     reference.parent.mkdir(parents=True)
     reference.write_bytes(kept.record.read_bytes())
+    table = tmp_path / "tables" / "cifar10-smoke-cifar10.json"  # was taken for a reference, of seed "moke"
+    table.parent.mkdir()
+    table.write_text("{}")
     assert verify(tmp_path) == (0, "2 runs, references and caches checked, 0 faults\n")
     labels = place / "train-labels.npy"
     content = bytearray(labels.read_bytes())
