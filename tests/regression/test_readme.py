@@ -2,11 +2,14 @@
 
 import re
 import statistics
+import sys
 import tomllib
 from pathlib import Path
 
+import matplotlib as mpl
 import pytest
 
+from bench.__main__ import main
 from bench.judging.references import load_references
 from bench.judging.verdict import MINIMUM_REFERENCES
 from bench.tables import TABLES
@@ -66,6 +69,17 @@ def test_a_stored_table_shows_the_means_of_the_stored_references(path: Path) -> 
         found = [item.metrics["linear_top1_percent"] for item in runs if item.run.cell == cell]
         assert len(found) >= MINIMUM_REFERENCES, f"{cell} has no references: make the table again"
         assert line[place] == f"{statistics.fmean(found):.2f} ± {statistics.stdev(found):.2f} ({len(found)})", cell
+
+
+def test_the_picture_is_drawn_from_the_stored_references(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After new runs: the command below, and copy the SVG from ``out/tables/``."""
+    command = ["table", "cifar10", "--profile", "cpu", "--stored", "--cells", "?[io]*/[!d]*/[-e]*/*"]
+    monkeypatch.setattr(sys, "argv", ["bench", *command, "--out", str(tmp_path)])
+    main()
+    (name,) = re.findall(r"^!\[.*\]\(results/tables/(.*)\)$", README, flags=re.MULTILINE)
+    drawn, stored = ((folder / name).read_bytes() for folder in (tmp_path / "tables", ROOT / "results/tables"))
+    if f"matplotlib=={mpl.__version__}\n" in (ROOT / "constraints.txt").read_text():  # others draw with other strokes
+        assert drawn == stored
 
 
 def test_every_session_the_readme_names_exists() -> None:
