@@ -23,6 +23,12 @@ from reading import read_json
 
 Fault = tuple[Path, str]
 _BRANCHES = {"online": "", "target": "_target"}  # branch -> how its facts end
+# Facts that others are checked with: of every run, and of gates.
+_NEEDED = ("optimizer_steps", "samples_seen", "train_images")
+_OF_GATES = (
+    *("reduction", "macs_ratio", "reduction_asked", "reduction_is_met"),
+    *("gate_rate_per_layer", "gate_rate_per_layer_target"),
+)
 
 
 def faults(folder: Path) -> Iterator[Fault]:
@@ -72,6 +78,10 @@ def _of_record(path: Path) -> Iterator[Fault]:
         return
     if record.run_id != path.parent.name:
         yield path, f"is the record of {record.run_id}, not of the run whose folder it lies in"
+    needed = (*_NEEDED, *(_OF_GATES if record.run.sparsity.reduction else ()))
+    if missing := [name for name in needed if name not in record.facts]:
+        yield path, f"lacks {', '.join(missing)}, which others are checked with"
+        return
     yield from ((path, fault) for fault in (*_counts(record.facts), *_settings(record), *_gates(record)))
     why = path.name.removeprefix("record").removesuffix(".json")
     masks: Masks = {}  # of the online encoder, unless something is wrong with them
@@ -216,8 +226,12 @@ def _of_encoder(path: Path, record: Record, masks: Masks) -> Iterator[Fault]:
         yield path, f"is the encoder of {encoder.run_id}"
     if masking.weights_digest(encoder.network) != record.facts.get("weights_digest"):
         yield path, "its weights do not have the digest in the record"
+    weights = dict(encoder.network.named_parameters())
     for layer, mask in masks.items():
-        if encoder.network.get_submodule(layer).get_parameter("weight")[mask == 0].any():
+        weight = weights.get(f"{layer}.weight")
+        if weight is None or weight.shape != mask.shape:
+            yield path, f"has no layer {layer} of its mask's shape"
+        elif weight[mask == 0].any():
             yield path, f"{layer} has weights where its mask has none"
 
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.__main__ import main
+from bench.config.run import Run
 from bench.data.cache import Cache
 from bench.data.image_folder import ImageFolder
 from bench.data.tree import Tree
@@ -172,6 +173,21 @@ def test_a_fact_that_masks_decide_must_be_there(kept: RunFolder) -> None:
         facts_ = {key: value for key, value in record.facts.items() if key != name}
         dataclasses.replace(record, facts=facts_).save(kept.record)
         assert any(f"{name} of the record is missing" in fault for _, fault in faults(kept.path))
+
+
+@pytest.mark.parametrize("run", [RUN, GATED], ids=["weights", "gates"])
+def test_facts_that_others_are_checked_with_must_be_there(home: RunFolder, run: Run) -> None:
+    folder = RunFolder.of(home.path.parent, run)
+    content, record = folder.record.read_bytes(), Record.load(folder.record)
+    needed = ["optimizer_steps", "samples_seen", "train_images"]
+    needed += ["reduction", "macs_ratio", "gate_rate_per_layer_target"] if run is GATED else []
+    try:
+        for name in needed:
+            rest = {key: value for key, value in record.facts.items() if key != name}
+            dataclasses.replace(record, facts=rest).save(folder.record)
+            assert f"lacks {name}, which" in _found(folder)["record.json"]
+    finally:
+        folder.record.write_bytes(content)
 
 
 def test_weights_where_the_mask_has_none_are_found_though_all_sums_fit(kept: RunFolder) -> None:
