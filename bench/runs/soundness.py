@@ -201,7 +201,9 @@ def _budgets(encoder: torch.nn.Module, record: Record) -> dict[str, object]:
     for end in _BRANCHES.values():
         rates = record.facts[f"gate_rate_per_layer{end}"]
         assert isinstance(rates, Mapping)  # as the record was read
-        if rates.keys() == budget.layers.keys():
+        if rates.keys() != budget.layers.keys():
+            found[f"gate_rate_per_layer{end}"] = f"a rate for each of {', '.join(budget.layers)}"
+        else:
             found[f"gate_rate{end}"] = Activity(rates=rates, shares={}, overhead_macs=0).rate(budget)
     return found | {"dense_macs": budget.dense}
 

@@ -149,6 +149,7 @@ def test_a_number_that_the_masks_or_the_settings_contradict_is_found(kept: RunFo
         ("density_prunable", 0.5),
         ("gate_rate", 0.5),
         ("gate_rate_target", 0.5),
+        ("gate_rate_per_layer", {"elsewhere": 0.5}),
         ("reduction", 3.0),
         ("macs_ratio", 0.5),
         ("reduction_asked", 1.0),
