@@ -1,6 +1,5 @@
 """``encoder.safetensors``: a trained encoder, and in the file's header what it takes to build it again."""
 
-import copy
 import dataclasses
 import hashlib
 import json
@@ -213,6 +212,7 @@ def _built(spec: EncoderSpec, gates: GateSpec | None) -> tuple[nn.Module, int]:
         method = GATES[gates.method](
             GateSetting(reduction=gates.reduction, seed=0, slice_channels=parse_slice(gates.granularity))
         )
-        # As in training; the target is thrown away.
-        method.attach(Branches(online=encoder, target=copy.deepcopy(encoder), tied=False), total_steps=1)
+        # As in training, in a pair that every gate can be in; the target is thrown away.
+        target = masking.twin(encoder, own_statistics=False)
+        method.attach(Branches(online=encoder, target=target, tied=True), total_steps=1)
         return method.export(encoder), features

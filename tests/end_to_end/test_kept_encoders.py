@@ -14,7 +14,10 @@ from bench.runs import job
 from bench.runs.context import Context
 from bench.runs.folder import RunFolder
 from bench.ticks import silent
-from bench.training.encoder_file import EncoderFileError
+from bench.training import parts
+from bench.training.encoder_file import EncoderFileError, packed, unpacked
+from methods import masking
+from tests.strategies import GATE_PAIRS
 from tests.tiny import dataset_of, gated_run
 
 RUN = gated_run("simclr", "dual_gate", 1.5, epochs=1)
@@ -55,6 +58,20 @@ def test_an_encoder_that_is_not_the_records_is_refused(context: Context, tmp_pat
     with pytest.raises(EncoderFileError, match="is not the encoder that was scored"):
         load_encoder(copy.path)
     assert load_encoder(whole.encoder).run_id == RUN.run_id  # the file alone, for which nobody vouches
+
+
+@pytest.mark.parametrize(("gate", "tied"), GATE_PAIRS)
+def test_the_encoder_of_every_gate_comes_back(gate: str, tied: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """One never did: its gate refused the pair that it was built in again, so that nobody could load its runs."""
+    run = gated_run("simclr" if tied else "moco", gate, 1.5)
+    framework, method = parts.framework_for(run), parts.method_for(run)
+    method.attach(framework.branches, total_steps=1)
+    made = method.export(framework.online)
+    path = tmp_path / "encoder.safetensors"
+    path.write_bytes(packed(run, made, pixels=32))
+    encoder = unpacked(path)
+    assert encoder.run_id == run.run_id
+    assert masking.weights_digest(encoder.network) == masking.weights_digest(made)
 
 
 def test_encoders_can_be_left_out(context: Context) -> None:
