@@ -105,7 +105,12 @@ def global_(scores: Mapping[str, Tensor], density: float) -> dict[str, int]:
 
 
 def ranked(
-    scores: Mapping[str, Tensor], level: float, granularity: Granularity, allocation: Allocation = "global"
+    scores: Mapping[str, Tensor],
+    level: float,
+    granularity: Granularity,
+    allocation: Allocation = "global",
+    *,
+    pooled: Mapping[str, Tensor] | None = None,
 ) -> Shares:
     """Return how many of its highest scores each layer keeps at a level of the granularity.
 
@@ -122,6 +127,7 @@ def ranked(
         level: of the granularity.
         granularity: the shapes that may go.
         allocation: how layers share the budget.
+        pooled: the scores' sums of each unit, of the layers that fit, where the caller has them.
 
     Raises:
         ValueError: as ``global_`` or ``erk``; or no layer fits.
@@ -132,7 +138,7 @@ def ranked(
         return Shares(ones=ones | alike(fit, level, granularity))
     if allocation == "erk":
         return Shares(ones=ones | erk(fit, level, unit=granularity.unit))
-    pooled = {name: granularity.pooled(scores[name]) for name in fit}
+    pooled = {name: granularity.pooled(scores[name]) for name in fit} if pooled is None else pooled
     if allocation == "lamp":
         pooled = {name: lamp(score) for name, score in pooled.items()}
     found = _of_one_ranking(pooled, level)

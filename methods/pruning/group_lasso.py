@@ -80,22 +80,26 @@ class GroupLasso(SparseMethod):
         formula has no number.
         """
         like = next(iter(self._latents.values()))
-        total = like.new_zeros(())
         if self._step > self._due:
-            return total
+            return like.new_zeros(())
         granularity, magnitudes = self._setting.granularity, scores.magnitude(self._latents)
         assert isinstance(granularity, WholeUnits)  # as `require_units` has asked
-        ones = ranked(magnitudes, self._setting.density, granularity).ones
-        pulls: dict[str, Tensor] = {}
-        for name, magnitude in magnitudes.items():
-            if ones[name] == magnitude.numel():  # so where the groups do not fit
-                continue
-            norms = granularity.pooled(magnitude.square()).sqrt()
-            stays = highest(granularity.pooled(magnitude), ones[name] // granularity.size(magnitude.shape))
-            total = total + norms.masked_fill(stays, 0.0).sum()
-            inverse = norms.reciprocal().masked_fill(stays | (norms == 0.0), 0.0)
-            pulls[name] = self._latents[name].detach() * granularity.spread(inverse.to(magnitude), magnitude.shape)
-        pulled: Tensor = _Pulled.apply(total.to(like), list(pulls.values()), *(self._latents[name] for name in pulls))
+        fit = [name for name, magnitude in magnitudes.items() if granularity.fits(magnitude.shape)]
+        strengths = {name: granularity.pooled(magnitudes[name]) for name in fit}
+        ones = ranked(magnitudes, self._setting.density, granularity, pooled=strengths).ones
+        norms = {name: granularity.pooled(magnitudes[name].square()) for name in fit}
+        stays = [
+            highest(strengths[name], ones[name] // granularity.size(magnitudes[name].shape)).reshape(-1) for name in fit
+        ]
+        # From here on all groups at once, as small layers cost by the call.
+        together = torch.cat([norm.reshape(-1) for norm in norms.values()]).sqrt_().masked_fill_(torch.cat(stays), 0.0)
+        inverse = together.reciprocal().masked_fill_(together == 0.0, 0.0).to(like)
+        parts = inverse.split([norm.numel() for norm in norms.values()])
+        pulls = [
+            self._latents[name].detach() * granularity.spread(part, magnitudes[name].shape)
+            for name, part in zip(fit, parts, strict=True)
+        ]
+        pulled: Tensor = _Pulled.apply(together.sum().to(like), pulls, *(self._latents[name] for name in fit))
         return self._penalty * pulled
 
     def on_gradient(self, step: int, optimizer: Optimizer) -> bool:
