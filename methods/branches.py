@@ -82,6 +82,11 @@ class Branches:
         for module in self.learners:
             masking.watch(module, enabled=True)
 
+    def let_straight(self) -> None:
+        """From now on give whatever moves the latents the dense gradient as its own."""
+        for module in self.learners:
+            masking.let_straight(module)
+
     def dense_gradient(self) -> dict[str, Tensor]:
         """Return the dense gradient, of both modules of a tied pair together, and stop watching.
 

@@ -5,8 +5,8 @@ Rules that hold everywhere:
 1. ``install`` on every run, dense ones included, before the target is made: masking one branch alone
    changes the order of parameters, by which Lightly's ``update_momentum`` pairs them.
 2. The effective weight is exactly 0 off the mask at every moment, also right after loading a checkpoint.
-3. The latent's gradient is exactly 0 off the mask; whoever wants to grow needs ``watch`` and
-   ``dense_gradient``.
+3. The latent's gradient is exactly 0 off the mask, unless it is let ``straight`` through; whoever wants to grow needs
+   ``watch`` and ``dense_gradient``.
 4. A mask changes after the gradient was taken under the old one, hence ``settle``.
 5. The EMA of a target sees latents only, never masks; so a target that keeps more than the online encoder
    keeps it at its old strength. Weight decay acts on latents, masked ones included. An optimizer that
@@ -30,7 +30,7 @@ from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 Masks = dict[str, Tensor]
-"""Module path -> float32 mask with the weight's shape, contiguous, entries 0 or 1."""
+"""Module path -> float32 mask with the weight's shape, in any memory format, entries 0 or 1."""
 
 _SUFFIX = ".parametrizations.weight.0"
 
@@ -44,9 +44,12 @@ class _Multiply(nn.Module):
         super().__init__()
         self.register_buffer("mask", torch.ones_like(weight, dtype=torch.float32, requires_grad=False))
         self.is_watched = False
+        self.is_straight = False
         self._probe: Tensor | None = None
 
     def forward(self, latent: Tensor) -> Tensor:
+        if self.is_straight:  # the value is the product's: x - x is 0, and x + 0 is x
+            return torch.addcmul(latent, latent.detach(), self.mask - 1.0)
         if not (self.is_watched and latent.requires_grad and torch.is_grad_enabled()):
             return latent * self.mask
         # The gradient of a summand is that of the sum: autograd adds it up by itself, which a hook on the product would
@@ -157,7 +160,7 @@ def write_alike(encoders: Sequence[nn.Module], masks: Masks) -> None:
             )
         for path, mask in masks.items():
             _check(path, mask, modules[path].mask.shape)
-    if not _is_binary(torch.cat([mask.reshape(-1) for mask in masks.values()])):  # of all at once: a wait, not one each
+    if not _is_binary(flat(masks)):  # of all at once: a wait, not one each
         path = next(path for path, mask in masks.items() if not _is_binary(mask))
         raise ValueError(f"{path}: a mask's entries are 0 or 1; NaN is neither.")
     for modules in parts:
@@ -207,9 +210,18 @@ def watch(encoder: nn.Module, *, enabled: bool) -> None:
         module.watch(enabled=enabled)
 
 
+def let_straight(encoder: nn.Module) -> None:
+    """From now on give every latent the whole gradient dL/d(effective weight), at masked positions too.
+
+    The straight-through estimator: of views, micro-batches and ranks it is the sum or mean that any gradient is.
+    """
+    for module in _masked(encoder).values():
+        module.is_straight = True
+
+
 def is_watched(encoder: nn.Module) -> bool:
-    """Return whether dense gradients are being summed."""
-    return any(module.is_watched for module in _masked(encoder).values())
+    """Return whether dense gradients are being taken: summed, or let straight through."""
+    return any(module.is_watched or module.is_straight for module in _masked(encoder).values())
 
 
 def dense_gradient(*encoders: nn.Module) -> dict[str, Tensor]:
@@ -252,6 +264,11 @@ def export(encoder: nn.Module) -> nn.Module:
             delattr(layer, name)
             layer.register_parameter(name, parameter)
     return plain
+
+
+def flat(masks: Masks) -> Tensor:
+    """Return all entries in one row, the inputs of a layer last: no copy of what is channels-last."""
+    return torch.cat([mask.movedim(1, -1).reshape(-1) for mask in masks.values()])
 
 
 def counts(encoder: nn.Module) -> dict[str, int]:
@@ -312,7 +329,8 @@ def _check(path: str, mask: Tensor, shape: torch.Size) -> None:
 
 
 def _is_binary(mask: Tensor) -> bool:
-    return torch.equal(mask.bool().to(mask.dtype), mask)  # NaN equals nothing; counting floats takes four times as long
+    # x - x x is 0 for 0 and 1 alone, and the extremes tell: NaN propagates through both.
+    return not bool(torch.stack(mask.addcmul(mask, mask, value=-1).aminmax()).any())
 
 
 def _sha256(tensors: dict[str, Tensor]) -> str:

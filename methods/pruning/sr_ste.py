@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 
 from methods import masking, scores
@@ -64,25 +63,22 @@ class SrSte(SparseMethod):
         self._weights = sum(weight.numel() for weight in self._latents.values())
         self._present = self._masks()  # those of the last forward pass
         branches.write(self._present)
+        branches.let_straight()
 
     def before_forward(self, step: int) -> None:
-        """Take the masks from the weights, and watch the dense gradient."""
-        before, masks = masking.read(self._branches.online), self._masks()
-        self._flips += int((_flat(masks) != _flat(before)).count_nonzero())
-        self._branches.write(masks)
-        self._present = masks
+        """Take the masks from the weights."""
+        before, self._present = masking.flat(self._present), self._masks()
+        self._flips += int((masking.flat(self._present) != before).count_nonzero())
+        self._branches.write(self._present)
         if step % self._every == 0:
             self.history.add(step, flipped=self._flips / (self._weights * (self._every if step else 1)))
             self._flips = 0
-        self._branches.watch()
 
     @torch.no_grad()
     def on_gradient(self, step: int, optimizer: Optimizer) -> bool:  # noqa: ARG002
-        """Let the dense gradient through, and shrink what is pruned."""
-        dense = self._branches.dense_gradient()
+        """Shrink what is pruned."""
         gradients = [latent.grad for latent in self._latents.values() if latent.grad is not None]
-        assert len(gradients) == len(dense)  # a dense gradient has reached each
-        torch._foreach_copy_(gradients, list(dense.values()))
+        assert len(gradients) == len(self._latents)  # a gradient has reached each
         minus_pruned = [mask - 1.0 for mask in self._present.values()]
         torch._foreach_addcmul_(gradients, minus_pruned, list(self._latents.values()), value=-self._decay)
         return True
@@ -92,12 +88,8 @@ class SrSte(SparseMethod):
         return {"flips": self._flips}
 
     def restore(self, state: Mapping[str, int]) -> None:
-        """Restore what was counted."""
-        self._flips = state["flips"]
+        """Restore what was counted; the masks are those that the online encoder has by now."""
+        self._flips, self._present = state["flips"], masking.read(self._branches.online)
 
     def _masks(self) -> Masks:
         return patterned(scores.magnitude(self._latents), self._pattern, transposable=self._transposable)
-
-
-def _flat(masks: Masks) -> Tensor:
-    return torch.cat([mask.reshape(-1) for mask in masks.values()])

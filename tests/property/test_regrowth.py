@@ -207,6 +207,36 @@ def test_on_the_mask_the_dense_gradient_is_the_latents_bit_for_bit_over_views_an
         assert torch.equal(gradient * masks[path], of_latent)
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("batches", [1, 3])
+def test_a_gradient_that_is_let_straight_is_the_dense_gradient_of_the_same_product(
+    layout: torch.memory_format, batches: int, *, tied: bool
+) -> None:
+    pair, generator = branches(tied=tied), torch.Generator().manual_seed(5)
+    for module in (pair.online, pair.target):
+        module.to(memory_format=layout)
+    pair.write(random_masks(pair.online, 0.4, generator))
+    straight = copy.deepcopy(pair)
+    straight.let_straight()
+    pair.watch()
+    assert masking.is_watched(straight.online)
+    parts = [images(generator, 8) for _ in range(batches)]
+    for each in (pair, straight):
+        for part in parts:
+            loss_of(each, part).backward()
+    for path, gradient in pair.dense_gradient().items():
+        latent = masking.latent(straight.online)[path]
+        assert latent.grad is not None
+        assert torch.allclose(latent.grad, gradient, rtol=1e-4, atol=1e-6)
+        assert torch.equal(latent.grad, gradient) or batches > 1  # the sum of more has another order
+        for module, other in ((straight.online, pair.online), (straight.target, pair.target)):
+            product, expected = (each.get_submodule(path).weight for each in (module, other))
+            assert isinstance(product, Tensor)
+            assert isinstance(expected, Tensor)
+            assert torch.equal(product, expected)
+
+
 def test_dense_gradient_without_watching_raises() -> None:
     encoder = masked_encoder()
     encoder(images(torch.Generator())).sum().backward()
