@@ -86,14 +86,14 @@ class NofM(Granularity):
                 "Ask `attainable` for a reachable count."
             )
         check_finite(score)
-        kept = self._ungrouped(self._strongest(self._grouped(score)), score.shape)
+        kept = self._ungrouped(self._strongest(self._grouped(score)), score.shape).contiguous()
         return kept | self.spread(highest(self.pooled(score), dense_groups), score.shape)
 
     def strict(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return bool masks of several layers, without dense groups: what ``keep`` gives for the lowest count.
+        """Return float32 masks of several layers, without dense groups: what ``keep`` gives for the lowest count.
 
         All layers are ranked together: methods whose masks follow the weights ask in every step, and small layers cost
-        by the call.
+        by the call. The masks are channels-last, as the groups lie.
 
         Raises:
             ValueError: a shape does not fit, or a score is not finite.
@@ -103,7 +103,7 @@ class NofM(Granularity):
         parts = [self._grouped(score) for score in scores.values()]
         together = torch.cat(parts)
         check_finite(together)
-        kept = self._strongest(together).split([len(part) for part in parts])
+        kept = self._strongest(together).float().split([len(part) for part in parts])
         return {
             name: self._ungrouped(part, score.shape) for (name, score), part in zip(scores.items(), kept, strict=True)
         }
@@ -124,13 +124,13 @@ class NofM(Granularity):
 
     def spread(self, units: Tensor, shape: torch.Size) -> Tensor:
         """Repeat each entry over its group."""
-        return self._ungrouped(units.reshape(-1, 1).expand(-1, self.m), shape)
+        return self._ungrouped(units.reshape(-1, 1).expand(-1, self.m), shape).contiguous()
 
     def _grouped(self, score: Tensor) -> Tensor:
         return score.detach().movedim(1, -1).reshape(self._groups(score.shape), self.m)
 
     def _ungrouped(self, grouped: Tensor, shape: torch.Size) -> Tensor:
-        return grouped.reshape(shape[0], *shape[2:], shape[1]).movedim(-1, 1).contiguous()
+        return grouped.reshape(shape[0], *shape[2:], shape[1]).movedim(-1, 1)
 
     def _groups(self, shape: torch.Size) -> int:
         if not self.fits(shape):

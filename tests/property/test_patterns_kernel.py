@@ -1,0 +1,134 @@
+"""The compiled kernel gives PyTorch's N:M masks, or none."""
+
+import itertools
+import math
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from methods.granularity import compiled, transposable
+from methods.granularity.n_of_m import NofM
+from methods.granularity.patterned import patterned
+from methods.native import NoKernelError
+from tests.compiler import needs_a_compiler
+
+SIDES = sorted({*compiled.ALONG_INPUTS, *compiled.ALONG_BOTH})
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[Tensor, NofM]:
+    """Draw scores that lie channels-last, often with ties, zeros among them, and a pattern that fits both ways."""
+    m = draw(st.sampled_from(SIDES))
+    n = draw(st.integers(1, m - 1))
+    outputs, inputs, side = m * draw(st.integers(1, 3)), m * draw(st.integers(1, 5)), draw(st.sampled_from([1, 3]))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
+    score = torch.rand(outputs, side, side, inputs, generator=generator).movedim(-1, 1)
+    levels = draw(st.sampled_from([0.0, 1.0, 3.0, math.inf]))
+    return (score * levels).round() if math.isfinite(levels) else score, NofM(n, m)
+
+
+def in_pytorch(score: Tensor, pattern: NofM, *, both: bool) -> Tensor:
+    alone = {"": score}
+    return (transposable.keep_all(alone, pattern.n, pattern.m) if both else pattern.strict(alone))[""]
+
+
+@needs_a_compiler
+@given(cases())
+def test_masks_are_pytorchs(case: tuple[Tensor, NofM]) -> None:
+    score, pattern = case
+    n, m = pattern.n, pattern.m
+    for both, sides in ((False, compiled.ALONG_INPUTS), (True, compiled.ALONG_BOTH)):
+        assert compiled.ranks([score], m, both=both) is (m in sides)
+        if m in sides:
+            kept = (compiled.along_both if both else compiled.along_inputs)(score, n, m)
+            assert torch.equal(kept, in_pytorch(score, pattern, both=both))
+            assert kept.dtype == torch.float32
+            assert kept.movedim(1, -1).is_contiguous()
+
+
+@needs_a_compiler
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_scores_that_are_not_finite_are_refused(bad: float, *, both: bool) -> None:
+    score = torch.rand(8, 8, 3, 3).to(memory_format=torch.channels_last)
+    score[7, 7, 2, 2] = bad
+    with pytest.raises(ValueError, match="a score is not finite"):
+        patterned({"": score}, NofM(2, 4), transposable=both)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_other_scores_get_the_same_masks_from_pytorch(*, both: bool) -> None:
+    score = torch.rand(8, 8, 3, 3, generator=torch.Generator().manual_seed(0))
+    expected = in_pytorch(score, NofM(2, 4), both=both)
+    for other in (score, score.to(memory_format=torch.channels_last), score.double()):
+        assert torch.equal(patterned({"": other}, NofM(2, 4), transposable=both)[""], expected)
+    assert not compiled.ranks([score], 4, both=both)
+    assert not compiled.ranks([score.double().to(memory_format=torch.channels_last)], 4, both=both)
+    virtual = score.to("meta", memory_format=torch.channels_last)
+    assert not compiled.ranks([virtual], 4, both=both)
+
+
+def test_layers_that_do_not_fit_stay_dense() -> None:
+    strength = {"fits": torch.rand(8, 8, 1, 1), "not": torch.rand(8, 6, 1, 1)}
+    masks = patterned(strength, NofM(1, 4), transposable=False)
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == {"fits": 16, "not": 48}
+
+
+@pytest.fixture(name="_unknown")
+def fixture_unknown() -> Iterator[None]:
+    """Nothing is known of the kernel yet, and what a test finds is forgotten after it."""
+    compiled.missing.cache_clear()
+    yield
+    compiled.missing.cache_clear()
+
+
+@pytest.mark.usefixtures("_unknown")
+def test_without_a_compiler_pytorch_makes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> None:
+        raise NoKernelError("no C++ compiler")
+
+    monkeypatch.setattr(compiled, "library", none)
+    assert compiled.missing() == "no C++ compiler"
+    score = torch.rand(8, 8, 3, 3).to(memory_format=torch.channels_last)
+    for both in (False, True):
+        assert not compiled.ranks([score], 4, both=both)
+        masks = patterned({"": score}, NofM(2, 4), transposable=both)
+        assert torch.equal(masks[""], in_pytorch(score, NofM(2, 4), both=both))
+
+
+@needs_a_compiler
+@pytest.mark.usefixtures("_unknown")
+@pytest.mark.parametrize("name", ["along_inputs", "along_both"])
+def test_a_kernel_of_other_masks_makes_none_and_its_compiler_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = getattr(compiled, name)
+
+    def other(score: Tensor, n: int, m: int) -> Tensor:
+        kept: Tensor = ours(score, n, m)
+        kept[-1, -1, -1, -1] = 1.0 - kept[-1, -1, -1, -1]
+        return kept
+
+    monkeypatch.setattr(compiled, name, other)
+    with pytest.warns(UserWarning, match=r"slower: the kernel that .*\+\+ built gives other masks than PyTorch\."):
+        assert "other masks" in compiled.missing()
+    score = torch.rand(8, 8, 3, 3).to(memory_format=torch.channels_last)
+    for both in (False, True):
+        masks = patterned({"": score}, NofM(2, 4), transposable=both)
+        assert torch.equal(masks[""], in_pytorch(score, NofM(2, 4), both=both))
+
+
+@given(st.integers(0, 10_000))
+def test_of_equal_blocks_the_first_mask_stays(seed: int) -> None:
+    score = torch.rand(1, generator=torch.Generator().manual_seed(seed)).expand(4, 4, 1, 1)
+    first = next(
+        rows
+        for rows in itertools.product(itertools.combinations(range(4), 2), repeat=4)
+        if all(sum(place in row for row in rows) == 2 for place in range(4))
+    )
+    expected = [[place in row for place in range(4)] for row in first]
+    assert transposable.keep(score, 2, 4)[:, :, 0, 0].tolist() == expected
