@@ -21,6 +21,15 @@ UNRECORDED: dict[str, tuple[str, ...]] = {
         "*/unified_gate/*",
     ),
     "asymmetry/cpu/cifar10": ("*/synchronized/*", "*/sdclr/*", "*/gradual_early/*"),
+    "cifar100/cpu/cifar100": (
+        "*/dense/*",
+        "*/dense_small_images/*",
+        "*/d0.02*",
+        "*/synchronized/element/d0.10",
+        "supervised/*",
+        "*/gradual_erk/*",
+        "*/synchronized_erk/*",
+    ),
     "nm/cpu/cifar10": (
         "*/1:4/*",
         "*/srigl/*",
