@@ -62,6 +62,13 @@ class Framework(nn.Module, abc.ABC):
             RunError: the framework cannot train so.
         """
 
+    def require_classes(self, classes: int) -> None:
+        """Refuse labels of so many classes, if need be: once, as to look at labels in a step is to wait for them.
+
+        Raises:
+            RunError: the framework has no output for some of them.
+        """
+
     def update_target(self, step: int, total_steps: int) -> None:
         """Move the target after the weight step. Nothing to do where the weights are shared."""
 

@@ -29,16 +29,15 @@ class Supervised(Framework):
         self.classifier = nn.Linear(features, spec.output_dim)
 
     def loss(self, view0: Tensor, view1: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
-        """Return the mean cross-entropy.
-
-        Raises:
-            RunError: if a label has no output.
-        """
+        """Return the mean cross-entropy."""
         logits = self.classifier(self.online(view0))
-        if int(labels.max()) >= logits.shape[1]:
-            raise RunError(
-                f"supervised: label {int(labels.max())}, but the classifier has {logits.shape[1]} outputs. "
-                "Set output_dim to the number of classes."
-            )
         with torch.autocast(logits.device.type, enabled=False):
             return functional.cross_entropy(logits.float(), labels)
+
+    def require_classes(self, classes: int) -> None:
+        """Refuse more classes than there are outputs."""
+        if classes > self.classifier.out_features:
+            raise RunError(
+                f"supervised: {classes} classes, but the classifier has {self.classifier.out_features} outputs. "
+                "Set framework.output_dim to the number of classes."
+            )

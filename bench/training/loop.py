@@ -57,6 +57,7 @@ def pretrain(
     # On its device before the method sees it: averages of the weights must live where the weights will.
     framework = parts.framework_for(run, gather=fabric.world_size > 1).to(fabric.device)
     framework.require(batch_images=spec.batch_images, train_images=len(dataset.train.images))
+    framework.require_classes(len(dataset.classes))
     method = parts.method_for(run)
     method.attach(framework.branches, total_steps)
     compact_from = start_of(run, method, total_steps)

@@ -306,11 +306,12 @@ def test_supervised_is_cross_entropy_on_view_0_and_the_target_changes_nothing() 
     )
 
 
-def test_a_label_without_an_output_is_refused() -> None:
+def test_classes_without_an_output_are_refused_before_the_first_step() -> None:
     module, features = encoder()
     framework = Supervised(module, features, SPECS["supervised"], Wiring())
-    with pytest.raises(ValueError, match=r"label 10, but the classifier has 10 outputs. Set output_dim"):
-        framework.loss(*views()[:2], torch.full((8,), 10))
+    framework.require_classes(10)
+    with pytest.raises(ValueError, match=r"11 classes, but the classifier has 10 outputs. Set framework.output_dim"):
+        framework.require_classes(11)
 
 
 def test_every_framework_has_its_constants_and_its_class() -> None:
