@@ -121,9 +121,11 @@ class Run:
     def _runs(self) -> tuple[list[Setting], tuple[str, ...]]:
         """Return the runs that are asked for, each once, those of equal data together, and notes on the data."""
         from bench.data import fit
+        from bench.training import parts
 
         encoder = self.other.changes.get("encoder.name", "")
         of_profile = run_of_cell(self.cell, profile=self.profile, data=self.data, seed=self.seed, encoder=str(encoder))
+        parts.require_known(of_profile)
         content = content_of(self.data, self.place)
         run, notes = self.other.applied(fit.fitted(of_profile, content)), fit.remarks(of_profile.data, content)
         varied = self._varied

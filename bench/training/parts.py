@@ -72,6 +72,7 @@ def check(run: Run, dataset: Dataset, *, compiles: bool = False) -> None:
         recipes.build(run.views, seed=run.seed, images=images, side=dataset.train.images.shape[-1])
         framework, method = framework_for(run), method_for(run)
         framework.require(batch_images=spec.batch_images, train_images=images)
+        framework.require_classes(len(dataset.classes))
         total_steps = run.total_steps(images)
         method.attach(framework.branches, total_steps)
         compacts_from = start_of(run, method, total_steps)
@@ -130,22 +131,37 @@ def framework_for(run: Run, *, gather: bool = False) -> Framework:
     return framework.to(memory_format=torch.channels_last)
 
 
+def require_known(run: Run) -> None:
+    """Refuse a method and a granularity that nothing has the name of, which is known before images are there.
+
+    Raises:
+        RunError: there is no such method, gate or granularity.
+    """
+    sparsity = run.sparsity
+    if sparsity.reduction and sparsity.method not in GATES:
+        raise RunError(f"{run.cell}: {unknown('gating method', sparsity.method, GATES)} Others take a density (d0.10).")
+    if not sparsity.reduction and sparsity.method not in {*METHODS, UNTRAINED}:
+        gates = f"With a reduction (t1.50), from {', '.join(GATES)}."
+        raise RunError(f"{run.cell}: {unknown('method', sparsity.method, METHODS)} {gates}")
+    try:
+        (parse_slice if sparsity.reduction else parse)(sparsity.granularity)
+    except ValueError as error:
+        raise RunError(f"{run.cell}: {error}") from error
+
+
 def method_for(run: Run) -> SparseMethod:
     """Build the run's sparse method.
 
     Raises:
         RunError: no such method, or a setting it cannot meet.
     """
+    require_known(run)
     sparsity = run.sparsity
     if sparsity.reduction:
         return _gates_for(run)
-    name = "dense" if sparsity.method == UNTRAINED else sparsity.method
-    if name not in METHODS:
-        gates = f"With a reduction (t1.50), from {', '.join(GATES)}."
-        raise RunError(f"{run.cell}: {unknown('method', name, METHODS)} {gates}")
     return build(
         METHODS,
-        name,
+        "dense" if sparsity.method == UNTRAINED else sparsity.method,
         Setting(
             density=sparsity.density,
             gap=sparsity.gap,
@@ -161,8 +177,6 @@ def method_for(run: Run) -> SparseMethod:
 
 def _gates_for(run: Run) -> SparseMethod:
     sparsity = run.sparsity
-    if sparsity.method not in GATES:
-        raise RunError(f"{run.cell}: {unknown('gating method', sparsity.method, GATES)} Others take a density (d0.10).")
     return build(
         GATES,
         sparsity.method,

@@ -292,6 +292,8 @@ def test_only_smoke_may_fall_back_to_the_stand_in(tmp_path: Path, answer: Answer
         (("table", "--seeds", "0"), "--seeds 0"),
         (("table", "--jobs", "0"), "--jobs 0"),
         (("run", "simclr/magic/element/d0.10", "--data", "digits"), "method 'magic' is unknown"),
+        (("run", "simclr/magic/element/d0.10", "--data", "no_such_folder"), "method 'magic' is unknown"),
+        (("run", "simclr/rigl/elemnt/d0.10", "--data", "no_such_folder"), "unknown granularity 'elemnt'"),
         (("run", "simclr/gradual/block3x3/d0.10", "--data", "digits"), "block3x3 fits none of the 11 prunable layers"),
         (("regression", "imagenet"), "table 'imagenet' is unknown. Did you mean 'imagenet100'"),
         (("record", "imagenet"), "table 'imagenet' is unknown. Did you mean 'imagenet100'"),
