@@ -84,6 +84,10 @@ class Skipping(abc.ABC):
 class Nothing(Skipping):
     """Every position is computed."""
 
+    def __str__(self) -> str:
+        """Return what is said of it below a table."""
+        return "nothing"
+
     def measure(self, mask: Bools, tile: Tile) -> Work:
         """Return the dense work."""
         a, b, kernel = mask.shape

@@ -35,6 +35,11 @@ class Blocks(Skipping):
     def __post_init__(self) -> None:
         at_least(1, rows=self.rows, columns=self.columns)
 
+    def __str__(self) -> str:
+        """Return what is said of it below a table."""
+        packed = ", which close ranks" if self.compacts else ""
+        return f"zero blocks of {self.rows} x {self.columns} weights{packed}"
+
     def measure(self, mask: Bools, tile: Tile) -> Work:
         """Return the work of the real blocks."""
         a, b, _ = mask.shape

@@ -37,6 +37,13 @@ class Elements(Skipping):
         if not 0 <= self.work_stealing_percent <= 100:
             raise HardwareError(f"work_stealing_percent is {self.work_stealing_percent}; it must lie in 0 ... 100.")
 
+    def __str__(self) -> str:
+        """Return what is said of it below a table."""
+        return (
+            f"single zero weights, {self.barrier_tiles} tiles between barriers, {self.sync_cycles} passes lost at each,"
+            f" {self.work_stealing_percent} % of the imbalance stolen"
+        )
+
     def measure(self, mask: Bools, tile: Tile) -> Work:
         """Return the work of the real non-zeros."""
         a, b, kernel = mask.shape

@@ -59,6 +59,12 @@ class NofM(Skipping):
     def __post_init__(self) -> None:
         check_pattern(self.n, self.m)
 
+    def __str__(self) -> str:
+        """Return what is said of it below a table."""
+        both = ", along outputs too" if self.is_transposable else ""
+        wait = "row" if self.falls_back_by_lane else "tile"
+        return f"{self.n}:{self.m} patterns{both}, a {wait} with a group too full being dense"
+
     def measure(self, mask: Bools, tile: Tile) -> Work:
         """Return the work of the real groups."""
         a, b, _ = mask.shape

@@ -22,7 +22,14 @@ def test_published_figures_are_those_of_the_unchanged_preset_alone() -> None:
 
 def test_assumptions_are_generated_from_the_values() -> None:
     plain = assumed(presets.machine("chip28nm"))
-    for said in ("32 x 32 x 1 multipliers", "one core", "400 MHz", "SRAM 3 x 64 kB", "DRAM 8 B per cycle", "rows=16"):
+    for said in (
+        "32 x 32 x 1 multipliers",
+        "one core",
+        "400 MHz",
+        "SRAM 3 x 64 kB",
+        "DRAM 8 B per cycle",
+        "16 x 16 weights",
+    ):
         assert said in plain
     changes = ["array.rows=64", "array.cores=2", "memory.weight_sram_bytes=32768", "array.gathers_open_pixels=true"]
     other = assumed(presets.machine("chip28nm", changes))
