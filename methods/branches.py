@@ -83,7 +83,7 @@ class Branches:
             masking.watch(module, enabled=True)
 
     def let_straight(self) -> None:
-        """From now on give whatever moves the latents the dense gradient as its own."""
+        """From now on give the latents the whole gradient, at masked positions too: ``masking.let_straight``."""
         for module in self.learners:
             masking.let_straight(module)
 

@@ -143,7 +143,7 @@ class TrainingMacs:
             self._target = sum(effective_macs(branches.target, per_layer).values())
         self._spent += 3 * passes.online * self._online + 3 * passes.target_trained * self._target
         self._spent += passes.target_forward * self._target
-        if masking.is_watched(branches.online):
+        if masking.is_watched(branches.online) or masking.is_straight(branches.online):
             self._spent += passes.online * (dense - self._online)
             self._spent += passes.target_trained * (dense - self._target)
         of_dense = dense if dense_side is None else self._totals[dense_side]

@@ -205,23 +205,39 @@ def latent(encoder: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def watch(encoder: nn.Module, *, enabled: bool) -> None:
-    """Start summing dL/d(effective weight) over all backward passes; or stop, and forget the sum."""
-    for module in _masked(encoder).values():
+    """Start summing dL/d(effective weight) over all backward passes; or stop, and forget the sum.
+
+    Raises:
+        RuntimeError: the gradient of a layer is let straight through: it is the latent's own.
+    """
+    masked = _masked(encoder).values()
+    if enabled and any(module.is_straight for module in masked):
+        raise RuntimeError(
+            "watch: gradients are let straight through here, so a latent's `.grad` is the dense gradient."
+        )
+    for module in masked:
         module.watch(enabled=enabled)
 
 
 def let_straight(encoder: nn.Module) -> None:
     """From now on give every latent the whole gradient dL/d(effective weight), at masked positions too.
 
-    The straight-through estimator: of views, micro-batches and ranks it is the sum or mean that any gradient is.
+    The straight-through estimator. It is summed over views and micro-batches, and averaged over ranks, with the
+    gradients of all other parameters; ``watch`` has nothing to add, and is refused from here on.
     """
     for module in _masked(encoder).values():
+        module.watch(enabled=False)
         module.is_straight = True
 
 
 def is_watched(encoder: nn.Module) -> bool:
-    """Return whether dense gradients are being taken: summed, or let straight through."""
-    return any(module.is_watched or module.is_straight for module in _masked(encoder).values())
+    """Return whether dense gradients are being summed."""
+    return any(module.is_watched for module in _masked(encoder).values())
+
+
+def is_straight(encoder: nn.Module) -> bool:
+    """Return whether dense gradients are let straight through."""
+    return any(module.is_straight for module in _masked(encoder).values())
 
 
 def dense_gradient(*encoders: nn.Module) -> dict[str, Tensor]:
@@ -268,7 +284,7 @@ def export(encoder: nn.Module) -> nn.Module:
 
 def flat(masks: Masks) -> Tensor:
     """Return all entries in one row, the inputs of a layer last: no copy of what is channels-last."""
-    return torch.cat([mask.movedim(1, -1).reshape(-1) for mask in masks.values()])
+    return torch.cat([(mask.movedim(1, -1) if mask.dim() > 1 else mask).reshape(-1) for mask in masks.values()])
 
 
 def counts(encoder: nn.Module) -> dict[str, int]:
@@ -329,7 +345,7 @@ def _check(path: str, mask: Tensor, shape: torch.Size) -> None:
 
 
 def _is_binary(mask: Tensor) -> bool:
-    # x - x x is 0 for 0 and 1 alone, and the extremes tell: NaN propagates through both.
+    # x - x * x is 0 for 0 and 1 alone, and the extremes tell: NaN propagates through both.
     return not bool(torch.stack(mask.addcmul(mask, mask, value=-1).aminmax()).any())
 
 

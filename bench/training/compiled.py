@@ -36,8 +36,8 @@ class Compiled:
     """Lets both encoders of a pair run as ``torch.compile`` translates them, in the losses of optimizer steps alone.
 
     What comes between the steps, and what is exported and scored, is computed as ever. A step that watches gradients,
-    as one that grows weights does, is computed as ever too, so that an encoder is translated once: `sr_ste` watches in
-    every step, and gains nothing. A gate that draws noise interrupts the translation; what lies between is translated.
+    as one that grows weights does, is computed as ever too, so that an encoder is translated once. A gate that
+    draws noise interrupts the translation; what lies between is translated.
 
     Args:
         branches: the pair.

@@ -48,6 +48,7 @@ def pretrain(
         The trained pair, its method and its history.
 
     Raises:
+        RunError: the framework cannot train so.
         TrainingError: the loss is not finite, or ranks would start from different weights.
         CheckpointError: the checkpoint is unreadable or another run's.
     """

@@ -6,12 +6,14 @@ mask differs PyTorch makes all of them.
 
 import ctypes
 import functools
+import itertools
+import math
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from methods import native
 from methods.granularity import transposable
@@ -89,20 +91,43 @@ def along_both(score: Tensor, n: int, m: int) -> Tensor:
 
 
 def _suits(score: Tensor) -> bool:
-    return score.device.type == "cpu" and score.dtype == torch.float32 and score.movedim(1, -1).is_contiguous()
+    is_plain = type(score) in {Tensor, nn.Parameter} and score.device.type == "cpu" and score.dtype == torch.float32
+    return is_plain and score.movedim(1, -1).is_contiguous()
 
 
 def _is_exact() -> bool:
-    """Return whether the kernel gives PyTorch's masks of scores with and without ties, of every M."""
-    generator = torch.Generator().manual_seed(0)
-    for m in {*ALONG_INPUTS, *ALONG_BOTH}:
-        numbers = torch.rand(4 * m, 3, 3, 5 * m, generator=generator)
-        numbers[: 2 * m] = (3.0 * numbers[: 2 * m]).round()
-        score = numbers.movedim(-1, 1)
-        alone = {"": score}
-        for n in {1, m // 2, m - 1}:
-            if m in ALONG_INPUTS and not torch.equal(along_inputs(score, n, m), NofM(n, m).strict(alone)[""]):
+    """Return whether the kernel gives PyTorch's masks, of every M, and refuses what has no order."""
+    return all(_agrees(n, m) and _refuses(n, m) for m in {*ALONG_INPUTS, *ALONG_BOTH} for n in {1, m // 2, m - 1})
+
+
+def _agrees(n: int, m: int) -> bool:
+    """Return whether masks are the same: of scores with ties, and of some whose sums hang on precision and order."""
+    score = _made_up(m)
+    score[:m] = (3.0 * score[:m]).round()
+    score[m : 2 * m] = (64.0 * (score[m : 2 * m] - 0.5)).exp()
+    alone = {"": score}
+    return (m not in ALONG_INPUTS or torch.equal(along_inputs(score, n, m), NofM(n, m).strict(alone)[""])) and (
+        m not in ALONG_BOTH or torch.equal(along_both(score, n, m), transposable.keep_all(alone, n, m)[""])
+    )
+
+
+def _refuses(n: int, m: int) -> bool:
+    """Return whether NaN and both infinities are seen: compilers can be told that there are none."""
+    for bad, (way, sides) in itertools.product(
+        (math.nan, math.inf, -math.inf), ((along_inputs, ALONG_INPUTS), (along_both, ALONG_BOTH))
+    ):
+        score = _made_up(m)
+        score[m, m, 1, 1] = bad
+        try:
+            if m in sides:
+                way(score, n, m)
                 return False
-            if m in ALONG_BOTH and not torch.equal(along_both(score, n, m), transposable.keep_all(alone, n, m)[""]):
-                return False
+        except ValueError:
+            pass
     return True
+
+
+def _made_up(m: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    numbers = torch.rand(3 * m, 3, 3, 5 * m, generator=generator, dtype=torch.float32, device="cpu")
+    return numbers.movedim(-1, 1)

@@ -11,7 +11,7 @@ from methods.granularity.n_of_m import NofM
 
 
 def patterned(strength: Mapping[str, Tensor], pattern: NofM, *, transposable: bool) -> dict[str, Tensor]:
-    """Return N:M masks of the highest scores, float32 and channels-last; all ones where the pattern does not fit.
+    """Return float32 N:M masks of the highest scores, channels-last; where the pattern does not fit, all ones.
 
     Raises:
         ValueError: a score is not finite; or as ``transposable.require_blocks``.

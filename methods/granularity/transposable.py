@@ -10,7 +10,7 @@ from torch import Tensor
 from methods.granularity.base import check_finite
 
 LARGEST = 4  # of M: all masks of a block are tried, and of 8 x 8 with 2 a row there are 187 million
-_AT_ONCE = 2**14  # blocks whose sums are held together: 12 MB for 2:4, twice
+_AT_ONCE = 2**14  # blocks whose sums are held together: 12 MB for 2:4, three times
 
 
 def fits(shape: torch.Size, m: int) -> bool:
@@ -108,4 +108,4 @@ def patterns(n: int, m: int) -> tuple[Tensor, Tensor]:
         for rows in itertools.product(range(len(choices)), repeat=m)
         if all(sum(place in choices[row] for row in rows) == n for place in range(m))
     ]
-    return torch.tensor(choices), torch.tensor(found)
+    return torch.tensor(choices, device="cpu"), torch.tensor(found, device="cpu")

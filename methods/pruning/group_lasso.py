@@ -87,6 +87,9 @@ class GroupLasso(SparseMethod):
         fit = [name for name, magnitude in magnitudes.items() if granularity.fits(magnitude.shape)]
         strengths = {name: granularity.pooled(magnitudes[name]) for name in fit}
         ones = ranked(magnitudes, self._setting.density, granularity, pooled=strengths).ones
+        fit = [name for name in fit if ones[name] < magnitudes[name].numel()]  # of the others, all groups stay
+        if not fit:
+            return like.new_zeros(())
         norms = {name: granularity.pooled(magnitudes[name].square()) for name in fit}
         stays = [
             highest(strengths[name], ones[name] // granularity.size(magnitudes[name].shape)).reshape(-1) for name in fit

@@ -72,7 +72,7 @@ def test_a_run_takes_its_steps_in_translated_encoders_and_stays_what_it_is_thoug
     with pytest.raises(KeyboardInterrupt):
         pretrained(run, tmp_path / "compiled", stop_at(2), compiles=True)
     made = pretrained(run, tmp_path / "compiled", compiles=True)
-    assert bool(passes) == (False in watched)  # sr_ste watches in every step
+    assert bool(passes) == (False in watched)
     if compiled_pair == PAIR:  # each encoder sees one view; a step that watches gradients is not translated
         assert any(watched)
         assert len(passes) == 2 * watched.count(False)

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from bench.config import code
 from bench.config.framework import BYOLSpec, MoCoSpec
 from bench.config.run import Run
+from bench.errors import RunError
 from bench.frameworks import FRAMEWORKS, Framework
 from bench.frameworks.simclr import SimCLR
 from bench.runs import job
@@ -270,6 +271,14 @@ def test_an_unknown_method_or_framework_names_the_way_out() -> None:
         training_parts.framework_for(
             dataclasses.replace(run, framework=dataclasses.replace(run.framework, name="swav"))
         )
+
+
+def test_labels_without_an_output_stop_a_run_before_its_first_step(tmp_path: Path) -> None:
+    run = tiny_run("supervised", "dense")
+    run = dataclasses.replace(run, framework=dataclasses.replace(run.framework, output_dim=3))
+    for start in (lambda: training_parts.check(run, dataset_of(run, tmp_path)), lambda: pretrained(run, tmp_path)):
+        with pytest.raises(RunError, match="supervised: 10 classes, but the classifier has 3 outputs"):
+            start()
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:

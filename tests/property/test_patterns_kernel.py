@@ -1,4 +1,4 @@
-"""The compiled kernel gives PyTorch's N:M masks, or none."""
+"""I87: the compiled kernel gives PyTorch's N:M masks, or none."""
 
 import itertools
 import math
@@ -27,8 +27,10 @@ def cases(draw: st.DrawFn) -> tuple[Tensor, NofM]:
     outputs, inputs, side = m * draw(st.integers(1, 3)), m * draw(st.integers(1, 5)), draw(st.sampled_from([1, 3]))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
     score = torch.rand(outputs, side, side, inputs, generator=generator).movedim(-1, 1)
-    levels = draw(st.sampled_from([0.0, 1.0, 3.0, math.inf]))
-    return (score * levels).round() if math.isfinite(levels) else score, NofM(n, m)
+    form = draw(st.sampled_from(["whole", "signed", "zero", "any", "wide"]))
+    if form in {"whole", "signed", "zero"}:
+        score = (score * {"whole": 3.0, "signed": 4.0, "zero": 0.0}[form]).round() - 2.0 * (form == "signed")
+    return (64.0 * (score - 0.5)).exp() if form == "wide" else score, NofM(n, m)
 
 
 def in_pytorch(score: Tensor, pattern: NofM, *, both: bool) -> Tensor:
@@ -53,9 +55,10 @@ def test_masks_are_pytorchs(case: tuple[Tensor, NofM]) -> None:
 @needs_a_compiler
 @pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_scores_that_are_not_finite_are_refused(bad: float, *, both: bool) -> None:
+@pytest.mark.parametrize("place", [(0, 0, 0, 0), (3, 4, 1, 2), (7, 7, 2, 2)])
+def test_scores_that_are_not_finite_are_refused(bad: float, place: tuple[int, ...], *, both: bool) -> None:
     score = torch.rand(8, 8, 3, 3).to(memory_format=torch.channels_last)
-    score[7, 7, 2, 2] = bad
+    score[place] = bad
     with pytest.raises(ValueError, match="a score is not finite"):
         patterned({"": score}, NofM(2, 4), transposable=both)
 
@@ -78,6 +81,17 @@ def test_layers_that_do_not_fit_stay_dense() -> None:
     assert {name: int(mask.sum()) for name, mask in masks.items()} == {"fits": 16, "not": 48}
 
 
+def test_what_is_default_elsewhere_changes_no_mask() -> None:
+    """Found by a review: a table made on another device stopped the process."""
+    transposable.patterns.cache_clear()
+    compiled.missing.cache_clear()
+    score = torch.rand(8, 8, 3, 3).to(memory_format=torch.channels_last)
+    for both in (False, True):
+        with torch.device("meta"):
+            masks = patterned({"": score}, NofM(2, 4), transposable=both)
+        assert torch.equal(masks[""], in_pytorch(score, NofM(2, 4), both=both))
+
+
 @pytest.fixture(name="_unknown")
 def fixture_unknown() -> Iterator[None]:
     """Nothing is known of the kernel yet, and what a test finds is forgotten after it."""
@@ -98,6 +112,15 @@ def test_without_a_compiler_pytorch_makes_them(monkeypatch: pytest.MonkeyPatch) 
         assert not compiled.ranks([score], 4, both=both)
         masks = patterned({"": score}, NofM(2, 4), transposable=both)
         assert torch.equal(masks[""], in_pytorch(score, NofM(2, 4), both=both))
+
+
+@needs_a_compiler
+@pytest.mark.usefixtures("_unknown")
+@pytest.mark.filterwarnings("ignore:N.M masks are made by PyTorch")
+def test_a_kernel_that_was_built_without_infinities_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found by a review: some compilers do so unless they are told otherwise."""
+    monkeypatch.setattr(compiled, "check_finite", lambda _: None)
+    assert "other masks" in compiled.missing()
 
 
 @needs_a_compiler

@@ -220,7 +220,8 @@ def test_a_gradient_that_is_let_straight_is_the_dense_gradient_of_the_same_produ
     straight = copy.deepcopy(pair)
     straight.let_straight()
     pair.watch()
-    assert masking.is_watched(straight.online)
+    assert masking.is_straight(straight.online)
+    assert not masking.is_straight(pair.online)
     parts = [images(generator, 8) for _ in range(batches)]
     for each in (pair, straight):
         for part in parts:
@@ -235,6 +236,16 @@ def test_a_gradient_that_is_let_straight_is_the_dense_gradient_of_the_same_produ
             assert isinstance(product, Tensor)
             assert isinstance(expected, Tensor)
             assert torch.equal(product, expected)
+
+
+def test_a_gradient_that_is_let_straight_is_not_watched() -> None:
+    encoder = masked_encoder()
+    masking.watch(encoder, enabled=True)
+    masking.let_straight(encoder)
+    assert not masking.is_watched(encoder)
+    masking.watch(encoder, enabled=False)
+    with pytest.raises(RuntimeError, match="watch: gradients are let straight through here"):
+        masking.watch(encoder, enabled=True)
 
 
 def test_dense_gradient_without_watching_raises() -> None:
