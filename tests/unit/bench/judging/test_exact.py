@@ -57,6 +57,14 @@ def test_a_repetition_of_published_code_shows_its_counts() -> None:
     assert violations(again, [stored]) != ()
 
 
+@pytest.mark.parametrize("curve", ["emptied_layers", "ablated_filters"])
+def test_what_a_ranking_emptied_is_no_schedule_though_all_references_share_it(curve: str) -> None:
+    """Of five seeds on the stand-in one emptied layers: as a fresh run beside the others it would have deviated."""
+    stored = [made_up_record(made_up_run(seed=seed), 50.0, facts={"curves": {curve: [0.0, 0.0]}}) for seed in range(4)]
+    fresh = made_up_record(made_up_run(seed=100), 50.0, facts={"curves": {curve: [0.0, 2.0]}})
+    assert violations(fresh, stored) == ()
+
+
 def test_fresh_seeds_may_have_masks_and_weights_of_their_own() -> None:
     facts = {"kept_per_layer": {"conv1": 1, "conv2": 999}, "mask_digest": "x", "macs_ratio": 0.3}
     assert violations(made_up_record(made_up_run(seed=100), 9.0, facts=facts), [REFERENCE]) == ()
