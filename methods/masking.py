@@ -30,7 +30,8 @@ from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
 Masks = dict[str, Tensor]
-"""Module path -> float32 mask with the weight's shape, in any memory format, entries 0 or 1."""
+"""Module path -> mask with the weight's shape, in any memory format: float32 with entries 0 or 1, as all that are read
+are, or bool."""
 
 _SUFFIX = ".parametrizations.weight.0"
 
@@ -160,8 +161,9 @@ def write_alike(encoders: Sequence[nn.Module], masks: Masks) -> None:
             )
         for path, mask in masks.items():
             _check(path, mask, modules[path].mask.shape)
-    if not _is_binary(flat(masks)):  # of all at once: a wait, not one each
-        path = next(path for path, mask in masks.items() if not _is_binary(mask))
+    numbers = {path: mask for path, mask in masks.items() if mask.dtype != torch.bool}
+    if numbers and not _is_binary(flat(numbers)):  # of all at once: a wait, not one each
+        path = next(path for path, mask in numbers.items() if not _is_binary(mask))
         raise ValueError(f"{path}: a mask's entries are 0 or 1; NaN is neither.")
     for modules in parts:
         torch._foreach_copy_([module.mask for module in modules.values()], [masks[path] for path in modules])
@@ -340,8 +342,8 @@ def _arrived(path: str, module: _Multiply) -> Tensor:
 def _check(path: str, mask: Tensor, shape: torch.Size) -> None:
     if mask.shape != shape:
         raise ValueError(f"{path}: a mask of shape {tuple(mask.shape)} does not fit a weight of {tuple(shape)}.")
-    if mask.dtype != torch.float32:
-        raise ValueError(f"{path}: a mask is float32, not {mask.dtype}; convert it with `.float()`.")
+    if mask.dtype not in {torch.float32, torch.bool}:
+        raise ValueError(f"{path}: a mask is float32 or bool, not {mask.dtype}; convert it with `.float()`.")
 
 
 def _is_binary(mask: Tensor) -> bool:

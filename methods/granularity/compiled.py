@@ -64,24 +64,24 @@ def ranks(scores: Iterable[Tensor], m: int, *, both: bool) -> bool:
 
 
 def along_inputs(score: Tensor, n: int, m: int) -> Tensor:
-    """Return the mask, float32 and channels-last, that ``NofM.strict`` gives for scores that the kernel ``ranks``.
+    """Return the mask, bool and channels-last, that ``NofM.strict`` gives for scores that the kernel ``ranks``.
 
     Raises:
         ValueError: a score is not finite.
     """
-    kept = torch.empty_like(score)
+    kept = torch.empty_like(score, dtype=torch.bool)
     if not library().along_inputs(score.data_ptr(), kept.data_ptr(), score.numel() // m, n, m):
         check_finite(score)
     return kept
 
 
 def along_both(score: Tensor, n: int, m: int) -> Tensor:
-    """Return the mask, float32 and channels-last, of ``transposable.keep_all`` for scores that the kernel ``ranks``.
+    """Return the mask, bool and channels-last, of ``transposable.keep_all`` for scores that the kernel ``ranks``.
 
     Raises:
         ValueError: a score is not finite.
     """
-    kept, outputs = torch.empty_like(score), len(score)
+    kept, outputs = torch.empty_like(score, dtype=torch.bool), len(score)
     choices, rows = transposable.patterns(n, m)
     masks = _Masks(choices=choices.data_ptr(), rows=rows.data_ptr(), choice_count=len(choices), count=len(rows), n=n)
     groups = score.numel() // (outputs * m)

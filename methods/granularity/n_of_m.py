@@ -90,7 +90,7 @@ class NofM(Granularity):
         return kept | self.spread(highest(self.pooled(score), dense_groups), score.shape)
 
     def strict(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return float32 masks of several layers, without dense groups: what ``keep`` gives for the lowest count.
+        """Return bool masks of several layers, without dense groups: what ``keep`` gives for the lowest count.
 
         All layers are ranked together: methods whose masks follow the weights ask in every step, and small layers cost
         by the call. The masks are channels-last, as the groups lie.
@@ -103,7 +103,7 @@ class NofM(Granularity):
         parts = [self._grouped(score) for score in scores.values()]
         together = torch.cat(parts)
         check_finite(together)
-        kept = self._strongest(together).float().split([len(part) for part in parts])
+        kept = self._strongest(together).split([len(part) for part in parts])
         return {
             name: self._ungrouped(part, score.shape) for (name, score), part in zip(scores.items(), kept, strict=True)
         }

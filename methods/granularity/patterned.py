@@ -11,7 +11,7 @@ from methods.granularity.n_of_m import NofM
 
 
 def patterned(strength: Mapping[str, Tensor], pattern: NofM, *, transposable: bool) -> dict[str, Tensor]:
-    """Return float32 N:M masks of the highest scores, channels-last; where the pattern does not fit, all ones.
+    """Return bool N:M masks of the highest scores, channels-last; where the pattern does not fit, all ones.
 
     Raises:
         ValueError: a score is not finite; or as ``transposable.require_blocks``.
@@ -26,6 +26,6 @@ def patterned(strength: Mapping[str, Tensor], pattern: NofM, *, transposable: bo
     else:
         kept = both_ways.keep_all(fitting, n, m) if transposable else pattern.strict(fitting)
     return {
-        name: kept[name] if name in kept else torch.ones_like(score, dtype=torch.float32)
+        name: kept[name] if name in kept else torch.ones_like(score, dtype=torch.bool)
         for name, score in strength.items()
     }

@@ -22,7 +22,7 @@ bool are_finite(const float* scores, int64_t count) {
 }
 
 template <int M>
-void highest(const float* scores, float* kept, int64_t groups, int64_t n) {
+void highest(const float* scores, uint8_t* kept, int64_t groups, int64_t n) {
   for (int64_t first = 0; first < groups; first += LANES, scores += LANES * M, kept += LANES * M) {
     const int64_t lanes = groups - first < LANES ? groups - first : LANES;
     float mine[M][LANES] = {}, ahead[M][LANES] = {};
@@ -37,12 +37,12 @@ void highest(const float* scores, float* kept, int64_t groups, int64_t n) {
           ahead[one][lane] += 1 - wins;
         }
     for (int64_t lane = 0; lane < lanes; ++lane)
-      for (int place = 0; place < M; ++place) kept[lane * M + place] = ahead[place][lane] < n ? 1 : 0;
+      for (int place = 0; place < M; ++place) kept[lane * M + place] = ahead[place][lane] < n;
   }
 }
 
 template <int M>
-void best(const float* scores, float* kept, const Masks& masks, int64_t outputs, int64_t groups) {
+void best(const float* scores, uint8_t* kept, const Masks& masks, int64_t outputs, int64_t groups) {
   for (int64_t first = 0; first < outputs; first += M, scores += M * groups * M, kept += M * groups * M)
     for (int64_t group = 0; group < groups; group += LANES) {
       const int64_t lanes = groups - group < LANES ? groups - group : LANES;
@@ -71,7 +71,7 @@ void best(const float* scores, float* kept, const Masks& masks, int64_t outputs,
       }
       for (int row = 0; row < M; ++row)
         for (int64_t lane = 0; lane < lanes; ++lane) {
-          float* mine = kept + (row * groups + group + lane) * M;
+          uint8_t* mine = kept + (row * groups + group + lane) * M;
           for (int place = 0; place < M; ++place) mine[place] = 0;
           const int64_t* choice = masks.choices + masks.rows[found[lane] * M + row] * masks.n;
           for (int64_t one = 0; one < masks.n; ++one) mine[choice[one]] = 1;
@@ -82,7 +82,7 @@ void best(const float* scores, float* kept, const Masks& masks, int64_t outputs,
 }  // namespace
 
 // Keep the n highest of every m neighbours, of equal ones the first. Return whether all scores are finite.
-extern "C" int64_t along_inputs(const float* scores, float* kept, int64_t groups, int64_t n, int64_t m) {
+extern "C" int64_t along_inputs(const float* scores, uint8_t* kept, int64_t groups, int64_t n, int64_t m) {
   if (m == 2) highest<2>(scores, kept, groups, n);
   if (m == 4) highest<4>(scores, kept, groups, n);
   if (m == 8) highest<8>(scores, kept, groups, n);
@@ -92,7 +92,7 @@ extern "C" int64_t along_inputs(const float* scores, float* kept, int64_t groups
 
 // Keep, of every m outputs x m inputs at a position, what the mask with the highest sum keeps, of equal sums the first.
 // Return whether all scores are finite.
-extern "C" int64_t along_both(const float* scores, float* kept, const Masks* masks, int64_t outputs, int64_t groups,
+extern "C" int64_t along_both(const float* scores, uint8_t* kept, const Masks* masks, int64_t outputs, int64_t groups,
                               int64_t m) {
   if (m == 2) best<2>(scores, kept, *masks, outputs, groups);
   if (m == 3) best<3>(scores, kept, *masks, outputs, groups);

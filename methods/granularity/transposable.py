@@ -50,11 +50,11 @@ def keep(score: Tensor, n: int, m: int) -> Tensor:
     Raises:
         ValueError: as ``require_blocks``, or a score is not finite.
     """
-    return keep_all({"": score}, n, m)[""].bool().contiguous()
+    return keep_all({"": score}, n, m)[""].contiguous()
 
 
 def keep_all(scores: Mapping[str, Tensor], n: int, m: int) -> dict[str, Tensor]:
-    """Return what ``keep`` gives for each layer, as float32 and channels-last, all blocks at once.
+    """Return what ``keep`` gives for each layer, channels-last, all blocks at once.
 
     Raises:
         ValueError: as ``keep``.
@@ -67,7 +67,8 @@ def keep_all(scores: Mapping[str, Tensor], n: int, m: int) -> dict[str, Tensor]:
     check_finite(blocks)
     choices, rows = (part.to(blocks.device) for part in patterns(n, m))
     best = torch.cat([_best(part.double(), choices, rows) for part in blocks.split(_AT_ONCE, 2)])
-    ones = torch.zeros(len(choices), m, device=blocks.device).scatter_(1, choices, 1.0)[rows]  # (masks, m, m)
+    kept_in_row = torch.zeros(len(choices), m, dtype=torch.bool, device=blocks.device).scatter_(1, choices, value=True)
+    ones = kept_in_row[rows]  # (masks, m, m)
     kept = ones[best].permute(1, 2, 0).split([tile.shape[2:].numel() for tile in tiles.values()], 2)
     return {
         name: _untiled(part.reshape(tiles[name].shape), score.shape)

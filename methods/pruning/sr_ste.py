@@ -79,8 +79,8 @@ class SrSte(SparseMethod):
         """Shrink what is pruned."""
         gradients = [latent.grad for latent in self._latents.values() if latent.grad is not None]
         assert len(gradients) == len(self._latents)  # a gradient has reached each
-        minus_pruned = [mask - 1.0 for mask in self._present.values()]
-        torch._foreach_addcmul_(gradients, minus_pruned, list(self._latents.values()), value=-self._decay)
+        pruned = [(~mask).to(like) for mask, like in zip(self._present.values(), gradients, strict=True)]
+        torch._foreach_addcmul_(gradients, pruned, list(self._latents.values()), value=self._decay)
         return True
 
     def state(self) -> dict[str, object]:
@@ -89,7 +89,8 @@ class SrSte(SparseMethod):
 
     def restore(self, state: Mapping[str, int]) -> None:
         """Restore what was counted; the masks are those that the online encoder has by now."""
-        self._flips, self._present = state["flips"], masking.read(self._branches.online)
+        self._flips = state["flips"]
+        self._present = {name: mask.bool() for name, mask in masking.read(self._branches.online).items()}
 
     def _masks(self) -> Masks:
         return patterned(scores.magnitude(self._latents), self._pattern, transposable=self._transposable)

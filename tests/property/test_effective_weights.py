@@ -325,7 +325,10 @@ def test_digests_tell_contents_not_layout() -> None:
         (lambda masks: masks.pop("6"), r"different layers: \['6'\]"),
         (lambda masks: masks.update({"9": torch.ones(1)}), r"different layers: \['9'\]"),
         (lambda masks: masks.update({"6": torch.ones(8, 4, 3, 1)}), r"6: a mask of shape \(8, 4, 3, 1\)"),
-        (lambda masks: masks.update({"6": torch.ones(8, 4, 1, 3).bool()}), r"6: a mask is float32, not torch.bool"),
+        (
+            lambda masks: masks.update({"6": torch.ones(8, 4, 1, 3).double()}),
+            r"6: a mask is float32 or bool, not torch.float64",
+        ),
         (lambda masks: masks["7"].fill_(0.5), "7: a mask's entries are 0 or 1"),
         (lambda masks: masks["7"].fill_(float("nan")), "7: a mask's entries are 0 or 1"),
     ],
@@ -338,6 +341,15 @@ def test_wrong_masks_raise_and_nothing_is_written(spoil: Callable[[Masks], objec
     with pytest.raises(ValueError, match=message):
         masking.write(encoder, masks)
     assert masking.digest(encoder) == before
+
+
+def test_bool_masks_are_written_as_numbers() -> None:
+    encoder, other = masked_encoder(), masked_encoder()
+    masks = random_masks(encoder, 0.4, torch.Generator().manual_seed(0))
+    masking.write(encoder, {name: mask.bool() for name, mask in masks.items()})
+    masking.write(other, masks)
+    assert masking.digest(encoder) == masking.digest(other)
+    assert all(torch.equal(mask, masks[name]) for name, mask in masking.read(encoder).items())
 
 
 def test_installing_twice_or_nowhere_raises() -> None:

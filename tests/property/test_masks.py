@@ -229,7 +229,7 @@ def test_layers_ranked_together_get_the_masks_of_layers_ranked_alone(cases: list
     scores = {str(i): score for i, (score, other) in enumerate(cases) if other == granularity}
     for name, kept in granularity.strict(scores).items():
         lowest = granularity.attainable(scores[name].shape, granularity.n / granularity.m)
-        assert torch.equal(kept, granularity.keep(scores[name], lowest).float())
+        assert torch.equal(kept, granularity.keep(scores[name], lowest))
         assert kept.movedim(1, -1).is_contiguous()
     assert granularity.strict({}) == {}
 

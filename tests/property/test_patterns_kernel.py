@@ -48,7 +48,7 @@ def test_masks_are_pytorchs(case: tuple[Tensor, NofM]) -> None:
         if m in sides:
             kept = (compiled.along_both if both else compiled.along_inputs)(score, n, m)
             assert torch.equal(kept, in_pytorch(score, pattern, both=both))
-            assert kept.dtype == torch.float32
+            assert kept.dtype == torch.bool
             assert kept.movedim(1, -1).is_contiguous()
 
 
@@ -133,7 +133,7 @@ def test_a_kernel_of_other_masks_makes_none_and_its_compiler_is_named(
 
     def other(score: Tensor, n: int, m: int) -> Tensor:
         kept: Tensor = ours(score, n, m)
-        kept[-1, -1, -1, -1] = 1.0 - kept[-1, -1, -1, -1]
+        kept[-1, -1, -1, -1] ^= True
         return kept
 
     monkeypatch.setattr(compiled, name, other)
