@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -61,6 +62,21 @@ def missing(library: Callable[[], object]) -> str:
     return ""
 
 
+def doubted(library: Callable[[], object], is_exact: Callable[[], bool], made: str) -> str:
+    """Return why a library is not used; nothing where it is. Of one that computes otherwise than PyTorch, warn.
+
+    Args:
+        library: loads it, or raises a ``NoKernelError``.
+        is_exact: whether it makes what PyTorch makes, of something made up.
+        made: what it makes, in the plural.
+    """
+    reason = missing(library)
+    if not reason and not is_exact():
+        reason = f"the kernel that {compiler()} built makes other {made} than PyTorch"
+        warnings.warn(f"{made} are made by PyTorch, which is slower: {reason}.", stacklevel=3)
+    return reason
+
+
 def _built(compiler: str, sources: tuple[Path, ...], flags: tuple[str, ...]) -> Path:
     """Return the library that these, and the processor, give; it appears under its name when it is whole."""
     # All that the compiler predefines names its version and the instructions of the processor that it builds for.
@@ -96,4 +112,4 @@ def _reason(error: Exception) -> str:
     return next((line for line in lines if "error" in line), lines[0])
 
 
-__all__ = ["NoKernelError", "compiler", "loaded", "missing"]
+__all__ = ["NoKernelError", "compiler", "doubted", "loaded", "missing"]

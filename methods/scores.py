@@ -7,9 +7,8 @@ from torch import Tensor
 
 
 def magnitude(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return ``|w|`` of at least one layer, detached. Source: Han et al. 2015."""
-    magnitudes = torch._foreach_abs([weight.detach() for weight in weights.values()])  # noqa: SLF001 (as optimizers do)
-    return dict(zip(weights, magnitudes, strict=True))
+    """Return ``|w|``, detached. Source: Han et al. 2015."""
+    return {name: weight.detach().abs() for name, weight in weights.items()}
 
 
 def lamp(strength: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ bit differs PyTorch makes all of them.
 
 import ctypes
 import functools
-import warnings
 from pathlib import Path
 
 import torch
@@ -64,11 +63,7 @@ def missing(side: int, size: int) -> str:
     if not resample.is_exact_in_floats(side, size):
         sides = f"the images' own side, a power of two up to {resample.MOST_EXACT_SIDE}"
         return f"the kernel makes views of {sides}; these have {size} of {side} pixels"
-    reason = native.missing(library)
-    if not reason and not _is_exact(min(side, _MOST_SIDE)):
-        reason = f"the kernel that {native.compiler()} built has other bits than PyTorch"
-        warnings.warn(f"views are made by PyTorch, which is slower: {reason}.", stacklevel=2)
-    return reason
+    return native.doubted(library, lambda: _is_exact(min(side, _MOST_SIDE)), "views")
 
 
 def made(images: Tensor, table: Tensor, *, blurs_last: bool) -> Tensor:

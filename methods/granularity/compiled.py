@@ -8,7 +8,6 @@ import ctypes
 import functools
 import itertools
 import math
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -51,11 +50,7 @@ def library() -> ctypes.CDLL:
 @functools.cache
 def missing() -> str:
     """Return why there is no kernel; nothing where there is one."""
-    reason = native.missing(library)
-    if not reason and not _is_exact():
-        reason = f"the kernel that {native.compiler()} built gives other masks than PyTorch"
-        warnings.warn(f"N:M masks are made by PyTorch, which is slower: {reason}.", stacklevel=2)
-    return reason
+    return native.doubted(library, _is_exact, "N:M masks")
 
 
 def ranks(scores: Iterable[Tensor], m: int, *, both: bool) -> bool:

@@ -61,7 +61,7 @@ def test_an_encoder_that_is_not_the_records_is_refused(context: Context, tmp_pat
 
 
 @pytest.mark.parametrize(("gate", "tied"), GATE_PAIRS)
-def test_the_encoder_of_every_gate_comes_back(gate: str, tied: bool, tmp_path: Path) -> None:  # noqa: FBT001
+def test_the_encoder_of_every_gate_comes_back(gate: str, tmp_path: Path, *, tied: bool) -> None:
     """One never did: its gate refused the pair that it was built in again, so that nobody could load its runs."""
     run = gated_run("simclr" if tied else "moco", gate, 1.5)
     framework, method = parts.framework_for(run), parts.method_for(run)
