@@ -1,6 +1,6 @@
-"""The compiled kernel behind N:M masks of scores that lie channels-last on a CPU: ``patterns.cpp``.
+"""The compiled kernel behind N:M masks of weights that lie channels-last on a CPU: ``patterns.cpp``.
 
-No compiler is believed: before a process takes its first masks from the kernel, made-up scores go both ways, and if a
+No compiler is believed: before a process takes its first masks from the kernel, made-up weights go both ways, and if a
 mask differs PyTorch makes all of them.
 """
 
@@ -24,12 +24,12 @@ FLAGS = ("-ffp-contract=off",)
 ALONG_INPUTS, ALONG_BOTH = (2, 4, 8, 16), (2, 3, 4)  # the M of N:M that the kernel has been built for
 
 
-class _Masks(ctypes.Structure):
-    """The fields of ``Masks`` in ``patterns.cpp``, in their order."""
+class _Tables(ctypes.Structure):
+    """The fields of ``Tables`` in ``patterns.cpp``, in their order."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in ("choices", "rows")),
-        *((name, ctypes.c_int64) for name in ("choice_count", "count", "n")),
+        *((name, ctypes.c_void_p) for name in ("choices", "ones", "needs", "stages")),
+        *((name, ctypes.c_int64) for name in ("choice_count", "n")),
     )
 
 
@@ -53,41 +53,48 @@ def missing() -> str:
     return native.doubted(library, _is_exact, "N:M masks")
 
 
-def ranks(scores: Iterable[Tensor], m: int, *, both: bool) -> bool:
-    """Return whether the kernel makes the masks of these scores: of blocks that are m x m, or rows of m."""
-    return m in (ALONG_BOTH if both else ALONG_INPUTS) and all(map(_suits, scores)) and not missing()
+def ranks(weights: Iterable[Tensor], m: int, *, both: bool) -> bool:
+    """Return whether the kernel makes the masks of these weights: of blocks that are m x m, or rows of m."""
+    return m in (ALONG_BOTH if both else ALONG_INPUTS) and all(map(_suits, weights)) and not missing()
 
 
-def along_inputs(score: Tensor, n: int, m: int) -> Tensor:
-    """Return the mask, bool and channels-last, that ``NofM.strict`` gives for scores that the kernel ``ranks``.
+def along_inputs(weight: Tensor, n: int, m: int) -> Tensor:
+    """Return the mask, bool and channels-last, that ``NofM.strict`` gives for the magnitudes of weights it ``ranks``.
 
     Raises:
-        ValueError: a score is not finite.
+        ValueError: a weight is not finite.
     """
-    kept = torch.empty_like(score, dtype=torch.bool)
-    if not library().along_inputs(score.data_ptr(), kept.data_ptr(), score.numel() // m, n, m):
-        check_finite(score)
+    kept = torch.empty_like(weight, dtype=torch.bool)
+    if not library().along_inputs(weight.data_ptr(), kept.data_ptr(), weight.numel() // m, n, m):
+        check_finite(weight)
     return kept
 
 
-def along_both(score: Tensor, n: int, m: int) -> Tensor:
-    """Return the mask, bool and channels-last, of ``transposable.keep_all`` for scores that the kernel ``ranks``.
+def along_both(weight: Tensor, n: int, m: int) -> Tensor:
+    """Return the mask, bool and channels-last, of ``transposable.keep_all`` for the magnitudes of weights it ``ranks``.
 
     Raises:
-        ValueError: a score is not finite.
+        ValueError: a weight is not finite.
     """
-    kept, outputs = torch.empty_like(score, dtype=torch.bool), len(score)
-    choices, rows = transposable.patterns(n, m)
-    masks = _Masks(choices=choices.data_ptr(), rows=rows.data_ptr(), choice_count=len(choices), count=len(rows), n=n)
-    groups = score.numel() // (outputs * m)
-    if not library().along_both(score.data_ptr(), kept.data_ptr(), ctypes.byref(masks), outputs, groups, m):
-        check_finite(score)
+    kept, outputs = torch.empty_like(weight, dtype=torch.bool), len(weight)
+    groups, (tables, _) = weight.numel() // (outputs * m), _tables(n, m)
+    if not library().along_both(weight.data_ptr(), kept.data_ptr(), ctypes.byref(tables), outputs, groups, m):
+        check_finite(weight)
     return kept
 
 
-def _suits(score: Tensor) -> bool:
-    is_plain = type(score) in {Tensor, nn.Parameter} and score.device.type == "cpu" and score.dtype == torch.float32
-    return is_plain and score.movedim(1, -1).is_contiguous()
+@functools.cache
+def _tables(n: int, m: int) -> tuple[_Tables, tuple[Tensor, ...]]:
+    """Return what the kernel reads, and what has to live for it."""
+    choices, stages = transposable.choices_of(n, m), transposable.stages_of(n, m)
+    needs = torch.tensor([len(stage) for stage in stages], device="cpu")
+    parts = choices, transposable.ones_of(n, m), needs, torch.cat(stages)
+    return _Tables(*(part.data_ptr() for part in parts), len(choices), n), parts
+
+
+def _suits(weight: Tensor) -> bool:
+    is_plain = type(weight) in {Tensor, nn.Parameter} and weight.device.type == "cpu" and weight.dtype == torch.float32
+    return is_plain and weight.movedim(1, -1).is_contiguous()
 
 
 def _is_exact() -> bool:
@@ -96,13 +103,13 @@ def _is_exact() -> bool:
 
 
 def _agrees(n: int, m: int) -> bool:
-    """Return whether masks are the same: of scores with ties, and of some whose sums hang on precision and order."""
-    score = _made_up(m)
-    score[:m] = (3.0 * score[:m]).round()
-    score[m : 2 * m] = (64.0 * (score[m : 2 * m] - 0.5)).exp()
-    alone = {"": score}
-    return (m not in ALONG_INPUTS or torch.equal(along_inputs(score, n, m), NofM(n, m).strict(alone)[""])) and (
-        m not in ALONG_BOTH or torch.equal(along_both(score, n, m), transposable.keep_all(alone, n, m)[""])
+    """Return whether masks are the same: of weights with ties, and of some whose sums hang on precision and order."""
+    weight = _made_up(m)
+    weight[:m] = (6.0 * weight[:m] - 3.0).round()
+    weight[m : 2 * m] = (64.0 * (weight[m : 2 * m] - 0.5)).exp()
+    strength = {"": weight.abs()}
+    return (m not in ALONG_INPUTS or torch.equal(along_inputs(weight, n, m), NofM(n, m).strict(strength)[""])) and (
+        m not in ALONG_BOTH or torch.equal(along_both(weight, n, m), transposable.keep_all(strength, n, m)[""])
     )
 
 
@@ -111,11 +118,11 @@ def _refuses(n: int, m: int) -> bool:
     for bad, (way, sides) in itertools.product(
         (math.nan, math.inf, -math.inf), ((along_inputs, ALONG_INPUTS), (along_both, ALONG_BOTH))
     ):
-        score = _made_up(m)
-        score[m, m, 1, 1] = bad
+        weight = _made_up(m)
+        weight[m, m, 1, 1] = bad
         try:
             if m in sides:
-                way(score, n, m)
+                way(weight, n, m)
                 return False
         except ValueError:
             pass

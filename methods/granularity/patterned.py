@@ -5,27 +5,29 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from methods import scores
 from methods.granularity import compiled
 from methods.granularity import transposable as both_ways
 from methods.granularity.n_of_m import NofM
 
 
-def patterned(strength: Mapping[str, Tensor], pattern: NofM, *, transposable: bool) -> dict[str, Tensor]:
-    """Return bool N:M masks of the highest scores, channels-last; where the pattern does not fit, all ones.
+def patterned(weights: Mapping[str, Tensor], pattern: NofM, *, transposable: bool) -> dict[str, Tensor]:
+    """Return bool N:M masks of the largest weights, channels-last; where the pattern does not fit, all ones.
 
     Raises:
-        ValueError: a score is not finite; or as ``transposable.require_blocks``.
+        ValueError: a weight is not finite; or as ``transposable.require_blocks``.
     """
     n, m = pattern.n, pattern.m
-    fitting = {name: score for name, score in strength.items() if pattern.fits(score.shape)}
+    fitting = {name: weight for name, weight in weights.items() if pattern.fits(weight.shape)}
     if transposable:
         both_ways.require_blocks(fitting, n, m)
     if compiled.ranks(fitting.values(), m, both=transposable):
         solved = compiled.along_both if transposable else compiled.along_inputs
-        kept = {name: solved(score, n, m) for name, score in fitting.items()}
+        kept = {name: solved(weight, n, m) for name, weight in fitting.items()}
     else:
-        kept = both_ways.keep_all(fitting, n, m) if transposable else pattern.strict(fitting)
+        strength = scores.magnitude(fitting)
+        kept = both_ways.keep_all(strength, n, m) if transposable else pattern.strict(strength)
     return {
-        name: kept[name] if name in kept else torch.ones_like(score, dtype=torch.bool)
-        for name, score in strength.items()
+        name: kept[name] if name in kept else torch.ones_like(weight, dtype=torch.bool)
+        for name, weight in weights.items()
     }

@@ -2,15 +2,16 @@
 
 import functools
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from methods.granularity.base import check_finite
 
-LARGEST = 4  # of M: all masks of a block are tried, and of 8 x 8 with 2 a row there are 187 million
-_AT_ONCE = 2**14  # blocks whose sums are held together: 12 MB for 2:4, three times
+LARGEST = 4  # of M: with 4 of 8, the rows below the fourth may have 38,165 needs, and each row has 70 choices
+_AT_ONCE = 2**14  # blocks whose sums are held together: 15 MB for 2:4, three times
 
 
 def fits(shape: torch.Size, m: int) -> bool:
@@ -38,9 +39,9 @@ def keep(score: Tensor, n: int, m: int) -> Tensor:
     """Return a bool mask with n of every m inputs, and n of every m outputs, of the highest possible sum of scores.
 
     Of every block of m output x m input channels at one kernel position; ties go to the first mask, in the order of
-    the rows read as text. Sums are in double precision, of each row first, so that they do not hang on the device.
-    Source: Hubara et al. 2021, section 3, who solve it as a flow or within a factor of two; for m up to 4 all masks
-    can be tried.
+    the rows read as text. Sums are in double precision, of each row first and from the last row up, so that they do
+    not hang on the device. Source: Hubara et al. 2021, section 3, who solve it as a flow or within a factor of two;
+    ours is dynamic programming over the rows.
 
     Args:
         score: (out, in, ...); of a grouped convolution the outputs of one group must divide by m as well.
@@ -65,26 +66,38 @@ def keep_all(scores: Mapping[str, Tensor], n: int, m: int) -> dict[str, Tensor]:
     tiles = {name: _tiles(score, m) for name, score in scores.items()}
     blocks = torch.cat([tile.reshape(m, m, -1) for tile in tiles.values()], 2)
     check_finite(blocks)
-    choices, rows = (part.to(blocks.device) for part in patterns(n, m))
-    best = torch.cat([_best(part.double(), choices, rows) for part in blocks.split(_AT_ONCE, 2)])
-    kept_in_row = torch.zeros(len(choices), m, dtype=torch.bool, device=blocks.device).scatter_(1, choices, value=True)
-    ones = kept_in_row[rows]  # (masks, m, m)
-    kept = ones[best].permute(1, 2, 0).split([tile.shape[2:].numel() for tile in tiles.values()], 2)
+    choices, *stages = (part.to(blocks.device) for part in (choices_of(n, m), *stages_of(n, m)))
+    best = torch.cat([_best(part.double(), choices, stages) for part in blocks.split(_AT_ONCE, 2)], 1)
+    ones = ones_of(n, m).to(blocks.device)[best]  # (m outputs, blocks, m inputs)
+    kept = ones.transpose(1, 2).split([tile.shape[2:].numel() for tile in tiles.values()], 2)
     return {
         name: _untiled(part.reshape(tiles[name].shape), score.shape)
         for (name, score), part in zip(scores.items(), kept, strict=True)
     }
 
 
-def _best(blocks: Tensor, choices: Tensor, rows: Tensor) -> Tensor:
-    """Return the first mask with the highest sum of each block (m outputs, m inputs, blocks)."""
+def _best(blocks: Tensor, choices: Tensor, stages: Sequence[Tensor]) -> Tensor:
+    """Return the choice of every row in the first mask with the highest sum of each block: (m, blocks).
+
+    Args:
+        blocks: (m outputs, m inputs, blocks).
+        choices: as ``choices_of``.
+        stages: as ``stages_of``.
+    """
+    m, _, count = blocks.shape
     sums = blocks[:, choices[:, 0]]  # (m, choices, blocks)
     for place in choices.T[1:]:
         sums = sums + blocks[:, place]
-    totals = sums[0, rows[:, 0]]
-    for row in range(1, len(blocks)):
-        totals = totals + sums[row, rows[:, row]]
-    return totals.max(0).indices
+    rest, none = blocks.new_zeros(1, count), blocks.new_full((1, count), -math.inf)
+    first: list[Tensor] = []  # the best choices of a row, (needs, blocks): the rows below it are solved
+    for row in reversed(range(m)):
+        rest, chosen = (sums[row] + torch.cat([rest, none])[stages[row]]).max(1)  # (needs, choices, blocks)
+        first.insert(0, chosen)
+    need, best = torch.zeros(count, dtype=torch.long, device=blocks.device), []
+    for row in range(m):
+        best.append(first[row].gather(0, need[None])[0])
+        need = stages[row][need, best[row]]
+    return torch.stack(best)
 
 
 def _tiles(score: Tensor, m: int) -> Tensor:
@@ -98,15 +111,33 @@ def _untiled(tiles: Tensor, shape: torch.Size) -> Tensor:
 
 
 @functools.cache
-def patterns(n: int, m: int) -> tuple[Tensor, Tensor]:
-    """Return the choices of n of m places, (choices, n), and all masks of a block, (masks, m): a choice for each row.
+def choices_of(n: int, m: int) -> Tensor:
+    """Return the choices of n of m places, (choices, n)."""
+    return torch.tensor([*itertools.combinations(range(m), n)], device="cpu")
 
-    Every column of a mask has n ones, too.
+
+@functools.cache
+def ones_of(n: int, m: int) -> Tensor:
+    """Return the same choices as bool masks, (choices, m)."""
+    choices = choices_of(n, m)
+    return torch.zeros(len(choices), m, dtype=torch.bool, device="cpu").scatter_(1, choices, value=True)
+
+
+@functools.cache
+def stages_of(n: int, m: int) -> tuple[Tensor, ...]:
+    """Return for each row of a block, (needs, choices), which need its columns have after a choice; -1 if none fits.
+
+    A need says of each column how many ones it still lacks, and has a number among those that are possible at its row.
+    It is possible if no column lacks more ones than there are rows left (Gale and Ryser, 1957).
     """
-    choices = list(itertools.combinations(range(m), n))
-    found = [
-        rows
-        for rows in itertools.product(range(len(choices)), repeat=m)
-        if all(sum(place in choices[row] for row in rows) == n for place in range(m))
-    ]
-    return torch.tensor(choices, device="cpu"), torch.tensor(found, device="cpu")
+    stages, needs = [], [(n,) * m]
+    for left in reversed(range(m)):
+        lacks = [
+            [tuple(lack - (place in choice) for place, lack in enumerate(need)) for choice in choices_of(n, m).tolist()]
+            for need in needs
+        ]
+        possible = (lack for row in lacks for lack in row if min(lack) >= 0 and max(lack) <= left)
+        numbers = {need: number for number, need in enumerate(dict.fromkeys(possible))}
+        stages.append(torch.tensor([[numbers.get(lack, -1) for lack in row] for row in lacks], device="cpu"))
+        needs = [*numbers]
+    return tuple(stages)

@@ -2,7 +2,7 @@
 
 from torch.optim import Optimizer
 
-from methods import masking, scores
+from methods import masking
 from methods.allocation import fitting
 from methods.branches import Branches
 from methods.granularity.patterned import patterned
@@ -53,8 +53,8 @@ class Asp(SparseMethod):
     def on_gradient(self, step: int, optimizer: Optimizer) -> bool:
         """Prune, when due."""
         if step == self._due:
-            magnitudes = scores.magnitude(masking.latent(self._branches.online))
-            masks = patterned(magnitudes, self._pattern, transposable=self._transposable)
+            latents = masking.latent(self._branches.online)
+            masks = patterned(latents, self._pattern, transposable=self._transposable)
             self._branches.write(masks, optimizer, candidates="active")
             self.history.add(step, density=self._pattern.density(0.0))
         return True

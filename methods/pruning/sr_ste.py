@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch.optim import Optimizer
 
-from methods import masking, scores
+from methods import masking
 from methods.branches import Branches
 from methods.granularity.patterned import patterned
 from methods.masking import Masks
@@ -93,4 +93,4 @@ class SrSte(SparseMethod):
         self._present = {name: mask.bool() for name, mask in masking.read(self._branches.online).items()}
 
     def _masks(self) -> Masks:
-        return patterned(scores.magnitude(self._latents), self._pattern, transposable=self._transposable)
+        return patterned(self._latents, self._pattern, transposable=self._transposable)

@@ -21,33 +21,33 @@ SIDES = sorted({*compiled.ALONG_INPUTS, *compiled.ALONG_BOTH})
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Tensor, NofM]:
-    """Draw scores that lie channels-last, often with ties, zeros among them, and a pattern that fits both ways."""
+    """Draw weights that lie channels-last, often with ties, zeros among them, and a pattern that fits both ways."""
     m = draw(st.sampled_from(SIDES))
     n = draw(st.integers(1, m - 1))
     outputs, inputs, side = m * draw(st.integers(1, 3)), m * draw(st.integers(1, 5)), draw(st.sampled_from([1, 3]))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10_000)))
-    score = torch.rand(outputs, side, side, inputs, generator=generator).movedim(-1, 1)
-    form = draw(st.sampled_from(["whole", "signed", "zero", "any", "wide"]))
-    if form in {"whole", "signed", "zero"}:
-        score = (score * {"whole": 3.0, "signed": 4.0, "zero": 0.0}[form]).round() - 2.0 * (form == "signed")
-    return (64.0 * (score - 0.5)).exp() if form == "wide" else score, NofM(n, m)
+    weight = (2.0 * torch.rand(outputs, side, side, inputs, generator=generator) - 1.0).movedim(-1, 1)
+    form = draw(st.sampled_from(["whole", "zero", "any", "wide"]))
+    if form in {"whole", "zero"}:
+        weight = (weight * {"whole": 3.0, "zero": 0.0}[form]).round()
+    return weight.sign() * (64.0 * (weight.abs() - 0.5)).exp() if form == "wide" else weight, NofM(n, m)
 
 
-def in_pytorch(score: Tensor, pattern: NofM, *, both: bool) -> Tensor:
-    alone = {"": score}
+def in_pytorch(weight: Tensor, pattern: NofM, *, both: bool) -> Tensor:
+    alone = {"": weight.abs()}
     return (transposable.keep_all(alone, pattern.n, pattern.m) if both else pattern.strict(alone))[""]
 
 
 @needs_a_compiler
 @given(cases())
 def test_masks_are_pytorchs(case: tuple[Tensor, NofM]) -> None:
-    score, pattern = case
+    weight, pattern = case
     n, m = pattern.n, pattern.m
     for both, sides in ((False, compiled.ALONG_INPUTS), (True, compiled.ALONG_BOTH)):
-        assert compiled.ranks([score], m, both=both) is (m in sides)
+        assert compiled.ranks([weight], m, both=both) is (m in sides)
         if m in sides:
-            kept = (compiled.along_both if both else compiled.along_inputs)(score, n, m)
-            assert torch.equal(kept, in_pytorch(score, pattern, both=both))
+            kept = (compiled.along_both if both else compiled.along_inputs)(weight, n, m)
+            assert torch.equal(kept, in_pytorch(weight, pattern, both=both))
             assert kept.dtype == torch.bool
             assert kept.movedim(1, -1).is_contiguous()
 
@@ -56,22 +56,22 @@ def test_masks_are_pytorchs(case: tuple[Tensor, NofM]) -> None:
 @pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("place", [(0, 0, 0, 0), (3, 4, 1, 2), (7, 7, 2, 2)])
-def test_scores_that_are_not_finite_are_refused(bad: float, place: tuple[int, ...], *, both: bool) -> None:
-    score = torch.rand(8, 8, 3, 3).to(memory_format=torch.channels_last)
-    score[place] = bad
+def test_weights_that_are_not_finite_are_refused(bad: float, place: tuple[int, ...], *, both: bool) -> None:
+    weight = torch.rand(8, 8, 3, 3).to(memory_format=torch.channels_last)
+    weight[place] = bad
     with pytest.raises(ValueError, match="a score is not finite"):
-        patterned({"": score}, NofM(2, 4), transposable=both)
+        patterned({"": weight}, NofM(2, 4), transposable=both)
 
 
 @pytest.mark.parametrize("both", [False, True])
-def test_other_scores_get_the_same_masks_from_pytorch(*, both: bool) -> None:
-    score = torch.rand(8, 8, 3, 3, generator=torch.Generator().manual_seed(0))
-    expected = in_pytorch(score, NofM(2, 4), both=both)
-    for other in (score, score.to(memory_format=torch.channels_last), score.double()):
+def test_other_weights_get_the_same_masks_from_pytorch(*, both: bool) -> None:
+    weight = torch.rand(8, 8, 3, 3, generator=torch.Generator().manual_seed(0))
+    expected = in_pytorch(weight, NofM(2, 4), both=both)
+    for other in (weight, weight.to(memory_format=torch.channels_last), weight.double()):
         assert torch.equal(patterned({"": other}, NofM(2, 4), transposable=both)[""], expected)
-    assert not compiled.ranks([score], 4, both=both)
-    assert not compiled.ranks([score.double().to(memory_format=torch.channels_last)], 4, both=both)
-    virtual = score.to("meta", memory_format=torch.channels_last)
+    assert not compiled.ranks([weight], 4, both=both)
+    assert not compiled.ranks([weight.double().to(memory_format=torch.channels_last)], 4, both=both)
+    virtual = weight.to("meta", memory_format=torch.channels_last)
     assert not compiled.ranks([virtual], 4, both=both)
 
 
@@ -83,13 +83,14 @@ def test_layers_that_do_not_fit_stay_dense() -> None:
 
 def test_what_is_default_elsewhere_changes_no_mask() -> None:
     """Found by a review: a table made on another device stopped the process."""
-    transposable.patterns.cache_clear()
+    for made in (transposable.choices_of, transposable.ones_of, transposable.stages_of, compiled._tables):
+        made.cache_clear()
     compiled.missing.cache_clear()
-    score = torch.rand(8, 8, 3, 3).to(memory_format=torch.channels_last)
+    weight = torch.rand(8, 8, 3, 3).to(memory_format=torch.channels_last)
     for both in (False, True):
         with torch.device("meta"):
-            masks = patterned({"": score}, NofM(2, 4), transposable=both)
-        assert torch.equal(masks[""], in_pytorch(score, NofM(2, 4), both=both))
+            masks = patterned({"": weight}, NofM(2, 4), transposable=both)
+        assert torch.equal(masks[""], in_pytorch(weight, NofM(2, 4), both=both))
 
 
 @pytest.fixture(name="_unknown")
@@ -107,11 +108,11 @@ def test_without_a_compiler_pytorch_makes_them(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(compiled, "library", none)
     assert compiled.missing() == "no C++ compiler"
-    score = torch.rand(8, 8, 3, 3).to(memory_format=torch.channels_last)
+    weight = torch.rand(8, 8, 3, 3).to(memory_format=torch.channels_last)
     for both in (False, True):
-        assert not compiled.ranks([score], 4, both=both)
-        masks = patterned({"": score}, NofM(2, 4), transposable=both)
-        assert torch.equal(masks[""], in_pytorch(score, NofM(2, 4), both=both))
+        assert not compiled.ranks([weight], 4, both=both)
+        masks = patterned({"": weight}, NofM(2, 4), transposable=both)
+        assert torch.equal(masks[""], in_pytorch(weight, NofM(2, 4), both=both))
 
 
 @needs_a_compiler
@@ -131,27 +132,27 @@ def test_a_kernel_of_other_masks_makes_none_and_its_compiler_is_named(
 ) -> None:
     ours = getattr(compiled, name)
 
-    def other(score: Tensor, n: int, m: int) -> Tensor:
-        kept: Tensor = ours(score, n, m)
+    def other(weight: Tensor, n: int, m: int) -> Tensor:
+        kept: Tensor = ours(weight, n, m)
         kept[-1, -1, -1, -1] ^= True
         return kept
 
     monkeypatch.setattr(compiled, name, other)
     with pytest.warns(UserWarning, match=r"slower: the kernel that .*\+\+ built makes other N:M masks than PyTorch\."):
         assert "other N:M masks" in compiled.missing()
-    score = torch.rand(8, 8, 3, 3).to(memory_format=torch.channels_last)
+    weight = torch.rand(8, 8, 3, 3).to(memory_format=torch.channels_last)
     for both in (False, True):
-        masks = patterned({"": score}, NofM(2, 4), transposable=both)
-        assert torch.equal(masks[""], in_pytorch(score, NofM(2, 4), both=both))
+        masks = patterned({"": weight}, NofM(2, 4), transposable=both)
+        assert torch.equal(masks[""], in_pytorch(weight, NofM(2, 4), both=both))
 
 
 @given(st.integers(0, 10_000))
 def test_of_equal_blocks_the_first_mask_stays(seed: int) -> None:
-    score = torch.rand(1, generator=torch.Generator().manual_seed(seed)).expand(4, 4, 1, 1)
+    weight = torch.rand(1, generator=torch.Generator().manual_seed(seed)).expand(4, 4, 1, 1)
     first = next(
         rows
         for rows in itertools.product(itertools.combinations(range(4), 2), repeat=4)
         if all(sum(place in row for row in rows) == 2 for place in range(4))
     )
     expected = [[place in row for place in range(4)] for row in first]
-    assert transposable.keep(score, 2, 4)[:, :, 0, 0].tolist() == expected
+    assert transposable.keep(weight, 2, 4)[:, :, 0, 0].tolist() == expected
