@@ -118,11 +118,16 @@ class TrainingMacs:
         passes: Passes,
         sides: Iterable[int] = (),
     ) -> None:
-        self._branches = branches
         self._passes = passes
+        self._layers = masking.Layers(branches.online), masking.Layers(branches.target)
+        self._weights = {name: weight.numel() for name, weight in masking.latent(branches.online).items()}
         shapes = {0: image_shape} | {side: (image_shape[0], side, side) for side in sides}
-        self._sizes = {side: inference_macs(branches.online, shape) for side, shape in shapes.items()}
-        self._totals = {side: sum(per_layer.values()) for side, per_layer in self._sizes.items()}
+        sizes = {side: inference_macs(branches.online, shape) for side, shape in shapes.items()}
+        self._totals = {side: sum(per_layer.values()) for side, per_layer in sizes.items()}
+        self._uses = {  # of each weight of a layer, by one image
+            side: {name: per_layer[name] // weights for name, weights in self._weights.items()}
+            for side, per_layer in sizes.items()
+        }
         self._seen: tuple[int, int, int] | None = None
         self._online = self._target = 0
         self._spent = 0
@@ -135,19 +140,23 @@ class TrainingMacs:
             side: of the views that the step saw, one of ``sides``; 0: whole ones.
             dense_side: of the views that the dense run sees at this step; by default the same.
         """
-        branches, passes, dense = self._branches, self._passes, self._totals[side]
-        seen = (masking.version(branches.online), masking.version(branches.target), side)
+        passes, dense, (online, target) = self._passes, self._totals[side], self._layers
+        seen = (online.version, target.version, side)
         if seen != self._seen:
-            self._seen, per_layer = seen, self._sizes[side]
-            self._online = sum(effective_macs(branches.online, per_layer).values())
-            self._target = sum(effective_macs(branches.target, per_layer).values())
+            self._seen = seen
+            self._online, self._target = (self._effective(layers, side) for layers in self._layers)
         self._spent += 3 * passes.online * self._online + 3 * passes.target_trained * self._target
         self._spent += passes.target_forward * self._target
-        if masking.is_watched(branches.online) or masking.is_straight(branches.online):
+        if online.has_dense_gradient:
             self._spent += passes.online * (dense - self._online)
             self._spent += passes.target_trained * (dense - self._target)
         of_dense = dense if dense_side is None else self._totals[dense_side]
         self._of_dense += (3 * passes.online + 3 * passes.target_trained + passes.target_forward) * of_dense
+
+    def _effective(self, layers: masking.Layers, side: int) -> int:
+        """Return the forward MACs of one image with the present masks."""
+        pruned = {name: self._weights[name] - ones for name, ones in layers.counts().items()}
+        return self._totals[side] - sum(uses * pruned[name] for name, uses in self._uses[side].items())
 
     @property
     def ratio(self) -> float:

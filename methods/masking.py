@@ -289,15 +289,39 @@ def flat(masks: Masks) -> Tensor:
     return torch.cat([(mask.movedim(1, -1) if mask.dim() > 1 else mask).reshape(-1) for mask in masks.values()])
 
 
+class Layers:
+    """The masked layers of an encoder, found once: asking these costs little, in every step too.
+
+    Args:
+        encoder: whose modules stay where they are, and are not masked anew, from now on.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        self._modules = _masked(encoder)
+
+    @property
+    def version(self) -> int:
+        """A number that grows whenever a mask is written, by ``write`` or by loading a checkpoint."""
+        return sum(module.mask._version for module in self._modules.values())  # noqa: SLF001 (public in all but name)
+
+    @property
+    def has_dense_gradient(self) -> bool:
+        """Whether the gradient of any layer is computed off its mask too: it is watched, or let straight through."""
+        return any(module.is_watched or module.is_straight for module in self._modules.values())
+
+    def counts(self) -> dict[str, int]:
+        """Return how many weights each layer keeps."""
+        return {path: _ones(module.mask) for path, module in self._modules.items()}
+
+
 def counts(encoder: nn.Module) -> dict[str, int]:
     """Return how many weights each layer keeps."""
-    return {path: int(module.mask.count_nonzero()) for path, module in _masked(encoder).items()}
+    return Layers(encoder).counts()
 
 
 def version(encoder: nn.Module) -> int:
     """Return a number that grows whenever a mask is written, by ``write`` or by loading a checkpoint."""
-    masked = _masked(encoder).values()
-    return sum(module.mask._version for module in masked)  # noqa: SLF001 (public in all but name)
+    return Layers(encoder).version
 
 
 def digest(encoder: nn.Module) -> str:
@@ -344,6 +368,11 @@ def _check(path: str, mask: Tensor, shape: torch.Size) -> None:
         raise ValueError(f"{path}: a mask of shape {tuple(mask.shape)} does not fit a weight of {tuple(shape)}.")
     if mask.dtype not in {torch.float32, torch.bool}:
         raise ValueError(f"{path}: a mask is float32 or bool, not {mask.dtype}; convert it with `.float()`.")
+
+
+def _ones(mask: Tensor) -> int:
+    # Up to 2^24 ones, sums of them are exact in single precision, and eight times faster than `count_nonzero`.
+    return int(mask.sum(dtype=torch.float32) if mask.numel() <= 2**24 else mask.count_nonzero())
 
 
 def _is_binary(mask: Tensor) -> bool:

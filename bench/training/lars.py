@@ -108,16 +108,16 @@ class ActingMasks:
 
     def __init__(self, branches: Branches) -> None:
         self._branches = branches
+        self._layers = [masking.Layers(learner) for learner in branches.learners]
         self._seen: tuple[int, ...] | None = None
         self._masks: dict[nn.Parameter, Tensor] = {}
 
     def __call__(self) -> Mapping[nn.Parameter, Tensor]:
         """Return the masks that are not all ones, by their latent."""
-        learners = self._branches.learners
-        seen = tuple(map(masking.version, learners))
+        seen = tuple(layers.version for layers in self._layers)
         if seen != self._seen:
             self._seen = seen
-            masks = [masking.read(learner) for learner in learners]
+            masks = [masking.read(learner) for learner in self._branches.learners]
             acting = {path: torch.stack([each[path] for each in masks]).amax(0) for path in masks[0]}
             latents = masking.latent(self._branches.online)
             self._masks = {latents[path]: mask for path, mask in acting.items() if not bool(mask.all())}

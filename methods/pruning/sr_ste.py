@@ -62,13 +62,15 @@ class SrSte(SparseMethod):
         self._every = max(1, int(total_steps * self._setting.period_fraction + 1e-6))
         self._weights = sum(weight.numel() for weight in self._latents.values())
         self._present = self._masks()  # those of the last forward pass
+        self._row = masking.flat(self._present)
         branches.write(self._present)
         branches.let_straight()
 
     def before_forward(self, step: int) -> None:
         """Take the masks from the weights."""
-        before, self._present = masking.flat(self._present), self._masks()
-        self._flips += int((masking.flat(self._present) != before).count_nonzero())
+        before, self._present = self._row, self._masks()
+        self._row = masking.flat(self._present)
+        self._flips += int((self._row != before).count_nonzero())
         self._branches.write(self._present)
         if step % self._every == 0:
             self.history.add(step, flipped=self._flips / (self._weights * (self._every if step else 1)))
@@ -91,6 +93,7 @@ class SrSte(SparseMethod):
         """Restore what was counted; the masks are those that the online encoder has by now."""
         self._flips = state["flips"]
         self._present = {name: mask.bool() for name, mask in masking.read(self._branches.online).items()}
+        self._row = masking.flat(self._present)
 
     def _masks(self) -> Masks:
         return patterned(self._latents, self._pattern, transposable=self._transposable)

@@ -279,6 +279,30 @@ def test_masks_survive_a_change_of_dtype() -> None:
     assert_zero_off_the_mask(encoder, masks)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("ones", [0, 257, 2**24 + 1])
+def test_ones_are_counted_exactly(dtype: torch.dtype, ones: int) -> None:
+    """A sum in single precision would lose the last of 2^24 + 1, one in bfloat16 that of 257."""
+    assert masking._ones(torch.ones(1, dtype=dtype).expand(ones)) == ones
+
+
+def test_layers_that_were_found_once_see_every_change() -> None:
+    encoder = masked_encoder()
+    layers = masking.Layers(encoder)
+    for step in range(3):
+        before = layers.version
+        masking.write(encoder, random_masks(encoder, 0.5, torch.Generator().manual_seed(step)))
+        assert layers.version > before
+        assert layers.version == masking.version(encoder)
+        assert layers.counts() == {path: int(mask.sum()) for path, mask in masking.read(encoder).items()}
+    dense = [layers.has_dense_gradient]
+    for enabled in (True, False):
+        masking.watch(encoder, enabled=enabled)
+        dense.append(layers.has_dense_gradient)
+    masking.let_straight(encoder)
+    assert [*dense, layers.has_dense_gradient] == [False, True, False, True]
+
+
 def test_a_deep_copy_has_masks_of_its_own() -> None:
     encoder = masked_encoder()
     masks = random_masks(encoder, 0.5, torch.Generator().manual_seed(1))
