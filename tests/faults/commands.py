@@ -26,6 +26,7 @@ SMALL = {
 }
 ARGUMENTS = ("run", CELL, "--data", "digits", *(f"--set={key}={value}" for key, value in SMALL.items()))
 TARGETS = ("worker", "parent", "group")
+MOST_STRIKES = 6  # of one run; the sooner it is at its end, the fewer it gets
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 Essence = tuple[object, ...]
 
@@ -47,7 +48,7 @@ class Subject:
     Attributes:
         folder: everything of it lies below.
         whole: what an undisturbed command leaves.
-        seconds: that it takes.
+        seconds: that it takes, once its kernels are compiled and its images are decoded.
     """
 
     folder: Path
@@ -56,25 +57,32 @@ class Subject:
 
     @classmethod
     def made(cls, folder: Path) -> "Subject":
-        """Make it once, undisturbed."""
-        began = time.monotonic()
+        """Make it twice, undisturbed: the first time nothing is compiled and decoded yet."""
         _ended(folder / "whole", "first", {0})
-        return cls(folder, _essence(folder / "whole"), time.monotonic() - began)
+        whole = _essence(folder / "whole")
+        began = time.monotonic()
+        _ended(folder / "again", "first", {0})
+        seconds = time.monotonic() - began
+        if _essence(folder / "again") != whole:
+            raise Lost(f"{folder}: two undisturbed commands leave different records")
+        return cls(folder, whole, seconds)
 
     def killed(self, random: Random, name: str) -> str:
-        """Disturb the command once to three times, and then let it end; return whom which signal struck, by ``; ``."""
+        """Strike the command, and what goes on with it, until one ends; return whom which signal struck, by ``; ``."""
         out, told = self.folder / name, list[str]()
-        for attempt in range(random.randint(1, 3)):
+        for attempt in range(MOST_STRIKES):
             target, number = random.choice(TARGETS), random.choice(SIGNALS)
             number = signal.SIGKILL if target == "worker" else number  # a worker is deaf to all others
-            told.append(f"{target} {signal.Signals(number).name}")
             with _started(out, f"{attempt}") as command:
-                time.sleep(random.uniform(0, self.seconds))
-                _strike(command, target, number)
+                _wait(command, random.uniform(0, self.seconds))
+                if _strike(command, target, number):
+                    told.append(f"{target} {signal.Signals(number).name}")
                 _, errors = command.communicate()
                 _require(command.returncode, errors, {0, 1, 128 + number, -number})
+            if command.returncode == 0:
+                break
         self._ends_as_ever(out)
-        return "; ".join(told)
+        return "; ".join(told) or "nobody: it had ended"
 
     def without_room(self, random: Random, name: str) -> str:
         """Run the command where files above some size cannot be written, and then with room."""
@@ -90,8 +98,9 @@ class Subject:
         out, number = self.folder / name, random.choice([None, signal.SIGKILL, signal.SIGTERM])
         with _started(out, "one") as one, _started(out, "other") as other:
             if number is not None:
-                time.sleep(random.uniform(0, self.seconds))
-                _strike(one, random.choice(("parent", "group")), number)
+                _wait(one, random.uniform(0, self.seconds))
+                if not _strike(one, random.choice(("parent", "group")), number):
+                    number = None
             for command, codes in ((one, {0, 1, 128 + (number or 0), -(number or 0)}), (other, {0})):
                 _, errors = command.communicate()
                 _require(command.returncode, errors, codes)
@@ -120,14 +129,26 @@ def _ended(out: Path, name: str, codes: set[int]) -> None:
         _require(command.returncode, errors, codes)
 
 
-def _strike(command: Running, target: str, number: int) -> None:
+def _wait(command: Running, seconds: float) -> None:
+    """Wait, but not beyond the command's end."""
+    end = time.monotonic() + seconds
+    while command.poll() is None and time.monotonic() < end:
+        time.sleep(0.005)
+
+
+def _strike(command: Running, target: str, number: int) -> bool:
+    """Send the signal; return whether anybody was there to be struck."""
+    if command.poll() is not None:
+        return False
     if target == "group":
         command.kill_group(number)
-    elif command.poll() is None:
-        victims = command.workers() if target == "worker" else [command.pid]
-        for process in victims:
-            with contextlib.suppress(ProcessLookupError):  # it ended first
-                os.kill(process, number)
+        return True
+    struck = False
+    for process in command.workers() if target == "worker" else [command.pid]:
+        with contextlib.suppress(ProcessLookupError):  # it ended first
+            os.kill(process, number)
+            struck = True
+    return struck
 
 
 def _require(code: int | None, errors: str, codes: set[int]) -> None:
