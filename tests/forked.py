@@ -88,7 +88,10 @@ class Forks:
 def _become(environment: Mapping[str, str], deaf: Iterable[int], group: int) -> None:
     """Become what a child of another process than the server would be."""
     gc.freeze()  # a collection need not look at what the server imported
-    os.setpgid(0, group)
+    try:
+        os.setpgid(0, group)
+    except PermissionError:  # the group was killed while this was forked: there is nobody left to work for
+        os._exit(1)
     os.environ.clear()
     os.environ.update(environment)
     sys.dont_write_bytecode = "PYTHONDONTWRITEBYTECODE" in environment
