@@ -65,7 +65,7 @@ def test_weights_that_are_not_finite_are_refused(bad: float, place: tuple[int, .
 
 @pytest.mark.parametrize("both", [False, True])
 def test_other_weights_get_the_same_masks_from_pytorch(*, both: bool) -> None:
-    weight = torch.rand(8, 8, 3, 3, generator=torch.Generator().manual_seed(0))
+    weight = torch.randn(8, 8, 3, 3, generator=torch.Generator().manual_seed(0))
     expected = in_pytorch(weight, NofM(2, 4), both=both)
     for other in (weight, weight.to(memory_format=torch.channels_last), weight.double()):
         assert torch.equal(patterned({"": other}, NofM(2, 4), transposable=both)[""], expected)
@@ -146,13 +146,18 @@ def test_a_kernel_of_other_masks_makes_none_and_its_compiler_is_named(
         assert torch.equal(masks[""], in_pytorch(weight, NofM(2, 4), both=both))
 
 
-@given(st.integers(0, 10_000))
-def test_of_equal_blocks_the_first_mask_stays(seed: int) -> None:
-    weight = torch.rand(1, generator=torch.Generator().manual_seed(seed)).expand(4, 4, 1, 1)
-    first = next(
+PATTERNS = [(n, m) for m in compiled.ALONG_BOTH for n in range(1, m)]
+
+
+@given(st.data(), st.sampled_from(PATTERNS))
+def test_of_equal_sums_the_first_mask_stays(data: st.DataObject, pattern: tuple[int, int]) -> None:
+    n, m = pattern
+    scores = data.draw(st.lists(st.lists(st.integers(-1, 1), min_size=m, max_size=m), min_size=m, max_size=m))
+    masks = (
         rows
-        for rows in itertools.product(itertools.combinations(range(4), 2), repeat=4)
-        if all(sum(place in row for row in rows) == 2 for place in range(4))
+        for rows in itertools.product(itertools.combinations(range(m), n), repeat=m)
+        if all(sum(place in row for row in rows) == n for place in range(m))
     )
-    expected = [[place in row for place in range(4)] for row in first]
-    assert transposable.keep(weight, 2, 4)[:, :, 0, 0].tolist() == expected
+    first = max(masks, key=lambda rows: sum(scores[row][place] for row in range(m) for place in rows[row]))
+    kept = transposable.keep(torch.tensor(scores, dtype=torch.float32), n, m)
+    assert kept.tolist() == [[place in row for place in range(m)] for row in first]
