@@ -11,7 +11,7 @@ from torch import Tensor
 from methods.granularity.base import check_finite
 
 LARGEST = 4  # of M: with 4 of 8, the rows below the fourth may have 38,165 needs, and each row has 70 choices
-_AT_ONCE = 2**14  # blocks whose sums are held together: 15 MB for 2:4, three times
+_AT_ONCE = 2**14  # blocks whose sums are held together: 15 MB for 2:4
 
 
 def fits(shape: torch.Size, m: int) -> bool:
@@ -39,9 +39,10 @@ def keep(score: Tensor, n: int, m: int) -> Tensor:
     """Return a bool mask with n of every m inputs, and n of every m outputs, of the highest possible sum of scores.
 
     Of every block of m output x m input channels at one kernel position; ties go to the first mask, in the order of
-    the rows read as text. Sums are in double precision, of each row first and from the last row up, so that they do
-    not hang on the device. Source: Hubara et al. 2021, section 3, who solve it as a flow or within a factor of two;
-    ours is dynamic programming over the rows.
+    the rows read as text: every row, from the top, takes the first choice that can still lead to the highest sum. Sums
+    are in double precision, of each row first and from the last row up, so that they do not hang on the device.
+    Source: Hubara et al. 2021, section 3, who solve it as a flow or within a factor of two; ours is dynamic programming
+    over the rows.
 
     Args:
         score: (out, in, ...); of a grouped convolution the outputs of one group must divide by m as well.
@@ -88,10 +89,12 @@ def _best(blocks: Tensor, choices: Tensor, stages: Sequence[Tensor]) -> Tensor:
     sums = blocks[:, choices[:, 0]]  # (m, choices, blocks)
     for place in choices.T[1:]:
         sums = sums + blocks[:, place]
-    rest, none = blocks.new_zeros(1, count), blocks.new_full((1, count), -math.inf)
+    rest = blocks.new_zeros(1, count)
     first: list[Tensor] = []  # the best choices of a row, (needs, blocks): the rows below it are solved
     for row in reversed(range(m)):
-        rest, chosen = (sums[row] + torch.cat([rest, none])[stages[row]]).max(1)  # (needs, choices, blocks)
+        totals = rest[stages[row]].add_(sums[row])  # (needs, choices, blocks)
+        # Not `-inf` in `rest`: a sum may be infinite, and the two together are NaN.
+        rest, chosen = totals.masked_fill_(stages[row][..., None] < 0, -math.inf).max(1)
         first.insert(0, chosen)
     need, best = torch.zeros(count, dtype=torch.long, device=blocks.device), []
     for row in range(m):
@@ -125,10 +128,11 @@ def ones_of(n: int, m: int) -> Tensor:
 
 @functools.cache
 def stages_of(n: int, m: int) -> tuple[Tensor, ...]:
-    """Return for each row of a block, (needs, choices), which need its columns have after a choice; -1 if none fits.
+    """Return a table for each row of a block, (needs, choices): the need that a choice leaves to the next row.
 
-    A need says of each column how many ones it still lacks, and has a number among those that are possible at its row.
-    It is possible if no column lacks more ones than there are rows left (Gale and Ryser, 1957).
+    A need says of each column how many ones it still lacks. Those that are possible at a row are numbered, and the
+    tables hold the numbers; -1 where a choice leaves none. A need is possible if no column lacks more ones than there
+    are rows left (Gale and Ryser, 1957). Before the first row and behind the last one there is one: of n, and of 0.
     """
     stages, needs = [], [(n,) * m]
     for left in reversed(range(m)):

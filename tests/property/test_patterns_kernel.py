@@ -161,3 +161,12 @@ def test_of_equal_sums_the_first_mask_stays(data: st.DataObject, pattern: tuple[
     first = max(masks, key=lambda rows: sum(scores[row][place] for row in range(m) for place in rows[row]))
     kept = transposable.keep(torch.tensor(scores, dtype=torch.float32), n, m)
     assert kept.tolist() == [[place in row for place in range(m)] for row in first]
+
+
+@given(st.integers(0, 10_000), st.sampled_from(PATTERNS))
+def test_masks_are_whole_where_sums_are_infinite(seed: int, pattern: tuple[int, int]) -> None:
+    """Found by a review: such a sum and the one of a choice that leaves no mask were NaN, which ranked highest."""
+    n, m = pattern
+    score = (0.5 + 0.5 * torch.rand(m, m, generator=torch.Generator().manual_seed(seed))).double()
+    kept = transposable.keep(torch.finfo(torch.float64).max * score, n, m)
+    assert kept.sum(0).tolist() == kept.sum(1).tolist() == [n] * m
