@@ -125,7 +125,7 @@ class TrainingMacs:
         sizes = {side: inference_macs(branches.online, shape) for side, shape in shapes.items()}
         self._totals = {side: sum(per_layer.values()) for side, per_layer in sizes.items()}
         self._uses = {  # of each weight of a layer, by one image
-            side: {name: per_layer[name] // weights for name, weights in self._weights.items()}
+            side: {name: macs // self._weights[name] for name, macs in per_layer.items() if name in self._weights}
             for side, per_layer in sizes.items()
         }
         self._seen: tuple[int, int, int] | None = None

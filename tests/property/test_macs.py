@@ -7,9 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightly.models import ResNetGenerator
-from torch import nn
+from torch import Tensor, nn
 
 from methods import masking
+from methods.branches import Branches
 from methods.macs import (
     Passes,
     TrainingMacs,
@@ -149,6 +150,30 @@ def test_a_dense_run_has_ratio_one() -> None:
     for _ in range(5):
         training.observe()
     assert training.ratio == 1.0
+
+
+class _Spare(nn.Module):
+    """An encoder with a layer that its forward pass leaves out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = tiny_encoder()
+        self.spare = nn.Conv2d(4, 4, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features: Tensor = self.used(image)
+        return features
+
+
+def test_a_layer_that_no_image_passes_costs_nothing() -> None:
+    """Found by a review: the sum over a run asked for the MACs of every masked layer."""
+    encoder = _Spare()
+    masking.install(encoder)
+    pair = Branches(online=encoder, target=masking.twin(encoder, own_statistics=True), tied=True)
+    pair.write(random_masks(encoder, 0.3, torch.Generator().manual_seed(1)))
+    training = TrainingMacs(pair, IMAGE, Passes(online=1, target_trained=1, target_forward=0))
+    training.observe()
+    assert training.ratio == macs_ratio(encoder, IMAGE)
 
 
 def test_small_steps_count_at_their_own_size() -> None:
