@@ -237,11 +237,6 @@ def is_watched(encoder: nn.Module) -> bool:
     return any(module.is_watched for module in _masked(encoder).values())
 
 
-def is_straight(encoder: nn.Module) -> bool:
-    """Return whether dense gradients are let straight through."""
-    return any(module.is_straight for module in _masked(encoder).values())
-
-
 def dense_gradient(*encoders: nn.Module) -> dict[str, Tensor]:
     """Return the sum of dL/d(effective weight) since ``watch``, non-zero at masked positions too.
 

@@ -220,8 +220,8 @@ def test_a_gradient_that_is_let_straight_is_the_dense_gradient_of_the_same_produ
     straight = copy.deepcopy(pair)
     straight.let_straight()
     pair.watch()
-    assert masking.is_straight(straight.online)
-    assert not masking.is_straight(pair.online)
+    assert masking.Layers(straight.online).has_dense_gradient
+    assert not masking.is_watched(straight.online)
     parts = [images(generator, 8) for _ in range(batches)]
     for each in (pair, straight):
         for part in parts:

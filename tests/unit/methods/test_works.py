@@ -35,7 +35,7 @@ def test_a_method_looks_at_the_dense_gradient_as_its_works_entry_says(
 
     def before_forward(step: int) -> None:
         original(step)
-        if masking.is_watched(pair.online) or masking.is_straight(pair.online):
+        if masking.Layers(pair.online).has_dense_gradient:
             watched.add(step)
 
     monkeypatch.setattr(method, "before_forward", before_forward)
