@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from tests.faults.__main__ import Faults
 from tests.faults.campaign import Campaign, Tally
 from tests.faults.damage import DAMAGES
 from tests.faults.victims import Believed, Victim
@@ -18,6 +19,23 @@ def test_nothing_is_lost_and_nothing_damaged_is_believed(tmp_path: Path) -> None
         campaign.round(number, tally)
     assert tally.failures == []
     assert sum(tally.counts.values()) > 40
+
+
+def test_an_interrupted_campaign_says_what_it_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Stopped:
+        def round(self, number: int, tally: Tally) -> None:
+            if number == 2:
+                raise KeyboardInterrupt
+            tally.counts["commands killed", "ended as ever"] += 1
+
+    monkeypatch.setattr(Campaign, "prepared", lambda *_: Stopped())
+    monkeypatch.setenv("SPARSE_SSL_CACHE", "")  # the campaign sets it; the test's end takes that back
+    assert Faults(seed=7).act() == 130
+    said = capsys.readouterr().out
+    assert "2  commands killed: ended as ever" in said
+    assert "seed 7, 2 rounds, 0 failures, interrupted" in said
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
