@@ -13,7 +13,7 @@ import torch.distributed
 from torch import Tensor
 
 from methods.branches import Branches
-from methods.gating.measure import Activity, Budget, Observed, maps, observe, training_share
+from methods.gating.measure import Budget, Observed, maps, observe, training_share
 from methods.gating.setting import GateSetting, parse_slice, require_no_slices
 from methods.method import GateFacts, SparseMethod
 
@@ -265,8 +265,8 @@ class GatedMethod(SparseMethod):
         }
         few = images[:MAPPED_IMAGES]
         return GateFacts(
-            online_share=training_share(self.branches.online, budget, _overhead(seen.online, budget)),
-            target_share=training_share(self.branches.target, target_budget, _overhead(seen.target, target_budget)),
+            online_share=training_share(self.branches.online, budget, seen.online.overhead_macs),
+            target_share=training_share(self.branches.target, target_budget, seen.target.overhead_macs),
             facts=facts,
             features=seen.features,
             maps={
@@ -285,10 +285,6 @@ def _chance(seen: Observed) -> dict[str, float]:
     """Return how far independent gates of the same rates would agree."""
     target = seen.target.rates
     return {path: rate * target[path] + (1 - rate) * (1 - target[path]) for path, rate in seen.online.rates.items()}
-
-
-def _overhead(activity: Activity, budget: Budget) -> int:
-    return activity.overhead_macs + budget.predictors
 
 
 __all__ = ["TOLERANCE", "GateSetting", "GatedMethod", "Knob", "parse_slice", "require_no_slices"]

@@ -148,7 +148,13 @@ def maps(encoder: nn.Module, images: Tensor) -> dict[str, Tensor]:
 
 
 def training_share(encoder: nn.Module, budget: Budget, overhead_macs: int) -> float:
-    """Return the forward MACs of a branch in training as a fraction of the dense encoder's, overhead included."""
+    """Return the forward MACs of a branch in training as a fraction of the dense encoder's, overhead included.
+
+    Args:
+        encoder: gated.
+        budget: of the branch; its predictors are counted here, once.
+        overhead_macs: element-wise operations per image that decisions need.
+    """
     executed = sum(budget.layers[path] * _mean(layer) for path, layer in gated(encoder).items())
     return (budget.dense - budget.gated + executed + budget.predictors + overhead_macs) / budget.dense
 
