@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Literal
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from methods.granularity import Block, Elementwise, Filter, Granularity, NofM
 from methods.granularity.base import budget
 from methods.method import SparseMethod
 from methods.overlap import overlap
-from methods.pruning.synchronized_as_published import Bugs, published_lamp
+from methods.pruning.synchronized_as_published import Bugs, SynchronizedAsPublished, published_lamp
 from methods.setting import Setting
 from tests.strategies import SIZES, branches, images, loss_of, train
 
@@ -95,6 +96,23 @@ def test_shapes_that_no_public_code_prunes_are_refused(granularity: Granularity)
         METHODS[NAME](Setting(density=0.5, seed=0, granularity=granularity))
     with pytest.raises(ValueError, match="no published code prunes 2:4 with lamp"):
         METHODS["synchronized_lamp_as_published"](Setting(density=0.5, seed=0, granularity=NofM(2, 4)))
+
+
+@pytest.mark.parametrize("bugs", ["none", "subtracts_running_sums"])
+def test_lamp_keeps_of_a_weak_layer_what_a_global_ranking_takes(bugs: str) -> None:
+    allocations: tuple[Literal["global", "lamp"], ...] = ("global", "lamp")
+    kept_of_it = []
+    for allocation in allocations:
+        pair = branches(tied=False)
+        with torch.no_grad():
+            masking.latent(pair.online)["3"].mul_(1e-3)
+        setting = Setting(density=0.2, gap=0.0, seed=7)
+        method = SynchronizedAsPublished(setting, allocation=allocation, momentum=0.0, bugs=bugs)
+        method.attach(pair, TOTAL)
+        found = method._ranked("online", 0.2)
+        assert kept(found) == budget(ALL_WEIGHTS, 0.2)
+        kept_of_it.append(int(found["3"].sum()))
+    assert kept_of_it[0] <= 1 < kept_of_it[1]
 
 
 # What each does

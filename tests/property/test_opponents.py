@@ -169,6 +169,8 @@ def test_what_does_not_fit_is_not_redistributed() -> None:
         redistributed(5, {"a": 1.0, "b": 1.0}, {"a": 3, "b": 1})
     with pytest.raises(ValueError, match="a layer must keep something"):
         Snfs(setting_of("snfs"), prune_rate=1.0)
+    with pytest.raises(ValueError, match="at 1 it would never forget"):
+        Snfs(setting_of("snfs"), momentum=1.0)
 
 
 # Sparse, then dense
@@ -252,6 +254,23 @@ def test_active_filters_have_equally_many_weights_at_every_moment(tied: bool) ->
         if step in method.facts().update_steps:
             ablated.append(float(sum(int((each == 0).sum()) for each in fan_ins.values())))
     assert method.facts().curves["ablated_filters"] == tuple(ablated)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_an_update_of_srigl_takes_the_place_of_the_step_and_weights_grow_from_nothing(tied: bool) -> None:  # noqa: FBT001
+    method = METHODS["srigl"](setting_of("srigl", density=0.3))
+    pair, optimizer = attached(method, tied=tied)
+    moves = []
+    for step in range(TOTAL):
+        method.before_forward(step)
+        loss_of(pair, images(torch.Generator().manual_seed(step), 8)).backward()
+        moves.append(method.on_gradient(step, optimizer))
+        if moves[-1]:
+            optimizer.step()
+        optimizer.zero_grad()
+        for path, latent in masking.latent(pair.online).items():
+            assert not bool(latent.detach()[masking.read(pair.online)[path] == 0].any())
+    assert method.facts().update_steps == tuple(step for step, moved in enumerate(moves) if not moved) != ()
 
 
 def test_a_full_filter_keeps_its_largest_weights() -> None:
@@ -447,6 +466,16 @@ def test_emergent_density_is_projected_once_to_exactly_the_budget() -> None:
     assert not any(bool(mask[:4].any()) for mask in masking.read(pair.online).values())
 
 
+def test_a_group_with_one_weight_that_is_left_is_not_gone() -> None:
+    method = GroupLasso(setting_of("group_lasso"))
+    pair, _ = attached(method)
+    with torch.no_grad():
+        for latent in masking.latent(pair.online).values():
+            latent.zero_()
+            latent[0, 0, 0, 0] = 1.0
+    assert method._emergent_density() == 16 * len(SIZES) / sum(SIZES.values())
+
+
 def test_the_penalty_alone_empties_the_groups_that_are_to_go() -> None:
     method = GroupLasso(Setting(density=0.5, seed=0, granularity=Block(4, 4)), penalty=1.0)
     pair, _ = attached(method)
@@ -466,7 +495,7 @@ def test_opponents_refuse_shapes_and_fractions_that_they_cannot_take() -> None:
         METHODS["sr_ste"](Setting(density=0.5, seed=0))
     with pytest.raises(ValueError, match="2:4 keeps exactly 2 of every 4 weights"):
         METHODS["asp"](Setting(density=0.3, seed=0, granularity=NofM(2, 4)))
-    with pytest.raises(ValueError, match="removes groups of weights, but the granularity is 2:4"):
+    with pytest.raises(ValueError, match="group lasso removes groups of weights, but the granularity is 2:4"):
         METHODS["group_lasso"](Setting(density=0.5, seed=0, granularity=NofM(2, 4)))
     for name, option in (("sparse_then_dense", "sparse_fraction"), ("asp", "dense_fraction")):
         with pytest.raises(ValueError, match=f"{option} 1.5 is outside"):
