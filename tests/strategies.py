@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import torch
 from hypothesis import strategies as st
+from lightly.models import ResNetGenerator
 from lightly.models.utils import update_momentum
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -29,6 +30,17 @@ TIED_ALONE = frozenset({"unified_gate"})  # gates that refuse a target which doe
 GATE_PAIRS = [(name, tied) for name in GATES for tied in (True, False) if tied or name not in TIED_ALONE]
 FIXED = ("dense", "dense_narrow", "dense_small_images", "static_erk", "static_uniform")  # masks that are written once
 _COUNT, _COUNTED = macs.inference_macs, dict[tuple[object, ...], dict[str, int]]()
+
+
+def resnet_branches(*, tied: bool) -> Branches:
+    """Return a ResNet-9 of width 1/8 with masks of ones, always the same, and its twin or an EMA copy of it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        online = ResNetGenerator("resnet-9", width=0.125)
+    online.linear = nn.Identity()
+    masking.install(online)
+    target = masking.twin(online, own_statistics=False) if tied else copy.deepcopy(online).requires_grad_(False)
+    return Branches(online, target, tied)
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from methods.gating.measure import Budget, observe
 from methods.gating.residual import feeders
 from methods.gating.spatial import SpatialGate
 from methods.gating.winners import CountedConv2d, counts, proportions, winners
-from tests.strategies import GATE_PAIRS, counted_once
+from tests.strategies import GATE_PAIRS, counted_once, resnet_branches
 
 OPPONENTS = ("channel_gate", "feature_boosting", "group_gate", "spatial_gate")
 FEW = settings(max_examples=10)
@@ -44,13 +44,7 @@ def images(count: int = 6, seed: int = 0) -> Tensor:
 
 def attached(name: str, *, tied: bool, reduction: float = 1.75, steps: int = 100) -> tuple[GatedMethod, Branches]:
     """An opponent on a small ResNet, with running statistics of a first batch, told what to reach."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        online = ResNetGenerator("resnet-9", width=0.125)
-    online.linear = nn.Identity()
-    masking.install(online)
-    target = masking.twin(online, own_statistics=False) if tied else copy.deepcopy(online).requires_grad_(False)
-    branches = Branches(online, target, tied)
+    branches = resnet_branches(tied=tied)
     method = GATES[name](GateSetting(reduction=reduction, seed=0))
     method.attach(branches, steps)
     method.hold_out(images(4, seed=9))

@@ -257,7 +257,7 @@ def test_active_filters_have_equally_many_weights_at_every_moment(tied: bool) ->
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_an_update_of_srigl_takes_the_place_of_the_step_and_weights_grow_from_nothing(tied: bool) -> None:  # noqa: FBT001
+def test_an_update_of_srigl_takes_the_place_of_the_step_and_weights_grow_from_nothing(*, tied: bool) -> None:
     method = METHODS["srigl"](setting_of("srigl", density=0.3))
     pair, optimizer = attached(method, tied=tied)
     moves = []

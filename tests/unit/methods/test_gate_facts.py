@@ -1,6 +1,5 @@
 """What a gated run says of its gates, how a threshold is turned, and what a target's gates do after a step."""
 
-import copy
 import dataclasses
 from types import SimpleNamespace
 from typing import Any
@@ -9,29 +8,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightly.models import ResNetGenerator
 from torch import nn
 
-from methods import GATES, GateSetting, masking
+from methods import GATES, GateSetting
 from methods.branches import Branches
 from methods.draws import StepNoise
 from methods.gating import measure
 from methods.gating.control import GatedMethod, Knob, _Found
 from methods.gating.layer import Note, gated
 from methods.gating.measure import Budget, observe
-from tests.strategies import counted_once
+from tests.strategies import counted_once, resnet_branches
 
 IMAGES = torch.randn(9, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
 def attached(name: str, *, tied: bool, steps: int = 100, period: float = 0.1) -> tuple[GatedMethod, Branches]:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        online = ResNetGenerator("resnet-9", width=0.125)
-    online.linear = nn.Identity()
-    masking.install(online)
-    target = masking.twin(online, own_statistics=False) if tied else copy.deepcopy(online).requires_grad_(False)
-    branches = Branches(online, target, tied)
+    branches = resnet_branches(tied=tied)
     method = GATES[name](GateSetting(reduction=1.5, seed=0, period_fraction=period))
     with counted_once():
         method.attach(branches, steps)

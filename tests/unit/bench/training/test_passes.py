@@ -57,7 +57,8 @@ def untrained(run: Run) -> Training:
 def test_a_gated_target_is_exported_apart_unless_both_branches_are_one_function(
     framework: str,
     method: str,
-    is_one: bool,  # noqa: FBT001
+    *,
+    is_one: bool,
 ) -> None:
     phases, trained = list[Phase](), untrained(gated_run(framework, method, 1.5))
     stem = trained.framework.target.get_parameter("conv1.weight")
